@@ -1,0 +1,92 @@
+"""Writing that never leaves half a result under its final name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ex4d_core.errors import CancelledError, Ex4dError, InputError, OutputError
+
+
+def explain_os_error(error: OSError, path: Path) -> OutputError:
+    """One sentence for an operating system error met while writing `path`."""
+    reasons = {
+        errno.ENOSPC: "the disk is full: free some space, then run the same command again",
+        errno.EDQUOT: "your disk quota is used up: free some space, then run the same command again",
+        errno.EACCES: "you may not write there: choose another folder or change its permissions",
+        errno.EPERM: "you may not write there: choose another folder or change its permissions",
+        errno.EROFS: "that disk is read-only: choose another folder",
+        errno.ENOENT: "its parent folder does not exist: create it first",
+        errno.ENOTDIR: "a part of its path is a file, not a folder: choose another name",
+        errno.ENAMETOOLONG: "its name is too long for this disk: choose a shorter one",
+    }
+    return OutputError(f"Cannot write {path}: {reasons.get(error.errno or 0, error.strerror or str(error))}.")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn operating system errors inside the block into an `OutputError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success rename it to `path`, on any failure remove it.
+
+    Parent folders are created. The temporary name keeps the suffix, because encoders choose by it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(final: Path) -> Iterator[Path]:
+    """Grow a folder under `NAME.partial` and rename it to `final` when whole (DESIGN section 3).
+
+    Bad input (any `Ex4dError` but a failure to write or a cancel) removes the partial folder; Ctrl-C, a
+    cancel, a full disk or a crash leaves it for the rerun to go on. The block finds what an earlier run left
+    in the folder it is given, and decides what of it can be used.
+
+    Raises:
+        OutputError: `final` exists and is not a folder of ours to replace, or cannot be written.
+    """
+    partial = final.with_name(final.name + ".partial")
+    with explained(final):
+        partial.mkdir(parents=True, exist_ok=True)
+    try:
+        with explained(final):
+            yield partial
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(partial, final)
+    except (OutputError, CancelledError):
+        raise
+    except Ex4dError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def require_new(path: Path, overwrite: bool) -> None:
+    """Refuse to replace an existing result unless asked to.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is False.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already: choose another name, or add --overwrite to replace it.")

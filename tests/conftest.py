@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that lies beside the checkout on development machines; skips where it is absent."""
+    folder = Path(os.environ.get("EX4D_SHARED", _ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no measurement data at {folder}: set EX4D_SHARED to its parent")
+    return folder.parent
