@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def explain_os_error(error: OSError, path: Path) -> OutputError:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Generator[None]:
     """Turn operating system errors inside the block into an `OutputError` about `path`."""
     try:
         yield
@@ -37,7 +37,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Generator[Path]:
     """Give a temporary name beside `path`; on success rename it to `path`, on any failure remove it.
 
     Parent folders are created. The temporary name keeps the suffix, because encoders choose by it.
@@ -56,7 +56,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def partial_folder(final: Path) -> Iterator[Path]:
+def partial_folder(final: Path) -> Generator[Path]:
     """Grow a folder under `NAME.partial` and rename it to `final` when whole (DESIGN section 3).
 
     Bad input (any `Ex4dError` but a failure to write or a cancel) removes the partial folder; Ctrl-C, a
