@@ -1,0 +1,136 @@
+"""A guess at depth from one picture at a time, for clips whose camera does not move.
+
+Nothing here measures depth. It is a combination of weak cues that hold for most footage, each of which is
+allowed to say only as much as it knows:
+
+- the ground comes nearer towards the bottom of the picture, what is above the horizon is far;
+- what moves stands on the ground where its lowest point is, and is as near as that spot;
+- where a lens throws part of the picture out of focus, the sharp part is the nearer one;
+- bright, pale, smooth regions in the upper half are sky or haze;
+- one colour region is mostly one surface.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.depth import edgeaware
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+FAR = 1.0 / 8.0
+"""Disparity of the farthest surface where the nearest has 1. A guess has no scale and no shift of its own: eight to
+one is what a room or a courtyard shows, deep enough to give parallax when orbited, and mild enough not to tear."""
+
+HORIZON = 0.42
+"""Where the ground vanishes, as a share of the picture's height: people point cameras a little downwards."""
+
+
+def ground(row: NDArray[np.float32] | float, height: int) -> Floats:
+    """Disparity of the ground seen at a pixel row: linear below the horizon, as perspective has it.
+
+    Args:
+        row: pixel rows from the top edge, any shape.
+        height: of the picture, pixels.
+
+    Returns:
+        float32 of the same shape, FAR above the horizon to 1 at the bottom.
+    """
+    below = np.clip((np.asarray(row, np.float32) / height - HORIZON) / (1.0 - HORIZON), 0.0, 1.0)
+    return np.asarray(FAR + (1.0 - FAR) * below, np.float32)
+
+
+def focus(frame: Bytes) -> tuple[Floats, float]:
+    """How sharp each region is, and the evidence that focus tells near from far.
+
+    Sharpness is the share of fine detail (about one pixel) beside middling detail (up to five): defocus takes the
+    first and leaves the second. A lens with shallow focus leaves most of the picture soft and a part of it sharp;
+    a picture that is sharp, or soft, nearly everywhere tells nothing.
+
+    Args:
+        frame: (H, W, 3) uint8 sRGB.
+
+    Returns:
+        (H, W) float32, 0 soft to 1 sharp; and the evidence, 0 none to 1 certain.
+    """
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+    reach = max(grey.shape)
+    base = cv2.GaussianBlur(grey, (0, 0), 1.2)
+    fine = _energy(grey - base, 0.02 * reach)
+    middling = _energy(base - cv2.GaussianBlur(grey, (0, 0), 5.0), 0.02 * reach)
+    ratio = fine / (middling + 0.01)
+    typical, best = (float(v) for v in np.quantile(ratio, (0.5, 0.95)))
+    evidence = np.clip((0.26 - typical) / 0.08, 0.0, 1.0) * np.clip(best / (typical + 1e-6) - 1.5, 0.0, 1.0)
+    sharp = np.clip((ratio - typical) / (0.7 * (best - typical) + 1e-6), 0.0, 1.0).astype(np.float32)
+    sharp, _ = edgeaware.fill(sharp, middling + 1e-3, frame, 0.1 * reach, 0.2)
+    return sharp, float(evidence)
+
+
+def _energy(detail: Floats, sigma: float) -> Floats:
+    return cv2.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), max(sigma, 0.5)))
+
+
+def sky(frame: Bytes) -> Floats:
+    """(H, W) float32, 0..1: how much a pixel looks like sky or haze: bright, not warm, high up, and smooth."""
+    height = frame.shape[0]
+    color = frame.astype(np.float32) / 255.0
+    bright = np.clip((color.max(axis=2) - 0.45) / 0.3, 0.0, 1.0)
+    cool = np.clip((color[..., 2] - color[..., 0] + 0.05) / 0.1, 0.0, 1.0)
+    not_green = np.clip((color[..., 2] - color[..., 1] + 0.08) / 0.1, 0.0, 1.0)
+    high = np.clip(1.2 - np.arange(height, dtype=np.float32)[:, None] / height / 0.5, 0.0, 1.0)
+    return np.asarray(bright * cool * not_green * high, np.float32)
+
+
+def standing(moving: Floats) -> tuple[Floats, Floats]:
+    """Disparity of moving things: that of the ground where they touch it.
+
+    Args:
+        moving: (H, W) float32, 0..1, how surely each pixel moves by itself.
+
+    Returns:
+        (H, W) float32 disparity and (H, W) float32 weight 0..1, both 0 where nothing moves.
+    """
+    height, width = moving.shape
+    disparity = np.zeros((height, width), np.float32)
+    mask = (moving > 0.5).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    order = np.argsort(stats[1:, cv2.CC_STAT_AREA])[::-1][:16] + 1 if count > 1 else []
+    kept = np.zeros((height, width), bool)
+    for label in order:
+        if stats[label, cv2.CC_STAT_AREA] < 0.0008 * height * width:
+            break
+        inside = labels == label
+        bottom = np.percentile(np.nonzero(inside)[0], 99) + 1
+        # a thing in the air has no contact: at least a little nearer than what it covers
+        disparity[inside] = max(float(ground(float(bottom), height)), 1.5 * FAR)
+        kept |= inside
+    return disparity, np.where(kept, moving, 0.0).astype(np.float32)
+
+
+def guess(frame: Bytes, moving: Floats) -> Floats:
+    """Disparity of one frame by weak cues.
+
+    Args:
+        frame: (H, W, 3) uint8 sRGB, at working size.
+        moving: (H, W) float32, 0..1, how surely each pixel moves by itself.
+
+    Returns:
+        (H, W) float32, about FAR (far) to 1 (near).
+    """
+    height, width = frame.shape[:2]
+    reach = float(max(height, width))
+    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
+    floor = np.broadcast_to(ground(rows, height), (height, width))
+
+    sharp, shallow = focus(frame)
+    near = FAR + (1.0 - FAR) * sharp
+    scene = floor * (1.0 - 0.8 * shallow) + near * (0.8 * shallow)
+    scene = scene + (FAR - scene) * sky(frame) * (1.0 - shallow)
+    scene = edgeaware.smooth(scene[None], frame, 0.15 * reach, 0.35)[0]
+
+    disparity, weight = standing(moving)
+    scene = scene + (np.maximum(disparity, scene) - scene) * np.clip(2.0 * weight, 0.0, 1.0)
+    return np.clip(edgeaware.median(scene, frame), 0.5 * FAR, 1.0)
