@@ -22,7 +22,7 @@ MAX_SIDE = 1 << 16
 
 NEAR = 1e-3
 
-BACKENDS = {"numba": "ex4d_core.raster.numpy_reference", "numpy": "ex4d_core.raster.numpy_reference"}
+BACKENDS = {"numba": "ex4d_core.raster.numba_backend", "numpy": "ex4d_core.raster.numpy_reference"}
 """Name of a backend -> module with `rasterize_homogeneous`; imported on first use."""
 
 
@@ -142,11 +142,12 @@ def interpolate(
 
 def needs_compiling() -> bool:
     """Whether the next `rasterize` has to compile its kernels (seconds, once per machine) first."""
-    return False
+    return importlib.import_module(BACKENDS["numba"]).needs_compiling()
 
 
 def warm_up() -> None:
     """Load the compiled kernels, or compile and cache them on disk; log so at INFO level."""
+    importlib.import_module(BACKENDS["numba"]).warm_up()
 
 
 def _module_name(backend: str) -> str:

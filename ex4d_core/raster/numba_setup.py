@@ -1,0 +1,230 @@
+"""Kernels that prepare a frame: project the vertices, box the grid, clip what crosses the camera plane.
+
+Kernels call only functions of their own file: numba's disk cache notices a change of the file that a kernel is
+in, not of one that it imports from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+SUBPIXEL_BITS = 12
+"""Screen positions are snapped to 1/4096 pixel, so that edge functions are exact integers."""
+
+SUBPIXELS = 1 << SUBPIXEL_BITS
+
+GUARD = float(1 << 17)
+"""Faces are clipped where they reach further than this many pixels from the image's corner. With it positions
+need 30 bits, their differences 31, and an edge function, a sum of two products, 63."""
+
+OUTSIDE = -(1 << 31)
+"""Snapped x of a vertex that cannot be projected: nearer than `near`, beyond the guard band, not finite."""
+
+STRIP = 64
+"""Quads of one grid row that are boxed, and drawn, together."""
+
+_MAX_CORNERS = 8  # a triangle cut by five planes
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def project(vertices, projection, near, x, y, inverse_w, start, stop):
+    """Snapped screen position and 1/w of vertices start..stop; `OUTSIDE` where there is none."""
+    p00, p01, p02, p03 = projection[0]
+    p10, p11, p12, p13 = projection[1]
+    p20, p21, p22, p23 = projection[2]
+    for i in range(start, stop):
+        vx, vy, vz = np.float64(vertices[i, 0]), np.float64(vertices[i, 1]), np.float64(vertices[i, 2])
+        w = p20 * vx + p21 * vy + p22 * vz + p23
+        inverse = 1.0 / w
+        u = (p00 * vx + p01 * vy + p02 * vz + p03) * inverse
+        v = (p10 * vx + p11 * vy + p12 * vz + p13) * inverse
+        inside = (w >= near) & (abs(u) <= GUARD) & (abs(v) <= GUARD)
+        u = u if inside else 0.0
+        v = v if inside else 0.0
+        x[i] = np.int32(np.floor(u * SUBPIXELS + 0.5)) if inside else np.int32(OUTSIDE)
+        y[i] = np.int32(np.floor(v * SUBPIXELS + 0.5))
+        inverse_w[i] = inverse
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def box_strips(x, y, grid_h, grid_w, boxes, row_boxes, start, stop):
+    """Bounds of the strips of grid rows start..stop, and of those rows.
+
+    `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y of the vertices inside the guard
+    band, and whether any vertex is outside. `row_boxes` (grid_h - 1, 3) int32: least and greatest y, any outside.
+    """
+    for i in range(start, stop):
+        row_low, row_high, row_outside = np.int32(2147483647), np.int32(-2147483648), np.int32(0)
+        for s in range(boxes.shape[1]):
+            first = s * STRIP
+            last = min(first + STRIP, grid_w - 1)
+            x_low, x_high = np.int32(2147483647), np.int32(-2147483648)
+            y_low, y_high = np.int32(2147483647), np.int32(-2147483648)
+            outside = np.int32(0)
+            for row in range(i, i + 2):
+                for k in range(row * grid_w + first, row * grid_w + last + 1):
+                    out = x[k] == OUTSIDE
+                    outside |= np.int32(out)
+                    x_low = min(x_low, np.int32(2147483647) if out else x[k])
+                    x_high = max(x_high, x[k])
+                    y_low = min(y_low, np.int32(2147483647) if out else y[k])
+                    y_high = max(y_high, np.int32(-2147483648) if out else y[k])
+            boxes[i, s, 0], boxes[i, s, 1], boxes[i, s, 2], boxes[i, s, 3] = x_low, x_high, y_low, y_high
+            boxes[i, s, 4] = outside
+            row_low, row_high = min(row_low, y_low), max(row_high, y_high)
+            row_outside |= outside
+        row_boxes[i, 0], row_boxes[i, 1], row_boxes[i, 2] = row_low, row_high, row_outside
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def box_faces(x, y, faces, first_face, boxes, chunk_boxes, chunk, start, stop):
+    """Bounds of the chunks start..stop of faces from `first_face` on, and of each of their faces.
+
+    `boxes` (F - first_face, 4) int32: least and greatest snapped x, y; empty for a face with a vertex
+    outside. `chunk_boxes` (chunks, 3) int32: least and greatest y, any outside.
+
+    Returns:
+        False if a face names a vertex that does not exist.
+    """
+    for c in range(start, stop):
+        low, high, outside = np.int32(2147483647), np.int32(-2147483648), np.int32(0)
+        for f in range(c * chunk, min((c + 1) * chunk, len(boxes))):
+            i, j, k = faces[first_face + f]
+            if min(i, j, k) < 0 or max(i, j, k) >= len(x):
+                return False
+            boxes[f, 0], boxes[f, 1] = min(x[i], x[j], x[k]), max(x[i], x[j], x[k])
+            boxes[f, 2], boxes[f, 3] = min(y[i], y[j], y[k]), max(y[i], y[j], y[k])
+            if boxes[f, 0] == OUTSIDE:
+                outside = np.int32(1)
+                boxes[f, 2], boxes[f, 3] = 2147483647, -2147483648
+            low, high = min(low, boxes[f, 2]), max(high, boxes[f, 3])
+        chunk_boxes[c, 0], chunk_boxes[c, 1], chunk_boxes[c, 2] = low, high, outside
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _plane(corner, plane, near):
+    """Signed distance of a homogeneous corner to the near plane (0) or a side of the guard band (1 to 4)."""
+    if plane == 0:
+        return corner[2] - near
+    if plane == 1:
+        return GUARD * corner[2] + corner[0]
+    if plane == 2:
+        return GUARD * corner[2] - corner[0]
+    if plane == 3:
+        return GUARD * corner[2] + corner[1]
+    return GUARD * corner[2] - corner[1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _clip(vertices, projection, near, width, height, a, b, c, polygon, spare):
+    """Cut one face by the near plane and the guard band (Sutherland and Hodgman, 1974).
+
+    `polygon` (8, 6) float64 receives the corners: u w, v w, w and the weights of the face's three vertices.
+    A cut is computed from the inner to the outer end of the edge, so that the faces on both sides of an edge get
+    the same corner, bit for bit: no cracks.
+
+    Returns:
+        How many corners; 0 if nothing is left, or nothing is in the picture.
+    """
+    for n in range(3):
+        i = a if n == 0 else (b if n == 1 else c)
+        for r in range(3):
+            polygon[n, r] = (
+                projection[r, 0] * vertices[i, 0]
+                + projection[r, 1] * vertices[i, 1]
+                + projection[r, 2] * vertices[i, 2]
+                + projection[r, 3]
+            )
+            if not np.isfinite(polygon[n, r]):
+                return 0
+            polygon[n, 3 + r] = 1.0 if r == n else 0.0
+    u, v, w = polygon[:3, 0], polygon[:3, 1], polygon[:3, 2]
+    if (w < near).all() or (u < 0).all() or (v < 0).all() or (u > width * w).all() or (v > height * w).all():
+        return 0
+    count = 3
+    for plane in range(5):
+        kept = 0
+        for n in range(count):
+            following = (n + 1) % count
+            here, there = _plane(polygon[n], plane, near), _plane(polygon[following], plane, near)
+            if here >= 0:
+                spare[kept] = polygon[n]
+                kept += 1
+            if (here >= 0) != (there >= 0):
+                inner, outer = (n, following) if here >= 0 else (following, n)
+                d, e = (here, there) if here >= 0 else (there, here)
+                for r in range(6):
+                    spare[kept, r] = polygon[inner, r] + d / (d - e) * (polygon[outer, r] - polygon[inner, r])
+                kept += 1
+        for n in range(kept):
+            polygon[n] = spare[n]
+        count = kept
+        if count == 0:
+            return 0
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _emit(vertices, projection, near, width, height, a, b, c, face, polygon, spare, made, px, py, pw, weights, owner):
+    """Append the pieces of a clipped face; returns the new number of pieces. Counts only where `px` is empty."""
+    count = _clip(vertices, projection, near, width, height, a, b, c, polygon, spare)
+    for t in range(2, count):
+        if len(px) > 0:
+            owner[made] = face
+            for k in range(3):
+                corner = polygon[0 if k == 0 else t + k - 2]
+                inverse = 1.0 / corner[2]  # the very operations of `project`: a kept vertex must not move
+                px[made, k] = np.int32(np.floor(corner[0] * inverse * SUBPIXELS + 0.5))
+                py[made, k] = np.int32(np.floor(corner[1] * inverse * SUBPIXELS + 0.5))
+                pw[made, k] = inverse
+                weights[made, k] = corner[3:]
+        made += 1
+    return made
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def clip_outside(
+    vertices, faces, projection, near, width, height, x, grid_w, row_boxes, boxes, first_face, corners, chunk_boxes,
+    chunk, px, py, pw, weights, owner
+):  # fmt: skip
+    """Clip every face that has a vertex outside the guard band into pieces that lie inside it.
+
+    Call it first with empty `px` to learn the number of pieces, then with arrays of that length: `px`, `py`
+    (P, 3) int32 snapped; `pw` (P, 3) float64 1/w; `weights` (P, 3, 3) float64, of the face's vertices at
+    each corner; `owner` (P,) int32, the face.
+
+    Returns:
+        Number of pieces.
+    """
+    polygon, spare = np.empty((_MAX_CORNERS, 6)), np.empty((_MAX_CORNERS, 6))
+    made = 0
+    quads = len(row_boxes) * (grid_w - 1)
+    for i in range(len(row_boxes)):
+        if not row_boxes[i, 2]:
+            continue
+        for s in range(boxes.shape[1]):
+            if not boxes[i, s, 4]:
+                continue
+            for j in range(s * STRIP, min((s + 1) * STRIP, grid_w - 1)):
+                o = i * grid_w + j
+                if min(x[o], x[o + 1], x[o + grid_w], x[o + grid_w + 1]) != OUTSIDE:
+                    continue
+                for side in range(2):
+                    made = _emit(
+                        vertices, projection, near, width, height,
+                        o + corners[side, 0], o + corners[side, 1], o + corners[side, 2],
+                        i * (grid_w - 1) + j + side * quads, polygon, spare, made, px, py, pw, weights, owner,
+                    )  # fmt: skip
+    for c in range(len(chunk_boxes)):
+        if not chunk_boxes[c, 2]:
+            continue
+        for f in range(first_face + c * chunk, min(first_face + (c + 1) * chunk, len(faces))):
+            a, b, d = faces[f]
+            if min(x[a], x[b], x[d]) == OUTSIDE:
+                made = _emit(
+                    vertices, projection, near, width, height, a, b, d, f, polygon, spare, made,
+                    px, py, pw, weights, owner,
+                )  # fmt: skip
+    return made
