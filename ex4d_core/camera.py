@@ -56,9 +56,7 @@ class Intrinsics:
                 f"The intrinsics {values} are not usable: give finite numbers with positive focal lengths."
             )
         if self.width < 1 or self.height < 1:
-            raise CameraError(
-                f"The image size {self.width}x{self.height} is empty: give at least 1x1 pixels."
-            )
+            raise CameraError(f"The image size {self.width}x{self.height} is empty: give at least 1x1 pixels.")
 
     @classmethod
     def from_focal_px(cls, focal_px: float, width: int, height: int) -> Intrinsics:
@@ -143,9 +141,7 @@ class Trajectory:
             raise CameraError("The trajectory has no frames: give at least one camera.")
         shapes = (self.c2w.shape, self.intrinsics.shape, self.source_time.shape)
         if shapes != ((frames, 4, 4), (frames, 4), (frames,)):
-            raise CameraError(
-                f"The trajectory's arrays disagree in shape {shapes}: give one of each per frame."
-            )
+            raise CameraError(f"The trajectory's arrays disagree in shape {shapes}: give one of each per frame.")
         for name, values in (
             ("pose", self.c2w.reshape(frames, -1)),
             ("intrinsics", self.intrinsics),
@@ -202,11 +198,7 @@ def check_rigid(poses: Array, what: str) -> None:
     """
     rotation = poses[:, :3, :3]
     error = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
-    bad = (
-        (error > 1e-3)
-        | (np.linalg.det(rotation) < 0)
-        | (np.abs(poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-6)
-    )
+    bad = (error > 1e-3) | (np.linalg.det(rotation) < 0) | (np.abs(poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-6)
     if bad.any():
         raise CameraError(
             f"Frame {int(np.flatnonzero(bad)[0])} of the {what} is scaled, mirrored or sheared: "
@@ -237,9 +229,7 @@ def look_at(eye: Array, target: Array, up: Array | None = None) -> Array:
     right = np.cross(forward, np.broadcast_to(up, forward.shape))
     length = np.linalg.norm(right, axis=-1, keepdims=True)
     if (length < 1e-6).any():
-        raise CameraError(
-            "The camera looks straight up or down, where its roll is undefined: tilt it a little."
-        )
+        raise CameraError("The camera looks straight up or down, where its roll is undefined: tilt it a little.")
     right = right / length
     down = np.cross(forward, right)
     pose = np.zeros((*forward.shape[:-1], 4, 4))
@@ -250,9 +240,7 @@ def look_at(eye: Array, target: Array, up: Array | None = None) -> Array:
 
 class _Sample(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    c2w: Annotated[
-        list[Annotated[list[float], Field(min_length=4, max_length=4)]], Field(min_length=4, max_length=4)
-    ]
+    c2w: Annotated[list[Annotated[list[float], Field(min_length=4, max_length=4)]], Field(min_length=4, max_length=4)]
     intrinsics: tuple[float, float, float, float]
     source_time: float
 
@@ -353,9 +341,7 @@ def load_trajectory(path: Path, width: int, height: int, fps: Fraction) -> Traje
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
-            raise CameraError(
-                f"{path} is not readable as JSON ({error}): export the trajectory again."
-            ) from error
+            raise CameraError(f"{path} is not readable as JSON ({error}): export the trajectory again.") from error
         return trajectory_from_document(document, str(path))
     if path.suffix == ".npz":
         return _load_npz(path, width, height, fps)
@@ -382,9 +368,7 @@ def _load_npz(path: Path, width: int, height: int, fps: Fraction) -> Trajectory:
         ) from error
     frames = len(extrinsics)
     if extrinsics.shape != (frames, 4, 4) or k.shape not in ((3, 3), (frames, 3, 3)) or not frames:
-        raise CameraError(
-            f"{path} has extrinsics {extrinsics.shape} and intrinsics {k.shape}: need (T,4,4), (3,3)."
-        )
+        raise CameraError(f"{path} has extrinsics {extrinsics.shape} and intrinsics {k.shape}: need (T,4,4), (3,3).")
     if not np.isfinite(extrinsics).all():
         bad = int(np.flatnonzero(~np.isfinite(extrinsics).all(axis=(1, 2)))[0])
         raise CameraError(f"Frame {bad} of {path} has a pose that is not a finite number: export it again.")

@@ -228,12 +228,8 @@ PRESETS: dict[str, Preset] = {
     "60": Preset("EX-4D's move to 60 degrees", (), _reference_side(60)),
     "90": Preset("EX-4D's move to 90 degrees", (), _reference_side(90)),
     "180": Preset("EX-4D's move to both sides and back", (), _reference_180),
-    "zoom_in": Preset(
-        "ahead by 0.45 of the radius", (), lambda m, u, r: _gliding(_along((0, 0, 1), 0.45 * r * u))
-    ),
-    "zoom_out": Preset(
-        "back by 0.6 of the radius", (), lambda m, u, r: _gliding(_along((0, 0, -1), 0.6 * r * u))
-    ),
+    "zoom_in": Preset("ahead by 0.45 of the radius", (), lambda m, u, r: _gliding(_along((0, 0, 1), 0.45 * r * u))),
+    "zoom_out": Preset("back by 0.6 of the radius", (), lambda m, u, r: _gliding(_along((0, 0, -1), 0.6 * r * u))),
 }
 REFERENCE_PRESETS = ("30", "60", "90", "180", "zoom_in", "zoom_out")
 
@@ -267,9 +263,7 @@ def source_times(clip_frames: int, frames: int | None, freeze: float | None, spe
         if not 0 <= freeze <= clip_frames - 1:
             raise CameraError(f"--freeze {freeze:g} is outside the clip: choose 0 to {clip_frames - 1}.")
         if speed != 1.0:
-            raise CameraError(
-                "--freeze holds one moment, so it does not go with --speed: choose one of them."
-            )
+            raise CameraError("--freeze holds one moment, so it does not go with --speed: choose one of them.")
         return np.full(frames or DEFAULT_FRAMES, float(freeze))
     if not (math.isfinite(speed) and speed > 0):
         raise CameraError(f"--speed must be positive, not {speed:g}: 0.5 is half speed.")
@@ -285,9 +279,7 @@ def subject_distance(depth: NDArray[np.float32]) -> float:
         depth: (H, W) float32, z-depth in scene units.
     """
     height, width = depth.shape
-    centre = depth[
-        height // 3 : max(height - height // 3, height // 3 + 1), width // 3 : max(width - width // 3, 1)
-    ]
+    centre = depth[height // 3 : max(height - height // 3, height // 3 + 1), width // 3 : max(width - width // 3, 1)]
     return float(np.median(centre))
 
 

@@ -61,9 +61,7 @@ def test_inverse_pose_is_the_inverse(list_of_poses: list[np.ndarray]) -> None:
     np.testing.assert_allclose(invert_pose(invert_pose(c2w)), c2w, atol=1e-10)
 
 
-@given(
-    eye=st.tuples(lengths, st.floats(-5, 5), lengths), target=st.tuples(lengths, st.floats(-5, 5), lengths)
-)
+@given(eye=st.tuples(lengths, st.floats(-5, 5), lengths), target=st.tuples(lengths, st.floats(-5, 5), lengths))
 def test_look_at_puts_the_target_on_the_axis_and_keeps_the_horizon(eye, target) -> None:
     eye, target = np.array(eye), np.array(target)
     flat = np.linalg.norm((target - eye)[[0, 2]])
@@ -141,9 +139,7 @@ def test_npz_is_the_references(tmp_path: Path) -> None:
     with np.load(tmp_path / "c.npz") as data:
         assert data["extrinsics"].dtype == np.float32
         assert data["intrinsics"].shape == (3, 3)
-        np.testing.assert_allclose(
-            data["extrinsics"], np.diag([1, -1, -1, 1]) @ np.linalg.inv(c2w), atol=1e-6
-        )
+        np.testing.assert_allclose(data["extrinsics"], np.diag([1, -1, -1, 1]) @ np.linalg.inv(c2w), atol=1e-6)
     zoom = np.array([[500.0, 500, 320, 200], [600.0, 600, 320, 200]])
     save_trajectory(trajectory(c2w, intrinsics=zoom), tmp_path / "z.npz")
     with np.load(tmp_path / "z.npz") as data:

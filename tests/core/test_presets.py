@@ -25,9 +25,7 @@ LENS = Intrinsics.from_focal_px(500, 512, 512)
 
 
 def path(move: Move, frames: int = 49, radius: float = 2.0, base: np.ndarray | None = None) -> Trajectory:
-    return make_trajectory(
-        move, LENS, np.arange(frames, dtype=float), radius=radius, fps=Fraction(30), base=base
-    )
+    return make_trajectory(move, LENS, np.arange(frames, dtype=float), radius=radius, fps=Fraction(30), base=base)
 
 
 def project(trajectory: Trajectory, point: np.ndarray) -> np.ndarray:
@@ -65,16 +63,12 @@ def test_60_by_hand() -> None:
 def test_every_move_is_rigid_and_all_but_arc_start_at_the_source(name: str) -> None:
     trajectory = path(Move(name))
     rotation = trajectory.c2w[:, :3, :3]
-    np.testing.assert_allclose(
-        rotation @ np.swapaxes(rotation, 1, 2), np.tile(np.eye(3), (49, 1, 1)), atol=1e-12
-    )
+    np.testing.assert_allclose(rotation @ np.swapaxes(rotation, 1, 2), np.tile(np.eye(3), (49, 1, 1)), atol=1e-12)
     start = 24 if name == "arc" else 0
     np.testing.assert_allclose(trajectory.c2w[start], np.eye(4), atol=1e-12)
     np.testing.assert_allclose(trajectory.intrinsics[start], LENS.as_tuple())
     if name != "static":
-        moved = (
-            np.abs(trajectory.c2w - np.eye(4)).max() + np.abs(trajectory.intrinsics - LENS.as_tuple()).max()
-        )
+        moved = np.abs(trajectory.c2w - np.eye(4)).max() + np.abs(trajectory.intrinsics - LENS.as_tuple()).max()
         assert moved > 0.1
 
 

@@ -1,0 +1,79 @@
+"""Arrows point one way: the extension talks HTTP, the server imports the core, the core imports neither."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FORBIDDEN = {
+    "ex4d_core": {
+        "bpy",
+        "mathutils",
+        "ex4d_server",
+        "ex4d_blender",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "httpx",
+    }
+    | {"requests", "aiohttp", "flask", "http", "socketserver"},
+    "server": {"bpy", "mathutils", "ex4d_blender"},
+    "ex4d_blender": {"ex4d_core", "ex4d_server", "torch", "cv2", "numba", "av", "pydantic"},
+}
+# torch and its family only inside the modules that need them, never when the package is imported
+HEAVY = {
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "numba",
+    "cv2",
+    "av",
+    "OpenEXR",
+    "trimesh",
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level names of all modules that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_forbidden_imports(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    if not files and package != "ex4d_core":
+        pytest.skip(f"{package}/ holds no code yet")
+    found = {str(f.relative_to(ROOT)): imported(f) & FORBIDDEN[package] for f in files}
+    assert not {f: names for f, names in found.items() if names}
+
+
+def test_the_check_sees_an_import(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("def f():\n    from bpy.types import Object\n    import torch.nn\n")
+    assert imported(tmp_path / "a.py") == {"bpy", "torch"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(*{{m.split('.')[0] for m in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import ex4d_core", "import ex4d_core.cli", "import ex4d_core.camera"])
+def test_importing_is_light(statement: str) -> None:
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_core_imports_without_torch() -> None:
+    modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in (ROOT / "ex4d_core").rglob("*.py")]
+    importing = "\n".join(f"import {m.removesuffix('.__init__')}" for m in modules)
+    assert "torch" not in loaded_by(importing)
