@@ -57,6 +57,8 @@ class DWMesh:
     """(H, W) of the source frame."""
     vertex_hidden: NDArray[np.bool_] | None
     """(N,) bool, vertices with alpha 0 (method `reference`); None where flags are per face."""
+    intrinsics: Intrinsics
+    """The source camera's lens."""
 
     @property
     def grid_faces(self) -> int:
@@ -95,10 +97,9 @@ def build_mesh(depth: NDArray[np.float32], intrinsics: Intrinsics, method: str =
         raise InputError(
             f"{bad} of {depth.size} depth pixels are not finite positive numbers: repair or fill the depth first."
         )
-    lens = np.array(intrinsics.as_tuple(), np.float64)
     if method == "reference":
-        return _reference(depth, lens)
-    return _dwmesh(depth, lens, deepest)
+        return _reference(depth, intrinsics)
+    return _dwmesh(depth, intrinsics, deepest)
 
 
 def occlusion_bits(mesh: DWMesh) -> NDArray[np.uint8]:
@@ -135,8 +136,9 @@ def bridge_faces(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     return flags
 
 
-def _reference(depth: NDArray[np.float32], lens: NDArray[np.float64]) -> DWMesh:
+def _reference(depth: NDArray[np.float32], intrinsics: Intrinsics) -> DWMesh:
     height, width = depth.shape
+    lens = np.array(intrinsics.as_tuple(), np.float64)
     # recon.py lets depth run to 1e4, past the ring and its far plane; clamped, so that the ring is far.
     depth = np.minimum(depth, np.float32(REFERENCE_FAR_DEPTH))
     depth[[0, -1], :] = REFERENCE_FAR_DEPTH
@@ -147,11 +149,12 @@ def _reference(depth: NDArray[np.float32], lens: NDArray[np.float64]) -> DWMesh:
     bridge = np.zeros(len(faces), np.bool_)
     hidden = np.zeros(len(vertices), np.bool_)
     _flag_slivers(vertices, faces, math.cos(math.radians(REFERENCE_MIN_ANGLE_DEGREES)), bridge, hidden)
-    return DWMesh(vertices, faces, bridge, uv, (height, width), hidden)
+    return DWMesh(vertices, faces, bridge, uv, (height, width), hidden, intrinsics)
 
 
-def _dwmesh(depth: NDArray[np.float32], lens: NDArray[np.float64], deepest: float) -> DWMesh:
+def _dwmesh(depth: NDArray[np.float32], intrinsics: Intrinsics, deepest: float) -> DWMesh:
     height, width = depth.shape
+    lens = np.array(intrinsics.as_tuple(), np.float64)
     uv, faces = _dwmesh_uv(height, width), dwmesh_faces(height, width)
     vertices = np.empty((len(uv), 3), np.float32)
     _unproject(depth, uv, lens, vertices)
@@ -159,7 +162,7 @@ def _dwmesh(depth: NDArray[np.float32], lens: NDArray[np.float64], deepest: floa
     vertices[-1] = ((width / 2 - lens[2]) / lens[0] * far, (height / 2 - lens[3]) / lens[1] * far, far)
     bridge = np.ones(len(faces), np.bool_)
     _flag_bridges(depth, np.float32(BRIDGE_JUMP), bridge)
-    return DWMesh(vertices, faces, bridge, uv, (height, width), None)
+    return DWMesh(vertices, faces, bridge, uv, (height, width), None, intrinsics)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,312 @@
+"""Rendering: a scene from another camera, with the mask of what its source saw."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.camera import Camera, Trajectory, save_trajectory
+from ex4d_core.depth.encoding import Encoding
+from ex4d_core.depth.exr import write_exr
+from ex4d_core.encoder import VideoFeed
+from ex4d_core.errors import CameraError, CancelledError, InputError
+from ex4d_core.files import explained, partial_folder, require_new
+from ex4d_core.frame import RenderedFrame, render_frame
+from ex4d_core.images import write_png
+from ex4d_core.mesh import METHODS, DWMesh, build_mesh
+from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
+from ex4d_core.raster import warm_up
+from ex4d_core.scene import Scene
+from ex4d_core.shot import (
+    COLOR_FILE,
+    DEPTH_PATTERN,
+    MASK_FILE,
+    RISK_PATTERN,
+    TRAJECTORY_FILE,
+    SceneReference,
+    ShotDocument,
+    ShotFrame,
+    ShotRequest,
+    ShotResult,
+    library_versions,
+    machine_facts,
+    relative_path,
+    write_shot,
+)
+
+__all__ = ["PASSES", "RenderedFrame", "render", "render_frame", "render_shot"]
+
+PASSES = ("depth", "risk")
+
+_LARGEST_HALF = 65504.0
+
+# A frame that shows less of the source than this share of its pixels is taken for a mistake.
+LEAST_SEEN = 0.002
+
+_log = logging.getLogger(__name__)
+
+
+def render(
+    scene: Scene,
+    trajectory: Trajectory,
+    *,
+    method: str = "dwmesh",
+    background: bool = True,
+    passes: tuple[str, ...] = (),
+    allow_unseen: bool = False,
+    workers: int | None = None,
+    on_progress: OnProgress = silent,
+    cancelled: Cancelled = never_cancelled,
+) -> Iterator[RenderedFrame]:
+    """Render a scene along a trajectory, a frame for each of its samples, in order.
+
+    Frames are read, meshed and rendered in a small pool of threads, a few ahead of the one handed out.
+
+    Args:
+        scene: the clip with depth.
+        trajectory: cameras in the scene's world and the source time that each looks at.
+        method: mesh method, one of `ex4d_core.mesh.METHODS`.
+        background: use the persistent background layer; accepted and without effect for now.
+        passes: of `PASSES`; "risk" measures the resolution.
+        allow_unseen: go on where a frame sees nothing of the scene.
+        workers: threads; default one per core, at most 4. The result does not depend on it.
+        on_progress: told about each frame handed out.
+        cancelled: asked before each frame.
+
+    Raises:
+        InputError: an unknown method or pass; a frame of the scene is damaged.
+        CameraError: a frame sees nothing (or under 0.2 %) of the scene, unless allowed.
+        CancelledError: `cancelled` said so.
+    """
+    if method not in METHODS:
+        raise InputError(f"There is no mesh method '{method}': choose one of {', '.join(METHODS)}.")
+    for name in passes:
+        if name not in PASSES:
+            raise InputError(f"There is no pass '{name}': choose from {', '.join(PASSES)}.")
+    if trajectory.scene_hash not in (None, scene.content_hash):
+        _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
+    del background
+    return _frames(scene, trajectory, method, "risk" in passes, allow_unseen, workers, on_progress, cancelled)
+
+
+def render_shot(
+    scene: Scene,
+    trajectory: Trajectory,
+    out: Path,
+    *,
+    method: str = "dwmesh",
+    background: bool = True,
+    passes: tuple[str, ...] = (),
+    allow_unseen: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    on_progress: OnProgress = silent,
+    cancelled: Cancelled = never_cancelled,
+) -> Path:
+    """Render a scene along a trajectory into a shot folder (DESIGN section 3).
+
+    color.mp4, mask.mp4 (255 = seen), trajectory.json, shot.json; pass "depth" writes depth/000000.exr (encoded
+    like the scene's; disparity 0 or depth infinite = nothing there), pass "risk" risk/000000.png (see
+    `RenderedFrame.risk`).
+
+    Args:
+        scene: see `render`, also for the other arguments.
+        trajectory: see `render`.
+        out: the folder to make.
+        method: see `render`.
+        background: see `render`.
+        passes: see `render`.
+        allow_unseen: see `render`.
+        overwrite: replace an existing folder.
+        workers: see `render`.
+        on_progress: see `render`.
+        cancelled: see `render`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: `out` exists already or is the scene or one of its parents; else see `render`.
+        CameraError: see `render`.
+        OutputError: the folder cannot be written.
+        CancelledError: `cancelled` said so.
+    """
+    require_new(out, overwrite)
+    if scene.path.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"The shot would replace its own scene {scene.path}: choose another name than {out}.")
+    frames = render(
+        scene,
+        trajectory,
+        method=method,
+        background=background,
+        passes=passes,
+        allow_unseen=allow_unseen,
+        workers=workers,
+        on_progress=on_progress,
+        cancelled=cancelled,
+    )
+    started = time.perf_counter()
+    with partial_folder(out) as folder:
+        # Frames are cheap: what an interrupted run left is thrown away.
+        for leftover in folder.iterdir():
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        save_trajectory(trajectory, folder / TRAJECTORY_FILE)
+        records, behind = _write_frames(frames, folder, trajectory, passes, scene.document.depth.encoding)
+        warnings = _warn_behind(behind)
+        write_shot(
+            folder,
+            ShotDocument(
+                scene=SceneReference(path=relative_path(scene.path, out), content_hash=scene.content_hash),
+                request=ShotRequest(
+                    method=method,
+                    size=(trajectory.width, trajectory.height),
+                    background=background,
+                    passes=passes,
+                ),
+                result=ShotResult(
+                    versions=library_versions("ex4d", "numpy", "numba", "av"),
+                    timings={"render": round(time.perf_counter() - started, 3)},
+                    machine=machine_facts(),
+                    warnings=warnings,
+                ),
+                frames=tuple(records),
+            ),
+        )
+    return out
+
+
+def _write_frames(
+    frames: Iterator[RenderedFrame],
+    folder: Path,
+    trajectory: Trajectory,
+    passes: tuple[str, ...],
+    encoding: Encoding,
+) -> tuple[list[ShotFrame], list[int]]:
+    """Write videos and passes; gives the frames' records and which of them look from behind a surface."""
+    records: list[ShotFrame] = []
+    behind: list[int] = []
+    with explained(folder):
+        for name in passes:
+            (folder / name).mkdir()
+    with (
+        VideoFeed(folder / COLOR_FILE, trajectory.fps) as color,
+        VideoFeed(folder / MASK_FILE, trajectory.fps) as mask,
+    ):
+        for index, frame in enumerate(frames):
+            color.put(frame.color)
+            mask.put(frame.mask)
+            if "depth" in passes:
+                write_exr(folder / (DEPTH_PATTERN % index), _stored_depth(frame.depth, encoding))
+            if "risk" in passes:
+                write_png(folder / (RISK_PATTERN % index), frame.risk())
+            records.append(ShotFrame(unseen=round(frame.unseen, 6)))
+            if frame.behind_surface:
+                behind.append(index)
+    return records, behind
+
+
+def _stored_depth(depth: NDArray[np.float32], encoding: Encoding) -> NDArray[np.float16] | NDArray[np.float32]:
+    """(h, w) z-depth, inf = nothing there -> half disparity (0 there), or itself."""
+    if encoding == "float-depth":
+        return depth
+    return np.minimum(np.float32(1) / depth, np.float32(_LARGEST_HALF)).astype(np.float16)
+
+
+def _warn_behind(frames: list[int]) -> tuple[str, ...]:
+    if not frames:
+        return ()
+    named = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in _ranges(frames))
+    warning = (
+        f"In frames {named} the camera stands behind a surface that the source saw: what it shows of it is its "
+        "back, as never seen; make the move smaller if that is not meant."
+    )
+    _log.warning(warning)
+    return (warning,)
+
+
+def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers, first and last of each."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def _frames(
+    scene: Scene,
+    trajectory: Trajectory,
+    method: str,
+    resolution: bool,
+    allow_unseen: bool,
+    workers: int | None,
+    on_progress: OnProgress,
+    cancelled: Cancelled,
+) -> Generator[RenderedFrame]:
+    warm_up()
+    total = len(trajectory)
+    workers = workers or min(4, os.cpu_count() or 1)
+    waiting: deque[Future[RenderedFrame]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
+        try:
+            submitted = 0
+            for index in range(total):
+                while submitted < min(total, index + workers + 1):
+                    waiting.append(pool.submit(_render_sample, scene, trajectory, submitted, method, resolution))
+                    submitted += 1
+                if cancelled():
+                    raise CancelledError("Stopped.")
+                frame = waiting.popleft().result()
+                if not allow_unseen and 1.0 - frame.unseen < LEAST_SEEN:
+                    raise _sees_nothing(index, frame)
+                yield frame
+                on_progress(index + 1, total, "rendering")
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _render_sample(scene: Scene, trajectory: Trajectory, index: int, method: str, resolution: bool) -> RenderedFrame:
+    source = trajectory.source_frame(index, scene.frames)
+    target = trajectory.camera(index)
+    in_source = Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
+    depth = scene.depth(source)
+    mesh = build_mesh(depth, scene.intrinsics(source), method)
+    frame = render_frame(scene.color(source), mesh, in_source, resolution=resolution, threads=1)
+    return replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
+
+
+def _is_behind(camera: Camera, mesh: DWMesh, depth: NDArray[np.float32]) -> bool:
+    """Whether the camera's centre lies behind the surface that the source camera saw in that direction."""
+    x, y, z = camera.c2w[:3, 3]
+    if z <= 0:
+        return False
+    lens = mesh.intrinsics
+    column, row = lens.fx * x / z + lens.cx, lens.fy * y / z + lens.cy
+    if not (0 <= column < lens.width and 0 <= row < lens.height):
+        return False
+    return bool(z > depth[int(row), int(column)])
+
+
+def _sees_nothing(index: int, frame: RenderedFrame) -> CameraError:
+    where = (
+        "its camera stands behind or inside the surface: keep the path in front of it or make the move smaller"
+        if frame.behind_surface
+        else "its camera looks past or away from it: turn it towards the scene or make the move smaller"
+    )
+    return CameraError(f"Frame {index} of the trajectory sees nothing of the scene, {where}.")

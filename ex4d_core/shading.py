@@ -1,0 +1,249 @@
+"""From a visibility buffer to colour and mask: compiled loops over the pixels of one frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.mesh import DWMesh
+from ex4d_core.raster import Raster
+
+# recon.py keeps a pixel if its interpolated alpha is above 125 of 255.
+REFERENCE_ALPHA = 125.0 / 255.0
+
+
+def source_positions(
+    raster: Raster, mesh: DWMesh, projection: NDArray[np.float64], focal: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Where in the source frame each pixel looks, and whether the source saw that.
+
+    Seen is the front of a face that is not a bridge. On a bridge, the footprints of its corners count too:
+    a source pixel is a square around its centre, but the surface of a mesh ends at the centre. So a pixel
+    that lies within half a source pixel (as large as it appears here) of a corner shows that corner's pixel.
+
+    Args:
+        raster: (h, w) visibility of the mesh.
+        mesh: the source frame's mesh.
+        projection: (3, 4) float64, mesh space to homogeneous pixels of the raster: (u w, v w, w).
+        focal: horizontal focal length of the raster's camera, pixels.
+
+    Returns:
+        (h, w, 2) float32 position in the source frame, pixels, centres at +0.5, 0 where nothing is hit; and
+        the mask (h, w) bool.
+    """
+    height, width = raster.face_id.shape
+    positions = np.zeros((height, width, 2), np.float32)
+    mask = np.zeros((height, width), np.bool_)
+    if mesh.vertex_hidden is not None:
+        _locate_by_alpha(raster.face_id, raster.barycentrics, mesh.faces, mesh.uv, mesh.vertex_hidden, positions, mask)
+    else:
+        _locate_by_face(
+            raster.face_id,
+            raster.barycentrics,
+            raster.front,
+            mesh.faces,
+            mesh.uv,
+            mesh.bridge,
+            mesh.vertices,
+            projection,
+            focal / mesh.intrinsics.fx,
+            positions,
+            mask,
+        )
+    return positions, mask
+
+
+def sample_color(
+    image: NDArray[np.uint8], positions: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Bilinear colour at positions; black where the mask is False.
+
+    Args:
+        image: (H, W, 3) uint8.
+        positions: (h, w, 2) float32, x and y in pixels of `image`, centres at +0.5; clamped to the image.
+        mask: (h, w) bool.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    color = np.zeros((*mask.shape, 3), np.uint8)
+    _sample(np.ascontiguousarray(image), positions, mask, color)
+    return color
+
+
+def source_resolution(
+    raster: Raster, mesh: DWMesh, projection: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """How finely the source sampled what each pixel shows.
+
+    A face maps a triangle of the source frame to one of the target frame; the smaller singular value of that
+    map's inverse is how many source pixels one target pixel crosses in the direction that is stretched most.
+    Below 1 the picture is softer than its pixel grid.
+
+    Args:
+        raster: (h, w) visibility of the mesh.
+        mesh: the source frame's mesh.
+        projection: as in `source_positions`.
+        mask: (h, w) bool, where to compute.
+
+    Returns:
+        (h, w) float32, source pixels per target pixel; 0 where the mask is False.
+    """
+    resolution = np.zeros(mask.shape, np.float32)
+    _measure(raster.face_id, mesh.faces, mesh.uv, mesh.vertices, projection, mask, resolution)
+    return resolution
+
+
+@numba.njit(cache=True, nogil=True)
+def _locate_by_alpha(face_id: Any, weights: Any, faces: Any, uv: Any, hidden: Any, positions: Any, mask: Any) -> None:
+    height, width = face_id.shape
+    for y in range(height):
+        for x in range(width):
+            f = face_id[y, x]
+            if f < 0:
+                continue
+            alpha = np.float32(0)
+            u = np.float32(0)
+            v = np.float32(0)
+            for k in range(3):
+                i = faces[f, k]
+                weight = weights[y, x, k]
+                u += weight * uv[i, 0]
+                v += weight * uv[i, 1]
+                if not hidden[i]:
+                    alpha += weight
+            positions[y, x, 0], positions[y, x, 1] = u, v
+            mask[y, x] = alpha > REFERENCE_ALPHA
+
+
+@numba.njit(cache=True, nogil=True)
+def _locate_by_face(
+    face_id: Any,
+    weights: Any,
+    front: Any,
+    faces: Any,
+    uv: Any,
+    bridge: Any,
+    vertices: Any,
+    projection: Any,
+    magnification: Any,
+    positions: Any,
+    mask: Any,
+) -> None:
+    height, width = face_id.shape
+    for y in range(height):
+        for x in range(width):
+            f = face_id[y, x]
+            if f < 0:
+                continue
+            if bridge[f]:
+                i = _nearest_footprint(faces[f], vertices, projection, magnification, x + 0.5, y + 0.5)
+                if i >= 0:
+                    positions[y, x, 0], positions[y, x, 1] = uv[i, 0], uv[i, 1]
+                    mask[y, x] = True
+                    continue
+            u = np.float32(0)
+            v = np.float32(0)
+            for k in range(3):
+                i = faces[f, k]
+                u += weights[y, x, k] * uv[i, 0]
+                v += weights[y, x, k] * uv[i, 1]
+            positions[y, x, 0], positions[y, x, 1] = u, v
+            # The winding's normal points away from the source camera, so its front is what the source saw the
+            # back of.
+            mask[y, x] = not bridge[f] and not front[y, x]
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest_footprint(face: Any, vertices: Any, projection: Any, magnification: Any, x: Any, y: Any) -> Any:
+    """The corner whose source pixel covers the image point (x, y), -1 if none does.
+
+    A source pixel at depth z is z / f wide; at depth w of the target camera it appears f' / w as large.
+    """
+    best = -1
+    nearest = 0.5
+    for k in range(3):
+        i = face[k]
+        w = _homogeneous(projection, vertices, i, 2)
+        if w <= 0:
+            continue
+        size = magnification * vertices[i, 2] / w
+        dx = abs(_homogeneous(projection, vertices, i, 0) / w - x)
+        dy = abs(_homogeneous(projection, vertices, i, 1) / w - y)
+        distance = max(dx, dy) / size
+        if distance <= nearest:
+            nearest = distance
+            best = i
+    return best
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _homogeneous(projection: Any, vertices: Any, i: Any, row: Any) -> Any:
+    return (
+        projection[row, 0] * vertices[i, 0]
+        + projection[row, 1] * vertices[i, 1]
+        + projection[row, 2] * vertices[i, 2]
+        + projection[row, 3]
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _sample(image: Any, positions: Any, mask: Any, color: Any) -> None:
+    rows, columns, _ = image.shape
+    height, width = mask.shape
+    for y in range(height):
+        for x in range(width):
+            if not mask[y, x]:
+                continue
+            u = min(max(positions[y, x, 0] - np.float32(0.5), np.float32(0)), np.float32(columns - 1))
+            v = min(max(positions[y, x, 1] - np.float32(0.5), np.float32(0)), np.float32(rows - 1))
+            x0, y0 = int(u), int(v)
+            x1, y1 = min(x0 + 1, columns - 1), min(y0 + 1, rows - 1)
+            a, b = u - np.float32(x0), v - np.float32(y0)
+            for c in range(3):
+                top = np.float32(image[y0, x0, c]) * (1 - a) + np.float32(image[y0, x1, c]) * a
+                bottom = np.float32(image[y1, x0, c]) * (1 - a) + np.float32(image[y1, x1, c]) * a
+                color[y, x, c] = np.uint8(top * (1 - b) + bottom * b + np.float32(0.5))
+
+
+@numba.njit(cache=True, nogil=True)
+def _measure(face_id: Any, faces: Any, uv: Any, vertices: Any, projection: Any, mask: Any, resolution: Any) -> None:
+    height, width = mask.shape
+    px = np.empty(3, np.float64)
+    py = np.empty(3, np.float64)
+    for y in range(height):
+        for x in range(width):
+            if not mask[y, x]:
+                continue
+            f = face_id[y, x]
+            in_front = True
+            for k in range(3):
+                i = faces[f, k]
+                w = _homogeneous(projection, vertices, i, 2)
+                if w <= 0:
+                    in_front = False
+                    break
+                px[k] = _homogeneous(projection, vertices, i, 0) / w
+                py[k] = _homogeneous(projection, vertices, i, 1) / w
+            if not in_front:
+                continue
+            ax, ay, bx, by = px[1] - px[0], py[1] - py[0], px[2] - px[0], py[2] - py[0]
+            determinant = ax * by - bx * ay
+            if determinant == 0:
+                continue
+            i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
+            sx, sy = uv[i1, 0] - uv[i0, 0], uv[i1, 1] - uv[i0, 1]
+            tx, ty = uv[i2, 0] - uv[i0, 0], uv[i2, 1] - uv[i0, 1]
+            # d source / d target = [s t] [a b]^-1
+            m00 = (sx * by - tx * ay) / determinant
+            m01 = (tx * ax - sx * bx) / determinant
+            m10 = (sy * by - ty * ay) / determinant
+            m11 = (ty * ax - sy * bx) / determinant
+            total = m00 * m00 + m01 * m01 + m10 * m10 + m11 * m11
+            area = m00 * m11 - m01 * m10
+            # The squares of the singular values add up to `total` and multiply to area^2.
+            root = np.sqrt(max(total * total - 4 * area * area, 0.0))
+            resolution[y, x] = np.sqrt(max(total - root, 0.0) / 2)
