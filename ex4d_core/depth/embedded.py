@@ -1,11 +1,14 @@
 """Depth of any video without weights, GPU or network.
 
-Where the camera moves, depth is measured from parallax; where it does not, it is guessed. The result says which.
+Where the camera moves, depth is measured from parallax (`parallax`); where it does not, it is guessed (`monocular`);
+what moves by itself is put onto the surface it stands on. All of it is made steady along the flow, and brought to full
+size along colour edges. The result says how it was made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,16 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
-from ex4d_core.depth import edgeaware, monocular
-from ex4d_core.depth.motion import FlowMeter, sample
+from ex4d_core.depth import edgeaware, monocular, parallax
+from ex4d_core.depth.motion import ClipFlow, measure_flow
 from ex4d_core.errors import CancelledError
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Method = Literal["parallax", "heuristic", "mixed"]
 
 WORKING_SIDE = 320
-"""Depth is worked out with the longer side at most this many pixels, then brought to full size along colour edges."""
+"""Depth is worked out with the longer side at most this many pixels, then brought to full size."""
+
+FARTHEST = 1.0 / 40.0
+"""Measured disparity does not go below this share of the nearest: beyond, parallax is noise."""
+
+STEADINESS = 0.75
+"""Weight of the neighbouring frame against the present one in the filter along the flow."""
+
+NOTES: dict[Method, str] = {
+    "parallax": "Depth was measured from the parallax of the moving camera, up to one scale for the whole clip; "
+    "things that move by themselves stand where they touch the ground.",
+    "mixed": "Depth was measured from the parallax of the moving camera where that was possible, and guessed from "
+    "position in the picture, focus and motion in the rest.",
+    "heuristic": "The camera shows too little parallax to measure depth: it is a guess from position in the "
+    "picture, focus and motion, good for a preview with small camera moves.",
+}
 
 
 class Frames(Protocol):
@@ -40,10 +59,26 @@ class EmbeddedDepth:
 
     disparity: Floats
     """(T, H, W) float32, finite and > 0, relative units: 1 / z up to scale, nearest about 1."""
-    method: Literal["parallax", "heuristic", "mixed"]
+    method: Method
     """Measured from camera motion, guessed, or some of each."""
     notes: str
     """One or two sentences for people: what was done, and how far to trust it."""
+
+
+@dataclass(frozen=True)
+class WorkingDepth:
+    """The result at working size; `at` brings one frame to full size, so that memory stays bounded."""
+
+    disparity: Sequence[Floats]
+    """T times (h, w) float32."""
+    pictures: Sequence[Bytes]
+    """T times (h, w, 3) uint8 sRGB."""
+    method: Method
+    notes: str
+
+    def at(self, index: int, frame: Bytes) -> Floats:
+        """(H, W) float32 disparity of one frame at the size of `frame` (H, W, 3) uint8 sRGB."""
+        return edgeaware.upsample(self.disparity[index], self.pictures[index], np.asarray(frame))
 
 
 def estimate_depth(
@@ -57,8 +92,8 @@ def estimate_depth(
     Args:
         frames: T frames, (H, W, 3) uint8 sRGB each; every frame is read twice, in order.
         intrinsics: of the camera, at the frames' size.
-        on_progress: told about each frame.
-        cancelled: asked before each frame.
+        on_progress: told about each frame of each stage.
+        cancelled: asked before each frame of each stage.
 
     Returns:
         Disparity at the frames' size, and how it was made.
@@ -66,42 +101,195 @@ def estimate_depth(
     Raises:
         CancelledError: `cancelled` said so.
     """
+    work = estimate_working_depth(frames, intrinsics, on_progress, cancelled)
     total = len(frames)
-    small = [_working(frames[t]) for t in range(total)]
-    meter = FlowMeter(small)
-    nothing = np.zeros(small[0].shape[:2], np.float32)
-    guesses: list[Floats] = []
-    for t in range(total):
-        _go_on(cancelled)
-        guesses.append(monocular.guess(small[t], nothing))
-        on_progress(t + 1, total, "estimating depth")
-    work = _steady(guesses, meter, cancelled)
-    full = np.stack([edgeaware.upsample(work[t], small[t], np.asarray(frames[t])) for t in range(total)])
-    return EmbeddedDepth(
-        full,
-        "heuristic",
-        "The camera hardly moves, so depth could not be measured and is a guess from position in the picture, "
-        "focus and motion.",
+    disparity = np.empty((total, *np.shape(frames[0])[:2]), np.float32)
+    for t in _steps(range(total), total, "enlarging depth", on_progress, cancelled):
+        disparity[t] = work.at(t, frames[t])
+    return EmbeddedDepth(disparity, work.method, work.notes)
+
+
+def estimate_working_depth(
+    frames: Frames,
+    intrinsics: Intrinsics,
+    on_progress: OnProgress = silent,
+    cancelled: Cancelled = never_cancelled,
+) -> WorkingDepth:
+    """As `estimate_depth`, at working size: for clips whose depth does not fit into memory at full size."""
+    total = len(frames)
+    pictures = [_reduced(frames[t]) for t in _steps(range(total), total, "reading", on_progress, cancelled)]
+    height, width = pictures[0].shape[:2]
+    camera = intrinsics.resized(width, height)
+    flow = measure_flow(pictures, on_progress, cancelled)
+    path = parallax.find_path(pictures, flow, camera)
+    shares = np.clip(path.signal / parallax.LEAST_PARALLAX, 0.0, 1.0)
+    if total > 1 and float(shares.mean()) > 0.2:
+        layers = list(_measured(pictures, flow, path, camera, on_progress, cancelled))
+        trusted = float(np.mean([layer.trust.mean() for layer in layers]))
+        method: Method = "parallax" if trusted > 0.6 else "mixed"
+        poses = path.w2c
+    else:
+        layers = list(_guessed(pictures, flow, path, camera, on_progress, cancelled))
+        method, poses = "heuristic", path.turning
+    steady = _steadied([layer.disparity for layer in layers], flow, poses, camera, cancelled)
+    sharp = [np.clip(edgeaware.median(d, picture), FARTHEST, None) for d, picture in zip(steady, pictures, strict=True)]
+    return WorkingDepth(sharp, pictures, method, NOTES[method])
+
+
+@dataclass(frozen=True)
+class _Layer:
+    disparity: Floats
+    """(h, w)"""
+    trust: Floats
+    """(h, w), 0 guessed to 1 measured."""
+
+
+def _guessed(
+    pictures: Sequence[Bytes],
+    flow: ClipFlow,
+    path: parallax.CameraPath,
+    camera: Intrinsics,
+    on_progress: OnProgress,
+    cancelled: Cancelled,
+) -> Iterator[_Layer]:
+    """Frames whose camera does not change place."""
+    total = len(pictures)
+    nothing = np.zeros(pictures[0].shape[:2], np.float32)
+    backdrop = _backdrop(pictures) if _stands_still(flow) else None
+    for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
+        moving = nothing
+        if backdrop is not None:
+            change = np.abs(pictures[t].astype(np.float32) - backdrop).sum(axis=2) / 255.0
+            moving = _moving(np.clip(change / 0.3, 0.0, 1.0), pictures[t])
+        elif flow.targets(t):
+            stray = parallax.triangulate(pictures[t], t, flow, path.turning, camera).stray
+            moving = _moving(_straying(stray), pictures[t])
+        yield _Layer(monocular.stand(moving, monocular.guess(pictures[t])), nothing)
+
+
+def _measured(
+    pictures: Sequence[Bytes],
+    flow: ClipFlow,
+    path: parallax.CameraPath,
+    camera: Intrinsics,
+    on_progress: OnProgress,
+    cancelled: Cancelled,
+) -> Iterator[_Layer]:
+    """Frames of a camera that changes place."""
+    total = len(pictures)
+    inverse_depth: list[Floats] = []
+    information: list[Floats] = []
+    moving: list[Floats] = []
+    for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
+        found = parallax.triangulate(pictures[t], t, flow, path.w2c, camera)
+        backwards = found.inverse_depth * np.sqrt(found.information) < -4.0
+        moving.append(_moving(np.maximum(_straying(found.stray), backwards), pictures[t]))
+        still = np.clip(1.0 - 1.5 * moving[t], 0.0, 1.0)
+        share = float(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
+        inverse_depth.append(np.maximum(found.inverse_depth, 0.0))
+        information.append(found.information * still * share)
+    inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera)
+    near = _near(inverse_depth, information)
+    good = 1.0 / (0.08 * near) ** 2
+    for t in _steps(range(total), total, "filling depth", on_progress, cancelled):
+        trust = information[t] / (information[t] + good)
+        q = np.clip(inverse_depth[t] / near, 0.0, 1.5)
+        guess = _fitted(monocular.guess(pictures[t]), q, trust)
+        reach = 0.1 * max(q.shape)
+        filled, arrived = edgeaware.fill(q, trust, pictures[t], reach, 0.2)
+        filled = (filled * arrived + guess * 0.01) / (arrived + 0.01)
+        surface = np.clip(q * trust + filled * (1.0 - trust), FARTHEST, 1.5).astype(np.float32)
+        yield _Layer(monocular.stand(moving[t], surface), np.asarray(trust, np.float32))
+
+
+def _near(inverse_depth: Sequence[Floats], information: Sequence[Floats]) -> float:
+    """Inverse depth of the nearest surfaces of the clip, but for outliers."""
+    some = slice(None, None, max(1, len(inverse_depth) // 16))
+    q = np.stack(inverse_depth[some])
+    return (
+        max(float(np.quantile(q[np.stack(information[some]) * np.square(q) > 25.0], 0.995)), 1e-6)
+        if (np.stack(information[some]) * np.square(q) > 25.0).any()
+        else max(float(q.max()), 1e-6)
     )
 
 
-def _working(frame: Bytes) -> Bytes:
+def _fitted(guess: Floats, q: Floats, trust: Floats) -> Floats:
+    """The guess, scaled and shifted onto what was measured."""
+    weight = trust.ravel().astype(np.float64) + 1e-9
+    weight /= weight.sum()
+    x, y = guess.ravel(), q.ravel()
+    x0, y0 = float(weight @ x), float(weight @ y)
+    spread = float(weight @ np.square(x - x0))
+    slope = float(weight @ ((x - x0) * (y - y0))) / (spread + 1e-4)
+    return np.clip(y0 + max(slope, 0.0) * (guess - x0), FARTHEST, 1.0).astype(np.float32)
+
+
+def _straying(stray: Floats) -> Floats:
+    """0..1: how surely a pixel moves by itself, from the pixels by which it misses where a still one would be."""
+    noise = max(0.4, 2.5 * float(np.median(stray)))
+    return np.clip((stray - noise) / (2.0 * noise), 0.0, 1.0)
+
+
+def _moving(evidence: Floats, picture: Bytes) -> Floats:
+    """(h, w) float32, 0..1: evidence of movement, gathered within colour regions."""
+    solid = cv2.morphologyEx(evidence.astype(np.float32), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    return edgeaware.smooth(cv2.medianBlur(solid, 5)[None], picture, 0.02 * max(evidence.shape), 0.3)[0]
+
+
+def _backdrop(pictures: Sequence[Bytes]) -> Floats:
+    """What a camera that stands still sees behind everything that moves: the median over the clip."""
+    some = pictures[:: max(1, len(pictures) // 24)]
+    return np.median(np.stack(some), axis=0).astype(np.float32)
+
+
+def _stands_still(flow: ClipFlow) -> bool:
+    lengths = [
+        float(np.median(np.linalg.norm(vectors.astype(np.float32), axis=-1))) for vectors, _ in flow.flows.values()
+    ]
+    return bool(lengths) and float(np.quantile(lengths, 0.95)) < 0.3
+
+
+def _steadied(
+    disparity: Sequence[Floats],
+    flow: ClipFlow,
+    poses: NDArray[np.float64],
+    camera: Intrinsics,
+    cancelled: Cancelled,
+) -> list[Floats]:
+    """Average along the flow, forwards and backwards, so that nothing flickers and nothing lags."""
+    total = len(disparity)
+    passes: list[list[Floats]] = []
+    for order in (range(total), range(total - 1, -1, -1)):
+        result = list(disparity)
+        for before, t in itertools.pairwise(order):
+            _go_on(cancelled)
+            back, trust = flow.flow(t, before)
+            carried = parallax.carry(result[before], back, poses[before], poses[t], camera)
+            # a surface that was elsewhere is not averaged away
+            alike = np.exp(-np.square((carried - disparity[t]) / (0.15 * disparity[t] + 0.05)))
+            result[t] = disparity[t] + STEADINESS * trust * alike * (carried - disparity[t])
+        passes.append(result)
+    return [0.5 * (a + b) for a, b in zip(*passes, strict=True)]
+
+
+def _reduced(frame: Bytes) -> Bytes:
+    frame = np.ascontiguousarray(frame)
     height, width = frame.shape[:2]
     scale = WORKING_SIDE / max(height, width)
     if scale >= 1.0:
-        return np.ascontiguousarray(frame)
+        return frame
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _steady(disparity: Sequence[Floats], meter: FlowMeter, cancelled: Cancelled) -> list[Floats]:
-    result = [disparity[0]]
-    for t in range(1, len(disparity)):
+def _steps(
+    indices: Sequence[int], total: int, stage: str, on_progress: OnProgress, cancelled: Cancelled
+) -> Iterator[int]:
+    """Go through `indices`, reporting each as it is done, and stopping when asked to."""
+    for done, index in enumerate(indices, start=1):
         _go_on(cancelled)
-        back, miss = meter.checked(t, t - 1)
-        keep = 0.8 * np.exp(-miss)
-        result.append(disparity[t] + keep * (sample(result[-1], back) - disparity[t]))
-    return result
+        yield index
+        on_progress(done, total, stage)
 
 
 def _go_on(cancelled: Cancelled) -> None:

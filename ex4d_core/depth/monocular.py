@@ -25,6 +25,9 @@ FAR = 1.0 / 8.0
 """Disparity of the farthest surface where the nearest has 1. A guess has no scale and no shift of its own: eight to
 one is what a room or a courtyard shows, deep enough to give parallax when orbited, and mild enough not to tear."""
 
+SMALLEST_THING = 0.0006
+"""Share of the picture under which a moving patch is taken for noise."""
+
 HORIZON = 0.42
 """Where the ground vanishes, as a share of the picture's height: people point cameras a little downwards."""
 
@@ -84,53 +87,52 @@ def sky(frame: Bytes) -> Floats:
     return np.asarray(bright * cool * not_green * high, np.float32)
 
 
-def standing(moving: Floats) -> tuple[Floats, Floats]:
-    """Disparity of moving things: that of the ground where they touch it.
-
-    Args:
-        moving: (H, W) float32, 0..1, how surely each pixel moves by itself.
-
-    Returns:
-        (H, W) float32 disparity and (H, W) float32 weight 0..1, both 0 where nothing moves.
-    """
-    height, width = moving.shape
-    disparity = np.zeros((height, width), np.float32)
-    mask = (moving > 0.5).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    order = np.argsort(stats[1:, cv2.CC_STAT_AREA])[::-1][:16] + 1 if count > 1 else []
-    kept = np.zeros((height, width), bool)
-    for label in order:
-        if stats[label, cv2.CC_STAT_AREA] < 0.0008 * height * width:
-            break
-        inside = labels == label
-        bottom = np.percentile(np.nonzero(inside)[0], 99) + 1
-        # a thing in the air has no contact: at least a little nearer than what it covers
-        disparity[inside] = max(float(ground(float(bottom), height)), 1.5 * FAR)
-        kept |= inside
-    return disparity, np.where(kept, moving, 0.0).astype(np.float32)
-
-
-def guess(frame: Bytes, moving: Floats) -> Floats:
-    """Disparity of one frame by weak cues.
+def guess(frame: Bytes) -> Floats:
+    """Disparity of what stands still in one frame, by weak cues.
 
     Args:
         frame: (H, W, 3) uint8 sRGB, at working size.
-        moving: (H, W) float32, 0..1, how surely each pixel moves by itself.
 
     Returns:
-        (H, W) float32, about FAR (far) to 1 (near).
+        (H, W) float32, FAR (far) to 1 (near).
     """
     height, width = frame.shape[:2]
-    reach = float(max(height, width))
     rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
     floor = np.broadcast_to(ground(rows, height), (height, width))
-
     sharp, shallow = focus(frame)
     near = FAR + (1.0 - FAR) * sharp
     scene = floor * (1.0 - 0.8 * shallow) + near * (0.8 * shallow)
     scene = scene + (FAR - scene) * sky(frame) * (1.0 - shallow)
-    scene = edgeaware.smooth(scene[None], frame, 0.15 * reach, 0.35)[0]
+    scene = edgeaware.smooth(scene[None], frame, 0.15 * max(height, width), 0.35)[0]
+    return np.clip(scene, FAR, 1.0)
 
-    disparity, weight = standing(moving)
-    scene = scene + (np.maximum(disparity, scene) - scene) * np.clip(2.0 * weight, 0.0, 1.0)
-    return np.clip(edgeaware.median(scene, frame), 0.5 * FAR, 1.0)
+
+def stand(moving: Floats, surface: Floats) -> Floats:
+    """Put what moves by itself upright onto the surface where its lowest part touches it.
+
+    Args:
+        moving: (H, W) float32, 0..1, how surely each pixel moves by itself.
+        surface: (H, W) float32 disparity of what does not move; anything where `moving` is high.
+
+    Returns:
+        (H, W) float32: `surface` with each moving thing at one disparity, that of its foothold.
+    """
+    height, width = moving.shape
+    result = surface.copy()
+    mask = (moving > 0.5).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    for label in range(1, count):
+        if stats[label, cv2.CC_STAT_AREA] < SMALLEST_THING * height * width:
+            continue
+        inside = labels == label
+        rows, columns = np.nonzero(inside)
+        bottom = int(np.quantile(rows, 0.98))
+        feet = columns[rows >= bottom - 0.01 * height]
+        depth_of_band = max(2, height // 50)
+        band = surface[min(bottom + 1, height - 1) : bottom + 1 + depth_of_band, feet.min() : feet.max() + 1]
+        # what stands beyond the lower edge of the picture is at least as near as anything seen along that edge
+        cut_off = bottom >= height - 1 - depth_of_band
+        foothold = float(np.quantile(surface[-depth_of_band:], 0.8) if cut_off else np.median(band))
+        # a thing in the air has no foothold, but it does hide what is behind it
+        result[inside] = max(foothold, float(np.median(surface[inside])))
+    return result

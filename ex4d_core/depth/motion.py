@@ -1,13 +1,16 @@
-"""Dense optical flow of a clip, and what in it is not explained by a turning camera."""
+"""Dense optical flow of a clip."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ex4d_core.errors import CancelledError
+from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -47,16 +50,102 @@ class FlowMeter:
     def checked(self, source: int, target: int) -> tuple[Floats, Floats]:
         """Flow, and (H, W) float32 pixels by which going there and back misses the start."""
         there, back = self.flow(source, target), self.flow(target, source)
-        return there, np.linalg.norm(there + sample(back, there), axis=-1)
+        return there, _miss(there, back)
+
+
+def _miss(there: Floats, back: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(there + sample(back, there), axis=-1), np.float32)
 
 
 @dataclass(frozen=True)
-class ClipMotion:
-    """How the picture moves from frame to frame, at working size."""
+class ClipFlow:
+    """Flow from each frame to a few earlier and later ones, kept at half the working size to bound the memory.
 
-    backward: NDArray[np.float16]
-    """(T, H, W, 2) pixels: where each pixel of frame t was in frame t - 1; zero for t = 0."""
-    reliable: NDArray[np.bool_]
-    """(T, H, W): the pixel was visible in frame t - 1 and its flow is confirmed by the way back."""
-    still: bool
-    """The camera stands still throughout."""
+    Nothing is lost by that: the flow is measured at half size, and only enlarged by the method itself.
+    """
+
+    height: int
+    """Working height, pixels."""
+    width: int
+    baselines: tuple[int, ...]
+    """Distances in frames at which flow was measured, both ways; the first is 1."""
+    flows: Mapping[tuple[int, int], tuple[NDArray[np.float16], Bytes]]
+    """(source, target) -> flow in working pixels, and trust 0..255; frames too far apart are absent."""
+
+    def flow(self, source: int, target: int) -> tuple[Floats, Floats]:
+        """(H, W, 2) float32 pixels, and (H, W) float32 trust 0..1: 0 where hidden or beyond the frame."""
+        flow, trust = self.flows[source, target]
+        size = (self.width, self.height)
+        return (
+            cv2.resize(flow.astype(np.float32), size, interpolation=cv2.INTER_LINEAR),
+            cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255.0,
+        )
+
+    def targets(self, source: int) -> list[int]:
+        """The frames to which flow from `source` is known, in order of time."""
+        near = [source + sign * b for b in self.baselines for sign in (-1, 1)]
+        return sorted(t for t in near if (source, t) in self.flows)
+
+
+def measure_flow(
+    frames: Sequence[Bytes],
+    on_progress: OnProgress = silent,
+    cancelled: Cancelled = never_cancelled,
+) -> ClipFlow:
+    """Measure the flow of a whole clip at baselines that suit its speed.
+
+    Args:
+        frames: (H, W, 3) uint8 sRGB at working size.
+        on_progress: told about each frame.
+        cancelled: asked before each frame.
+
+    Raises:
+        CancelledError: `cancelled` said so.
+    """
+    height, width = frames[0].shape[:2]
+    meter = FlowMeter(frames)
+    total = len(frames)
+    baselines = _baselines(meter, total)
+    half = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
+    flows: dict[tuple[int, int], tuple[NDArray[np.float16], Bytes]] = {}
+    for source in range(total):
+        if cancelled():
+            raise CancelledError("Depth estimation was cancelled.")
+        for target in (source + b for b in baselines if source + b < total):
+            there, back = meter.flow(source, target), meter.flow(target, source)
+            flows[source, target] = _packed(there, _miss(there, back), half)
+            flows[target, source] = _packed(back, _miss(back, there), half)
+        on_progress(source + 1, total, "measuring motion")
+    return ClipFlow(height, width, baselines, flows)
+
+
+def _baselines(meter: FlowMeter, total: int) -> tuple[int, ...]:
+    """Three distances in frames: next door, and such that the picture moves a few pixels, and a dozen."""
+    step = 4 if total > 4 else 1
+    starts = sorted({int(t) for t in np.linspace(0, total - 1 - step, 6)}) if total > step else []
+    lengths = [float(np.median(np.linalg.norm(meter.flow(t, t + step), axis=-1))) / step for t in starts]
+    speed = float(np.median(lengths)) if lengths else 0.0
+    middle = int(np.clip(round(2.5 / max(speed, 0.1)), 2, 5))
+    far = int(np.clip(round(12.0 / max(speed, 0.1)), 4, 14))
+    return tuple(b for b in (1, middle, far) if b < total)
+
+
+def _packed(flow: Floats, miss: Floats, half: tuple[int, int]) -> tuple[NDArray[np.float16], Bytes]:
+    height, width = miss.shape
+    target = pixel_grid(height, width) + flow
+    inside = (target >= 0).all(axis=-1) & (target <= (width - 1, height - 1)).all(axis=-1)
+    # what long flows are allowed to miss by grows with them
+    allowed = 0.6 + 0.02 * np.linalg.norm(flow, axis=-1)
+    trust = np.exp(-np.square(miss / allowed)) * inside
+    return (
+        cv2.resize(flow, half, interpolation=cv2.INTER_AREA).astype(np.float16),
+        (cv2.resize(trust.astype(np.float32), half, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8),
+    )
+
+
+def texture(frame: Bytes) -> Floats:
+    """(H, W) float32, 0..1: is there enough structure around a pixel for flow to be more than interpolation?"""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+    dx, dy = cv2.Scharr(grey, cv2.CV_32F, 1, 0) / 32.0, cv2.Scharr(grey, cv2.CV_32F, 0, 1) / 32.0
+    energy = np.sqrt(cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 2.0))
+    return np.clip(energy / 0.012, 0.02, 1.0)
