@@ -5,6 +5,8 @@ scene.json  color/000000.png …  depth/000000.exr …  occlusion/000000.png …
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +21,7 @@ from ex4d_core.depth.encoding import FAR_FACTOR, choose_encoding, decode_depth, 
 from ex4d_core.depth.exr import read_exr, write_exr
 from ex4d_core.errors import CameraError, CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_new
-from ex4d_core.images import read_image, write_png
+from ex4d_core.images import read_image, to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene_format import (
     OCCLUSION_PATTERN,
@@ -122,8 +124,8 @@ class Scene:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What people should know about the depth."""
-        return tuple(self.document.depth.warnings)
+        """What people should know about the depth, the clip and the lens."""
+        return (*self.document.depth.warnings, *self.document.notes)
 
     @property
     def content_hash(self) -> str:
@@ -140,10 +142,7 @@ class Scene:
         image = read_image(path)
         if image.shape != (self.height, self.width, 3):
             raise self._wrong_size(path, image.shape)
-        if image.dtype == np.uint16:
-            # 255 * v / 65535 = v / 257, rounded
-            return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return image.astype(np.uint8, copy=False)
+        return to_uint8(image)
 
     def depth(self, frame: int) -> NDArray[np.float32]:
         """One frame's z-depth: (H, W) float32, scene units, finite and > 0.
@@ -271,7 +270,11 @@ def write_depth_frame(
         read_back = decode_depth(stored.astype(np.float32), document.encoding, document.far)
         bits = occlusion_bits(build_mesh(read_back, intrinsics))
         write_png(folder / (files.occlusion % frame), bits)
-    write_exr(folder / (files.depth % frame), stored, document.channel)
+    path = folder / (files.depth % frame)
+    temporary = path.with_name(".next" + path.suffix)  # a frame under its name is a whole frame
+    write_exr(temporary, stored, document.channel)
+    with explained(path):
+        os.replace(temporary, path)
 
 
 def write_scene(
@@ -329,6 +332,7 @@ def write_scene(
         ),
     )
     with partial_folder(path) as folder:
+        clear_folder(folder)  # what a run that died left here may be of other arrays
         make_frame_folders(folder, document.files)
         count = 0
         for count, image in enumerate(color, start=1):
@@ -340,6 +344,16 @@ def write_scene(
             raise InputError(f"The colour for {path} has {count} frames, the depth {frames}: give as many of each.")
         write_document(folder, document)
     return Scene.open(path)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove everything in a folder."""
+    with explained(folder):
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def make_frame_folders(folder: Path, files: FilePatterns) -> None:

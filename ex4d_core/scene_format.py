@@ -81,6 +81,9 @@ class SourceDocument(BaseModel):
     width: int | None = None
     """Size of the source as displayed, pixels."""
     height: int | None = None
+    """See `width`."""
+    lens: Literal["assumed", "given", "trajectory"] | None = None
+    """Where the intrinsics come from; `assumed` is the focal length for footage without lens data."""
 
 
 class SceneDocument(BaseModel):
@@ -98,6 +101,8 @@ class SceneDocument(BaseModel):
     files: FilePatterns = FilePatterns()
     depth: DepthDocument
     source: SourceDocument | None = None
+    notes: list[str] = []
+    """What people should know about the clip and the lens."""
     request: str | None = None
     """Fingerprint of the inputs and options of the import, to recognise a repeated one."""
     content_hash: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")

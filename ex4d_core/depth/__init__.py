@@ -72,9 +72,9 @@ class DepthRequest:
     clip_size: tuple[int, int] | None = None
     """Width and height of the clip as displayed, before it was brought to working size, pixels."""
     clip_start: int = 0
-    """First frame of the clip that was taken."""
-    clip_frames: Callable[[], int] | None = None
-    """Counts the frames of the whole clip; may take as long as decoding it."""
+    """First frame taken from the clip."""
+    clip_frames: int | None = None
+    """Frames of the whole clip, of which the scene may take a part."""
 
 
 class DepthEstimator(Protocol):
@@ -83,6 +83,20 @@ class DepthEstimator(Protocol):
     @property
     def name(self) -> str:
         """The name recorded in `scene.json`."""
+        ...
+
+    def check(self, frames: int, size: tuple[int, int], on_progress: OnProgress, cancelled: Cancelled) -> None:
+        """Refuse what can be refused before the clip itself is read.
+
+        Args:
+            frames: number of frames that will be taken.
+            size: width and height of the working size, pixels.
+            on_progress: told about the work done.
+            cancelled: asked between units of work.
+
+        Raises:
+            Ex4dError: the input cannot be used, or the task was cancelled.
+        """
         ...
 
     def estimate(

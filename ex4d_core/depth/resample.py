@@ -43,9 +43,7 @@ def resample_depth(depth: NDArray[np.float32], width: int, height: int) -> NDArr
         return np.where(smooth, np.float32(1) / blended, nearest)
 
 
-def _neighbours(
-    wanted: int, given: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+def _neighbours(wanted: int, given: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """For each new pixel centre the old pixels before and after it, and how far it is between them (0..1)."""
     position = np.clip((np.arange(wanted) + 0.5) * given / wanted - 0.5, 0, given - 1)
     before = np.floor(position).astype(np.intp)
