@@ -45,7 +45,7 @@ def read_image(path: Path) -> Image:
     data = _read_bytes(path)
     if path.suffix.lower() == ".exr":
         return _read_exr(path)
-    with _quiet_opencv():
+    with quiet_opencv():
         try:
             decoded = _decode(data, jpeg=path.suffix.lower() in (".jpg", ".jpeg"))
         except cv2.error as error:
@@ -235,7 +235,7 @@ def _damaged(path: Path) -> InputError:
 
 
 @contextmanager
-def _quiet_opencv() -> Generator[None]:
+def quiet_opencv() -> Generator[None]:
     """Keep OpenCV's own log lines away from the terminal: our sentence says what is wrong."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(0)
