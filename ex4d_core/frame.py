@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Camera
 from ex4d_core.errors import InputError
 from ex4d_core.mesh import DWMesh
+from ex4d_core.occluder import BRIDGE_REACH, limit_bridges, original_numbers
 from ex4d_core.raster import rasterize
 from ex4d_core.shading import sample_color, source_positions, source_resolution
 
@@ -63,6 +65,7 @@ def render_frame(
     mesh: DWMesh,
     camera: Camera,
     *,
+    bridge_reach: float = BRIDGE_REACH,
     resolution: bool = False,
     backend: str = "numba",
     threads: int | None = None,
@@ -76,6 +79,8 @@ def render_frame(
         color: (H, W, 3) uint8 sRGB, the source frame.
         mesh: its mesh.
         camera: who looks, posed in the space of the mesh: for a world camera `inv(source_c2w) @ c2w`.
+        bridge_reach: how far bridges of a `dwmesh` hide what is behind them, as a share of the foreground's
+            depth (see `ex4d_core.occluder`); `math.inf`: all of it.
         resolution: also measure how finely the source sampled each pixel.
         backend: rasterizer, see `ex4d_core.raster.BACKENDS`.
         threads: threads of the rasterizer; results do not depend on it.
@@ -88,15 +93,23 @@ def render_frame(
             f"The colour has shape {color.shape} and the mesh is of {mesh.grid[1]}x{mesh.grid[0]} pixels: "
             "give the frame that the depth belongs to."
         )
+    whole = mesh.vertex_hidden is not None
+    limited = not whole and math.isfinite(bridge_reach)
+    if limited:
+        vertices, faces, numbers = limit_bridges(mesh, bridge_reach)
+    else:
+        vertices, faces, numbers = mesh.vertices, mesh.faces if whole else mesh.faces[: mesh.grid_faces], None
     raster = rasterize(
-        mesh.vertices,
-        mesh.faces if mesh.vertex_hidden is not None else mesh.faces[: mesh.grid_faces],
+        vertices,
+        faces,
         camera,
-        grid=mesh.grid,
+        grid=None if limited else mesh.grid,
         near=NEAR_SHARE * float(mesh.vertices[: mesh.grid[0] * mesh.grid[1], 2].min()),
         backend=backend,
         threads=threads,
     )
+    if numbers is not None:
+        raster = replace(raster, face_id=original_numbers(raster.face_id, numbers))
     projection = camera.intrinsics.matrix() @ camera.w2c()[:3]
     positions, mask = source_positions(raster, mesh, projection, camera.intrinsics.fx)
     return RenderedFrame(

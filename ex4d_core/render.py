@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from ex4d_core.files import explained, partial_folder, require_new
 from ex4d_core.frame import RenderedFrame, render_frame
 from ex4d_core.images import write_png
 from ex4d_core.mesh import METHODS, DWMesh, build_mesh
+from ex4d_core.occluder import BRIDGE_REACH
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.raster import warm_up
 from ex4d_core.scene import Scene
@@ -64,6 +65,7 @@ def render(
     background: bool = True,
     passes: tuple[str, ...] = (),
     allow_unseen: bool = False,
+    bridge_reach: float = BRIDGE_REACH,
     workers: int | None = None,
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
@@ -79,6 +81,7 @@ def render(
         background: use the persistent background layer; accepted and without effect for now.
         passes: of `PASSES`; "risk" measures the resolution.
         allow_unseen: go on where a frame sees nothing of the scene.
+        bridge_reach: see `render_frame`.
         workers: threads; default one per core, at most 4. The result does not depend on it.
         on_progress: told about each frame handed out.
         cancelled: asked before each frame.
@@ -96,7 +99,11 @@ def render(
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
     del background
-    return _frames(scene, trajectory, method, "risk" in passes, allow_unseen, workers, on_progress, cancelled)
+
+    def sample(index: int) -> RenderedFrame:
+        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach)
+
+    return _frames(sample, len(trajectory), allow_unseen, workers, on_progress, cancelled)
 
 
 def render_shot(
@@ -249,17 +256,14 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def _frames(
-    scene: Scene,
-    trajectory: Trajectory,
-    method: str,
-    resolution: bool,
+    sample: Callable[[int], RenderedFrame],
+    total: int,
     allow_unseen: bool,
     workers: int | None,
     on_progress: OnProgress,
     cancelled: Cancelled,
 ) -> Generator[RenderedFrame]:
     warm_up()
-    total = len(trajectory)
     workers = workers or min(4, os.cpu_count() or 1)
     waiting: deque[Future[RenderedFrame]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
@@ -267,7 +271,7 @@ def _frames(
             submitted = 0
             for index in range(total):
                 while submitted < min(total, index + workers + 1):
-                    waiting.append(pool.submit(_render_sample, scene, trajectory, submitted, method, resolution))
+                    waiting.append(pool.submit(sample, submitted))
                     submitted += 1
                 if cancelled():
                     raise CancelledError("Stopped.")
@@ -281,13 +285,17 @@ def _frames(
                 future.cancel()
 
 
-def _render_sample(scene: Scene, trajectory: Trajectory, index: int, method: str, resolution: bool) -> RenderedFrame:
+def _render_sample(
+    scene: Scene, trajectory: Trajectory, index: int, method: str, resolution: bool, bridge_reach: float
+) -> RenderedFrame:
     source = trajectory.source_frame(index, scene.frames)
     target = trajectory.camera(index)
     in_source = Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
     depth = scene.depth(source)
     mesh = build_mesh(depth, scene.intrinsics(source), method)
-    frame = render_frame(scene.color(source), mesh, in_source, resolution=resolution, threads=1)
+    frame = render_frame(
+        scene.color(source), mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1
+    )
     return replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
 
 
