@@ -1,6 +1,7 @@
 """EX-4D: see one video from another camera.
 
-Names are loaded on first use, so that importing the package costs nothing.
+The names below are the public API (docs/python.md). They are loaded on first use, so that importing the package
+costs nothing.
 """
 
 import importlib
@@ -9,13 +10,23 @@ __version__ = "0.1.0"
 
 # name -> module that defines it
 _EXPORTS = {
-    "Camera": "camera",
-    "Intrinsics": "camera",
-    "Trajectory": "camera",
-    "load_trajectory": "camera",
-    "save_trajectory": "camera",
-    "preset": "presets",
     "Ex4dError": "errors",
+    "Intrinsics": "camera",
+    "Move": "presets",
+    "Scene": "scene",
+    "Trajectory": "camera",
+    "build_mesh": "mesh",
+    "export_mesh": "mesh_export",
+    "generate_shot": "generate",
+    "import_scene": "ingest",
+    "load_clip": "clip",
+    "load_trajectory": "camera",
+    "preset": "presets",
+    "rasterize": "raster",
+    "render": "render",
+    "render_shot": "render",
+    "reshoot": "reshoot",
+    "save_trajectory": "camera",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -23,5 +34,8 @@ __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderA
 
 def __getattr__(name: str) -> object:
     if name in _EXPORTS:
-        return getattr(importlib.import_module(f"ex4d_core.{_EXPORTS[name]}"), name)
+        value = getattr(importlib.import_module(f"ex4d_core.{_EXPORTS[name]}"), name)
+        # importing the submodule `render` or `reshoot` binds the module under the function's name
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'ex4d_core' has no attribute {name!r}")

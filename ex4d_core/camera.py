@@ -348,6 +348,16 @@ def load_trajectory(path: Path, width: int, height: int, fps: Fraction) -> Traje
     raise CameraError(f"{path} is not a trajectory: give a .json or .npz file.")
 
 
+def npz_size(path: Path) -> tuple[int, int]:
+    """The image size that the reference's `.npz` implies: twice its principal point, pixels.
+
+    Raises:
+        CameraError: the file is missing or not a trajectory.
+    """
+    k = load_trajectory(path, 1, 1, Fraction(24)).intrinsics[0]
+    return max(round(2 * k[2]), 1), max(round(2 * k[3]), 1)
+
+
 def _npz_intrinsics(intrinsics: Array) -> Array:
     """(T, 4) -> (3, 3) where all frames agree, else (T, 3, 3)."""
     matrices = np.zeros((len(intrinsics), 3, 3))

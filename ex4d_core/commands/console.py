@@ -99,18 +99,18 @@ def _lines() -> OnProgress:
     return on_progress
 
 
-def command(name: str, examples: str) -> Callable[[Callable[..., None]], click.Command]:
+def command(name: str, examples: str) -> Callable[[Callable[..., int | None]], click.Command]:
     """A subcommand with --json and --quiet, whose help ends with examples; gets a `Console` first."""
 
-    def decorate(function: Callable[..., None]) -> click.Command:
+    def decorate(function: Callable[..., int | None]) -> click.Command:
         @click.command(name, epilog="\b\nExamples:\n" + examples.strip("\n"))
         @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
         @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
         @wraps(function)
-        def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> None:
+        def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> int | None:
             if quiet:
                 logging.getLogger().setLevel(logging.ERROR)
-            function(Console(as_json, quiet), *args, **options)
+            return function(Console(as_json, quiet), *args, **options)
 
         return run
 

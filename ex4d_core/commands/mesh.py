@@ -26,9 +26,7 @@ SUFFIXES = (".ply", ".obj", ".glb")
 @click.option(
     "--method", type=click.Choice(["reference", "dwmesh"]), default="dwmesh", show_default=True, help="Kind of mesh."
 )
-def mesh_command(
-    console: Console, scene: Path, frame: str, output: Path, visible_only: bool, method: str
-) -> None:
+def mesh_command(console: Console, scene: Path, frame: str, output: Path, visible_only: bool, method: str) -> None:
     """Export the DW-Mesh of one frame, or of all.
 
     With --frame all the frame number is put into the name: shot.glb becomes shot.000000.glb, ...

@@ -1,0 +1,161 @@
+"""`ex4d doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from ex4d_core import __version__
+from ex4d_core.commands.console import Console, command
+
+State = Literal["ok", "missing", "broken"]
+_GPU_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors")
+_NEEDED_DISK_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that this machine has or has not."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+    """What to do where the state is not ok."""
+    needed: bool = True
+    """Whether the light core needs it; what only heavier engines need is not."""
+
+
+@command(
+    "doctor",
+    """
+  ex4d doctor
+  ex4d doctor --json
+""",
+)
+def doctor_command(console: Console) -> int:
+    """Say what this machine can run, and what to do about the rest.
+
+    Exits with 1 if something is broken that every job needs.
+    """
+    checks = [check() for check in CHECKS]
+    marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+    lines = [f"ex4d {__version__}"]
+    for check in checks:
+        lines.append(f"{marks[check.state]}  {check.name}: {check.detail}")
+        if check.remedy:
+            lines.append(f"         -> {check.remedy}")
+    healthy = not any(check.needed and check.state != "ok" for check in checks)
+    console.result(
+        {"version": __version__, "healthy": healthy, "checks": [asdict(c) for c in checks]}, "\n".join(lines)
+    )
+    return 0 if healthy else 1
+
+
+def _machine() -> Check:
+    detail = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        detail += f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB memory"
+    return Check("machine", "ok", detail)
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    detail = f"{free:.1f} GB free in this folder"
+    if free < _NEEDED_DISK_GB:
+        return Check("disk", "broken", detail, f"free at least {_NEEDED_DISK_GB:.0f} GB or work on another disk")
+    return Check("disk", "ok", detail)
+
+
+def _video() -> Check:
+    import av
+    from av.codec.codec import UnknownCodecError
+
+    absent: list[str] = []
+    for name in ("libx264rgb", "libx264", "aac"):
+        try:
+            av.Codec(name, "w")
+        except UnknownCodecError:
+            absent.append(name)
+    if absent:
+        return Check(
+            "video",
+            "broken",
+            f"PyAV lacks {', '.join(absent)}",
+            "reinstall it from PyPI: pip install --force-reinstall av",
+        )
+    return Check("video", "ok", f"PyAV {version('av')} with libx264rgb, libx264 and aac")
+
+
+def _rasterizer() -> Check:
+    import numpy as np
+
+    from ex4d_core.camera import Camera, Intrinsics
+    from ex4d_core.raster import rasterize
+
+    camera = Camera(np.eye(4), Intrinsics.from_focal_px(4, 4, 4))
+    triangle = np.array([[-3, -3, 2], [9, -3, 2], [-3, 9, 2]], np.float32)
+    raster = rasterize(triangle, np.array([[0, 1, 2]], np.int32), camera)
+    if not (raster.face_id == 0).all():
+        return Check(
+            "rasterizer", "broken", "a test triangle came out wrong", "reinstall: pip install --force-reinstall numba"
+        )
+    return Check("rasterizer", "ok", f"compiled with numba {version('numba')}")
+
+
+def _gpu() -> Check:
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return Check(
+            "gpu", "missing", "no NVIDIA driver", "all but large-model diffusion runs without one", needed=False
+        )
+    query = [smi, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("gpu", "broken", f"nvidia-smi does not answer ({error})", "reinstall the driver", needed=False)
+    if done.returncode:
+        return Check("gpu", "broken", (done.stderr or done.stdout).strip(), "reinstall the driver", needed=False)
+    return Check("gpu", "ok", "; ".join(done.stdout.strip().splitlines()), needed=False)
+
+
+def _gpu_packages() -> Check:
+    absent = [name for name in _GPU_PACKAGES if find_spec(name) is None]
+    if absent:
+        remedy = (
+            "for the diffusion engines: pip install torch (see pytorch.org for your card), then pip install 'ex4d[gpu]'"
+        )
+        return Check("gpu packages", "missing", f"{', '.join(absent)} not installed", remedy, needed=False)
+    return Check("gpu packages", "ok", ", ".join(f"{name} {version(name)}" for name in _GPU_PACKAGES), needed=False)
+
+
+def _engines() -> Check:
+    from ex4d_core.generate import engine_names
+
+    return Check("engines", "ok", ", ".join(engine_names()))
+
+
+def _estimators() -> Check:
+    from ex4d_core.depth import estimator_names
+
+    return Check("depth estimators", "ok", ", ".join(estimator_names()))
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (
+    _machine,
+    _disk,
+    _video,
+    _rasterizer,
+    _estimators,
+    _engines,
+    _gpu,
+    _gpu_packages,
+)

@@ -1,0 +1,105 @@
+"""`ex4d import`, and the options about footage that it shares with `reshoot`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ex4d_core.commands.console import Console, Rate, Size, command
+
+if TYPE_CHECKING:
+    from ex4d_core.scene import Scene
+
+SAMPLE = "sample"
+"""What stands for the bundled clip where a clip is expected."""
+
+_OPTIONS = (
+    click.option(
+        "--depth", type=click.Path(path_type=Path), help="Depth: EXR, PNG, NPZ, NPY or video; file or folder."
+    ),
+    click.option(
+        "--depth-kind",
+        type=click.Choice(["metric", "relative", "disparity"]),
+        default="relative",
+        show_default=True,
+        help="What the depth's numbers mean: metres, depth up to scale, or 1/depth.",
+    ),
+    click.option("--depth-range", type=float, nargs=2, metavar="LO HI", help="What 0 and the largest integer mean."),
+    click.option("--fov", type=float, metavar="DEG", help="Horizontal field of view."),
+    click.option("--focal-mm", type=float, metavar="MM", help="Focal length; give --sensor-mm too."),
+    click.option("--sensor-mm", type=float, metavar="MM", help="Width of the sensor."),
+    click.option("--focal-px", type=float, metavar="F", help="Focal length in pixels, at the size of the input."),
+    click.option(
+        "--source-camera", type=click.Path(path_type=Path), metavar="TRAJECTORY", help="Solved camera of the footage."
+    ),
+    click.option("--start", type=int, default=0, show_default=True, metavar="N", help="First frame to take."),
+    click.option("--frames", type=int, metavar="N", help="How many frames to take; default all."),
+    click.option("--size", type=Size(), help="Working size."),
+    click.option("--max-side", type=int, metavar="N", help="Longest side of the working size; default 1024."),
+    click.option("--fps", type=Rate(), help="Frame rate; default the footage's."),
+    click.option("--plate", is_flag=True, help="Also keep the frames at full size."),
+)
+
+
+def footage_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `ex4d import` to a command."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def import_footage(console: Console, source: Path, out: Path, *, overwrite: bool, reuse: bool, **options: Any) -> Scene:
+    """Run the import with a command's options (see `footage_options`)."""
+    from ex4d_core.ingest import import_scene
+
+    if str(source) == SAMPLE and not source.exists():
+        from ex4d_core import sample
+
+        source = sample.clip_path()
+        if options["depth"] is None:
+            options |= sample.import_options()
+    options["fov_degrees"] = options.pop("fov")
+    options["depth_range"] = options["depth_range"] or None
+    with console.progress() as on_progress:
+        return import_scene(source, out, overwrite=overwrite, reuse=reuse, on_progress=on_progress, **options)
+
+
+@command(
+    "import",
+    """
+  ex4d import my_clip.mp4 -o my_clip.ex4d
+  ex4d import frames/ -o shot.ex4d --fps 24 --focal-mm 35 --sensor-mm 36
+  ex4d import plate_####.exr -o shot.ex4d --depth z/ --depth-kind metric --plate
+  ex4d import photo.jpg -o photo.ex4d --fov 60
+""",
+)
+@click.argument("source", metavar="VIDEO_OR_SEQUENCE", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The scene folder: NAME.ex4d.")
+@footage_options
+@click.option("--overwrite", is_flag=True, help="Replace an existing scene; its shots stay.")
+def import_command(console: Console, source: Path, output: Path, overwrite: bool, **options: Any) -> None:
+    """Turn a video, an image sequence or a still into a scene folder.
+
+    Without --depth the depth is estimated from the pictures alone, without weights or network. An interrupted
+    import goes on where it stopped when the same command is run again. The word `sample` stands for the
+    bundled clip.
+    """
+    scene = import_footage(console, source, output, overwrite=overwrite, reuse=False, **options)
+    for warning in scene.warnings:
+        console.say(f"note: {warning}")
+    facts = {
+        "scene": str(output),
+        "width": scene.width,
+        "height": scene.height,
+        "frames": scene.frames,
+        "fps": [scene.fps.numerator, scene.fps.denominator],
+        "depth_estimator": scene.estimator,
+        "content_hash": scene.content_hash,
+        "warnings": list(scene.warnings),
+    }
+    console.result(
+        facts, f"{output}: {scene.frames} frames, {scene.width}x{scene.height}, depth from {scene.estimator}"
+    )

@@ -1,0 +1,239 @@
+"""`ex4d camera`, `ex4d render` and `ex4d generate`, and the options they share with `reshoot`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ex4d_core.commands.console import Console, command
+from ex4d_core.errors import InputError
+
+if TYPE_CHECKING:
+    from ex4d_core.camera import Trajectory
+    from ex4d_core.scene import Scene
+
+METHODS = ("reference", "dwmesh")
+
+_MOVE_OPTIONS = (
+    click.option("--preset", metavar="P", help="The move: orbit, arc, dolly, ...; `ex4d camera --list` shows all."),
+    click.option("--yaw", type=float, metavar="DEG", help="Degrees around the subject, positive to the right."),
+    click.option("--pitch", type=float, metavar="DEG", help="Degrees over the subject, positive up."),
+    click.option("--amount", type=float, metavar="A", help="Length of the move as a share of the radius; signed."),
+    click.option("--zoom", type=float, metavar="X", help="Factor on the focal length at the end."),
+    click.option("--turns", type=float, metavar="N", help="How many times around."),
+    click.option(
+        "--easing",
+        type=click.Choice(["linear", "ease_in", "ease_out", "ease_in_out"]),
+        default="linear",
+        show_default=True,
+        help="How the move starts and stops.",
+    ),
+    click.option("--back", "there_and_back", is_flag=True, help="Out and back to the start."),
+    click.option(
+        "--look-at", type=float, nargs=3, metavar="X Y Z", help="Point to look at, in the source camera's frame."
+    ),
+    click.option(
+        "--radius", type=float, metavar="R", help="Distance of the subject, scene units; default from the depth."
+    ),
+    click.option("--follow", is_flag=True, help="Let the move ride on the source camera of each frame."),
+    click.option("--freeze", type=float, metavar="N", help="Hold frame N of the clip: the camera moves, time stands."),
+    click.option(
+        "--speed", type=float, default=1.0, show_default=True, metavar="F", help="Clip frames per output frame."
+    ),
+)
+_RENDER_OPTIONS = (
+    click.option("--method", type=click.Choice(METHODS), default="dwmesh", show_default=True, help="Kind of mesh."),
+    click.option(
+        "--background",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help="Persistent background layer (accepted; without effect in this version).",
+    ),
+    click.option("--passes", default="", metavar="depth,risk", help="Passes to write beside colour and mask."),
+    click.option("--allow-unseen", is_flag=True, help="Go on where a frame sees nothing of the footage."),
+)
+_ENGINE_OPTIONS = (
+    click.option("--engine", default="draft", show_default=True, metavar="E", help="What fills the unseen."),
+    click.option("--seed", type=int, default=0, show_default=True, help="For engines that draw at random."),
+    click.option("--prompt", default="", help="For engines that read one."),
+)
+
+
+def _with(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+move_options = _with(_MOVE_OPTIONS)
+render_options = _with(_RENDER_OPTIONS)
+engine_options = _with(_ENGINE_OPTIONS)
+
+MOVE_NAMES = ("yaw", "pitch", "amount", "zoom", "turns", "look_at", "easing", "there_and_back")
+"""Options that make up a `Move`."""
+
+
+def make_path(scene: Scene, frames: int | None, options: dict[str, Any]) -> Trajectory:
+    """The trajectory that a command's options ask for (see `move_options`)."""
+    from ex4d_core.presets import Move, preset
+
+    if not options["preset"]:
+        raise InputError("No move is given: add --preset, for instance --preset orbit --yaw 40.")
+    chosen = {name: options[name] for name in MOVE_NAMES}
+    move = Move(options["preset"], **chosen)
+    timing = {name: options[name] for name in ("radius", "follow", "freeze", "speed")}
+    return preset(scene, move, frames=frames, **timing)
+
+
+def split_passes(text: str) -> tuple[str, ...]:
+    """'depth,risk' -> ('depth', 'risk')."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@command(
+    "camera",
+    """
+  ex4d camera shot.ex4d --preset orbit --yaw 60 --pitch 10 --easing ease_in_out -o orbit.json
+  ex4d camera shot.ex4d --preset 180 --frames 49 --radius 2.74 -o camera.npz
+  ex4d camera shot.ex4d --preset arc --freeze 24 -o bullet_time.json
+  ex4d camera --list
+""",
+)
+@click.argument("scene", metavar="NAME.ex4d", required=False, type=click.Path(path_type=Path))
+@move_options
+@click.option("--frames", type=int, metavar="N", help="Length of the path; default the clip's.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .json or .npz file.")
+@click.option("--list", "show_list", is_flag=True, help="List the presets and stop.")
+def camera_command(
+    console: Console, scene: Path | None, frames: int | None, output: Path | None, show_list: bool, **options: Any
+) -> None:
+    """Make a camera trajectory from a named move."""
+    from ex4d_core.camera import save_trajectory
+    from ex4d_core.presets import PRESETS
+    from ex4d_core.scene import Scene
+
+    if show_list:
+        console.result(
+            {name: preset.help for name, preset in PRESETS.items()},
+            "\n".join(f"{name:11} {preset.help}" for name, preset in PRESETS.items()),
+        )
+        return
+    if scene is None or output is None:
+        raise InputError("Give a scene folder and -o with a .json or .npz name: see `ex4d camera --help`.")
+    trajectory = make_path(Scene.open(scene), frames, options)
+    save_trajectory(trajectory, output)
+    console.result({"trajectory": str(output), "frames": len(trajectory)}, f"{output}: {len(trajectory)} frames")
+
+
+@command(
+    "render",
+    """
+  ex4d render shot.ex4d --trajectory orbit.json -o shot.ex4d/shots/orbit
+  ex4d render shot.ex4d --trajectory camera.npz -o shots/180 --method reference --passes depth,risk
+""",
+)
+@click.argument("scene", metavar="NAME.ex4d", type=click.Path(path_type=Path))
+@click.option("--trajectory", required=True, type=click.Path(path_type=Path), help="A .json or .npz file.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The shot folder to make.")
+@render_options
+@click.option("--overwrite", is_flag=True, help="Replace an existing shot.")
+def render_command(
+    console: Console,
+    scene: Path,
+    trajectory: Path,
+    output: Path,
+    method: str,
+    background: str,
+    passes: str,
+    allow_unseen: bool,
+    overwrite: bool,
+) -> None:
+    """Render a scene from a trajectory: color.mp4, mask.mp4 (white = seen), trajectory.json, shot.json."""
+    from ex4d_core.camera import load_trajectory
+    from ex4d_core.render import render_shot
+    from ex4d_core.scene import Scene
+    from ex4d_core.shot import read_shot
+
+    opened = Scene.open(scene)
+    path = load_trajectory(trajectory, opened.width, opened.height, opened.fps)
+    announce_kernels(console)
+    with console.progress() as on_progress:
+        render_shot(
+            opened,
+            path,
+            output,
+            method=method,
+            background=background == "on",
+            passes=split_passes(passes),
+            allow_unseen=allow_unseen,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    unseen = [frame.unseen for frame in read_shot(output).frames]
+    shares = f"never seen {sum(unseen) / len(unseen):.1%} on average, {max(unseen):.1%} at worst"
+    console.result(
+        {"shot": str(output), "frames": len(unseen), "unseen": unseen}, f"{output}: {len(unseen)} frames, {shares}"
+    )
+
+
+def announce_kernels(console: Console) -> None:
+    """Say so before the rasterizer is compiled, once per machine."""
+    from ex4d_core.raster import needs_compiling
+
+    if needs_compiling():
+        console.say("Compiling the rasterizer, once on this machine: about 20 seconds ...")
+
+
+@command(
+    "generate",
+    """
+  ex4d generate shot.ex4d/shots/orbit --engine draft
+  ex4d generate --color color.mp4 --mask mask.mp4 --engine draft -o output.mp4
+""",
+)
+@click.argument("shot", required=False, type=click.Path(path_type=Path))
+@click.option("--color", type=click.Path(path_type=Path), help="Conditioning made elsewhere: colour video.")
+@click.option("--mask", type=click.Path(path_type=Path), help="Its mask video: white = seen.")
+@engine_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="With --color: the video to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing result.")
+def generate_command(
+    console: Console,
+    shot: Path | None,
+    color: Path | None,
+    mask: Path | None,
+    engine: str,
+    seed: int,
+    prompt: str,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Fill what was never seen, with a chosen engine.
+
+    Give a shot folder made by `ex4d render` (writes output.mp4 and output/ into it), or --color, --mask and -o.
+    """
+    from ex4d_core.generate import generate_pair, generate_shot
+
+    if (shot is None) == (color is None and mask is None):
+        raise InputError("Give either a shot folder, or --color and --mask with -o: see `ex4d generate --help`.")
+    with console.progress() as on_progress:
+        if shot is not None:
+            if output is not None:
+                raise InputError("A shot folder keeps its own output.mp4: leave out -o.")
+            written = generate_shot(
+                shot, engine, seed=seed, prompt=prompt, overwrite=overwrite, on_progress=on_progress
+            )
+        else:
+            if color is None or mask is None or output is None:
+                raise InputError("Conditioning made elsewhere needs all of --color, --mask and -o.")
+            written = generate_pair(
+                color, mask, engine, output, seed=seed, prompt=prompt, overwrite=overwrite, on_progress=on_progress
+            )
+    console.result({"output": str(written), "engine": engine}, str(written))
