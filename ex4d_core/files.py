@@ -21,6 +21,7 @@ def explain_os_error(error: OSError, path: Path) -> OutputError:
         errno.EPERM: "you may not write there: choose another folder or change its permissions",
         errno.EROFS: "that disk is read-only: choose another folder",
         errno.ENOENT: "its parent folder does not exist: create it first",
+        errno.EEXIST: "a part of its path is a file, not a folder: choose another name",
         errno.ENOTDIR: "a part of its path is a file, not a folder: choose another name",
         errno.ENAMETOOLONG: "its name is too long for this disk: choose a shorter one",
     }

@@ -192,7 +192,7 @@ def _open_exr(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: channel.pixels for name, channel in file.channels().items()}
-            return file.header(), channels
+            return dict(file.header()), channels  # closing the file empties its own header
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise _damaged(path) from error
 
