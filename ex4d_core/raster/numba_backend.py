@@ -85,7 +85,7 @@ def rasterize_homogeneous(
     _spread(box_strips, rows, 64, workers)
     _spread(box_faces, chunks, 512, workers)
 
-    pieces = _clip(vertices, faces, projection, near, size, x, lattice, boxes, row_boxes, chunk_boxes)
+    pieces = _clip(vertices, faces, projection, near, size, x, w, lattice, boxes, row_boxes, chunk_boxes)
     raster = Raster(
         face_id=np.empty((height, width), np.int32),
         barycentrics=np.empty((height, width, 3), np.float32),
@@ -96,8 +96,9 @@ def rasterize_homogeneous(
     def draw(start: int, stop: int) -> None:
         numba_draw.draw_band(
             x, y, w, faces, lattice.height, lattice.width, boxes, row_boxes, lattice.places, lattice.signs,
-            2 * lattice.faces, face_boxes, chunk_boxes, _CHUNK, *pieces, start, stop,
-            raster.face_id, raster.barycentrics, raster.depth, raster.front,
+            2 * lattice.faces, face_boxes, chunk_boxes, _CHUNK, *pieces, start, stop, width,
+            raster.face_id.reshape(-1), raster.barycentrics.reshape(-1), raster.depth.reshape(-1),
+            raster.front.reshape(-1),
         )  # fmt: skip
 
     _spread(draw, height, BAND_ROWS, workers)
@@ -139,6 +140,7 @@ def _clip(
     near: float,
     size: tuple[int, int],
     x: NDArray[np.int32],
+    w: NDArray[np.float64],
     lattice: _Grid,
     boxes: NDArray[np.int32],
     row_boxes: NDArray[np.int32],
@@ -152,7 +154,7 @@ def _clip(
             np.empty((count, 3, 3)), np.empty(count, np.int32),
         )  # fmt: skip
         made = numba_setup.clip_outside(
-            vertices, faces, projection, near, float(size[0]), float(size[1]), x, lattice.width, row_boxes, boxes,
+            vertices, faces, projection, near, float(size[0]), float(size[1]), x, w, lattice.width, row_boxes, boxes,
             2 * lattice.faces, lattice.corners, chunk_boxes, _CHUNK, *pieces,
         )  # fmt: skip
         return made, pieces

@@ -9,6 +9,8 @@ Kernels call only functions of their own file (see `numba_setup`).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -18,27 +20,36 @@ HALF = SUBPIXELS // 2
 OUTSIDE = -(1 << 31)
 STRIP = 64
 
+SMALL = 4 * SUBPIXELS
+"""A quad smaller than this has edge functions that fit 32 bits."""
+
 TILE_ROWS = 16
 TILE_COLUMNS = 32
+
+_HITS = 256
 
 _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whose centre is at or right of x
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _owner(label, piece_owner):
-    """The face behind a label: itself, or that of piece -2 - label."""
-    return label if label >= -1 else piece_owner[-2 - label]
+def _wins(z, label, p, depth, face_id, piece_owner):
+    """Whether a face at depth z takes pixel p. A label below -1 stands for the owner of piece -2 - label."""
+    if z != depth[p]:
+        return z < depth[p]
+    before = np.int64(face_id[p])
+    mine = label if label >= -1 else np.int64(piece_owner[-2 - label])
+    return mine < (before if before >= -1 else np.int64(piece_owner[-2 - before]))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw(
-    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom,
+    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs,
     face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
     """Draw triangle a, b, c into the pixels [left, right) x [top, bottom).
 
     Positions are snapped (int64), w are 1/w. Weights go to the places ka, kb, kc of `barycentrics`.
-    `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1.
+    `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1. `zs` is scratch.
     """
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     if area == 0:
@@ -60,76 +71,90 @@ def _draw(
     seen_front = s * front_sign < 0
     wide = right - left > 4
     step0, step1, step2 = a0 * SUBPIXELS, a1 * SUBPIXELS, a2 * SUBPIXELS
-    r0 = -1.0 / step0 if wide and step0 != 0 else 0.0
-    r1 = -1.0 / step1 if wide and step1 != 0 else 0.0
-    r2 = -1.0 / step2 if wide and step2 != 0 else 0.0
+    f0, f1, f2 = np.float64(step0), np.float64(step1), np.float64(step2)
+    r0 = -1.0 / f0 if wide and step0 != 0 else 0.0
+    r1 = -1.0 / f1 if wide and step1 != 0 else 0.0
+    r2 = -1.0 / f2 if wide and step2 != 0 else 0.0
     span = np.float64(right - left)
+    # Below this size edge functions are exact in float64, however they are summed up.
+    exact = max(abs(a0), abs(a1), abs(a2), abs(b0), abs(b1), abs(b2)) < 1 << 25
     for y in range(top, bottom):
         first, last = left, right
         if wide:
             # Where each edge crosses this row, in pixels from `left`, rounded outwards: a bound, not a decision.
             low, high = 0.0, span
             t0, t1, t2 = row0 * r0, row1 * r1, row2 * r2
-            if a0 > 0:
-                low = max(low, t0)
-            elif a0 < 0:
-                high = min(high, t0)
-            if a1 > 0:
-                low = max(low, t1)
-            elif a1 < 0:
-                high = min(high, t1)
-            if a2 > 0:
-                low = max(low, t2)
-            elif a2 < 0:
-                high = min(high, t2)
+            low = max(low, t0) if a0 > 0 else low
+            high = min(high, t0) if a0 < 0 else high
+            low = max(low, t1) if a1 > 0 else low
+            high = min(high, t1) if a1 < 0 else high
+            low = max(low, t2) if a2 > 0 else low
+            high = min(high, t2) if a2 < 0 else high
             first = left + np.int64(min(low, span) - 1e-6)
             last = min(left + np.int64(max(high, -1.0) + 1e-6) + 1, right)
         e0 = row0 + (first - left) * step0
         e1 = row1 + (first - left) * step1
         e2 = row2 + (first - left) * step2
-        for x in range(first, last):
-            if (e0 | e1 | e2) >= 0:
-                n0, n1, n2 = np.float64(e0 + off0) * wa, np.float64(e1 + off1) * wb, np.float64(e2 + off2) * wc
-                total = n0 + n1 + n2
-                z = np.float32(whole / total)
-                old = depth[y, x]
-                if z < old or (z == old and _owner(label, piece_owner) < _owner(np.int64(face_id[y, x]), piece_owner)):
-                    scale = 1.0 / total
-                    depth[y, x] = z
-                    face_id[y, x] = label
-                    barycentrics[y, x, ka] = n0 * scale
-                    barycentrics[y, x, kb] = n1 * scale
-                    barycentrics[y, x, kc] = n2 * scale
-                    front[y, x] = seen_front
-            e0 += step0
-            e1 += step1
-            e2 += step2
         row0 += b0 * SUBPIXELS
         row1 += b1 * SUBPIXELS
         row2 += b2 * SUBPIXELS
+        vector = exact and last - first >= 8
+        if vector:
+            g0, g1, g2 = np.float64(e0 + off0), np.float64(e1 + off1), np.float64(e2 + off2)
+            for n in range(last - first):
+                t = np.float64(n)
+                zs[n] = whole / ((g0 + t * f0) * wa + (g1 + t * f1) * wb + (g2 + t * f2) * wc)
+        for x in range(first, last):
+            if (e0 | e1 | e2) >= 0:
+                p = np.uintp(y * width + x)
+                if not vector or zs[x - first] <= depth[p]:
+                    n0 = np.float64(e0 + off0) * wa
+                    n1 = np.float64(e1 + off1) * wb
+                    n2 = np.float64(e2 + off2) * wc
+                    total = n0 + n1 + n2
+                    z = np.float32(whole / total)
+                    if _wins(z, label, p, depth, face_id, piece_owner):
+                        scale = 1.0 / total
+                        depth[p] = z
+                        face_id[p] = label
+                        barycentrics[np.uintp(3 * (y * width + x) + ka)] = n0 * scale
+                        barycentrics[np.uintp(3 * (y * width + x) + kb)] = n1 * scale
+                        barycentrics[np.uintp(3 * (y * width + x) + kc)] = n2 * scale
+                        front[p] = seen_front
+            e0 += step0
+            e1 += step1
+            e2 += step2
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_grid(
-    x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop,
+    x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, zs, late,
     face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
-    """Draw the grid's quads that reach into rows [y_first, y_stop).
+    """Draw the grid's small quads that reach into rows [y_first, y_stop).
 
-    Most quads hold at most one pixel centre. For those, all of a strip's edge functions are computed in
-    straight-line float64, which is exact (they fit 27 bits) and which the compiler turns into vector
-    instructions; a centre exactly on an edge, and any larger quad, is left to `_draw`.
+    The edge functions of a strip of quads, each at its quad's first pixel, are computed in straight-line 32-bit
+    integers, which the compiler turns into vector instructions. Stored is f = e where a centre exactly on the
+    edge (e = 0) counts as inside, else e - 1: the sign alone is the top-left rule, and ~f is the same edge the
+    other way round.
+
+    Returns:
+        How many larger quads were left to the caller, in `late`.
     """
-    width = face_id.shape[1]
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
     quads = (grid_h - 1) * (grid_w - 1)
     left, right = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
     top, bottom = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
-    hit = np.empty(STRIP, np.int32)
-    n0, n1, n2 = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
-    zs = np.empty(STRIP, np.float32)
-    upper0, upper1, upper2 = places[0]
-    lower0, lower1, lower2 = places[1]
+    small = np.empty(STRIP, np.int32)
+    f_bd, f_da, f_ab = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
+    f_be, f_ed, off = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
+    # Pixels hit by a triangle of the strip: 2 k + side, pixel, edge functions.
+    hit_k, hit_p = np.empty(_HITS, np.int32), np.empty(_HITS, np.int32)
+    h0, h1, h2 = np.empty(_HITS, np.int32), np.empty(_HITS, np.int32), np.empty(_HITS, np.int32)
+    n0, n1, n2 = np.empty(_HITS, np.float32), np.empty(_HITS, np.float32), np.empty(_HITS, np.float32)
+    late_count = 0
+    upper0, upper1, upper2 = np.int64(places[0, 0]), np.int64(places[0, 1]), np.int64(places[0, 2])
+    lower0, lower1, lower2 = np.int64(places[1, 0]), np.int64(places[1, 1]), np.int64(places[1, 2])
     for i in range(grid_h - 1):
         if row_boxes[i, 0] >= band_high or row_boxes[i, 1] < band_low:
             continue
@@ -156,76 +181,82 @@ def _draw_grid(
                 right[k] = -1 if x_low == OUTSIDE else min((x_high + _ROUND_UP) >> SUBPIXEL_BITS, width)
                 top[k] = max((y_low + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
                 bottom[k] = min((y_high + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
+                small[k] = max(x_high - x_low, y_high - y_low) < SMALL
             for k in range(count):
-                cx, cy = np.float64(left[k] * SUBPIXELS + HALF), np.float64(top[k] * SUBPIXELS + HALF)
-                ax, ay = x0[k] - cx, y0[k] - cy  # upper left
-                bx, by = x1[k] - cx, y1[k] - cy  # lower left
-                dx, dy = x0[k + 1] - cx, y0[k + 1] - cy  # upper right
-                ex, ey = x1[k + 1] - cx, y1[k + 1] - cy  # lower right
-                bd = bx * dy - dx * by
-                da = dx * ay - ax * dy
-                ab = ax * by - bx * ay
-                be = bx * ey - ex * by
-                ed = ex * dy - dx * ey
-                upper_in = (min(bd, min(da, ab)) > 0) | (max(bd, max(da, ab)) < 0)
-                lower_in = (min(-bd, min(be, ed)) > 0) | (max(-bd, max(be, ed)) < 0)
-                on_edge = bd * da * ab * be * ed == 0
-                e0 = bd if upper_in else be
-                e1 = da if upper_in else ed
-                e2 = ab if upper_in else -bd
-                m0 = e0 * (w0[k] if upper_in else w0[k + 1])
-                m1 = e1 * w1[k]
-                m2 = e2 * (w0[k + 1] if upper_in else w1[k + 1])
-                area = e0 + e1 + e2
-                total = m0 + m1 + m2
-                scale = 1.0 / total
-                zs[k] = area / total
-                n0[k] = m0 * scale
-                n1[k] = m1 * scale
-                n2[k] = m2 * scale
-                code = (1 if upper_in else 0) + (2 if lower_in else 0)
-                code = 4 if on_edge else code
-                hit[k] = code + (8 if area > 0 else 0)
-            for k in range(count):
+                # Corners relative to the first pixel centre: a upper left, b lower left, d upper right, e last.
+                cx, cy = np.int32(left[k] * SUBPIXELS + HALF), np.int32(top[k] * SUBPIXELS + HALF)
+                ax, ay = np.int32(x0[k] - cx), np.int32(y0[k] - cy)
+                bx, by = np.int32(x1[k] - cx), np.int32(y1[k] - cy)
+                dx, dy = np.int32(x0[k + 1] - cx), np.int32(y0[k + 1] - cy)
+                ex, ey = np.int32(x1[k + 1] - cx), np.int32(y1[k + 1] - cy)
+                o_bd = 0 if (by > dy) | ((by == dy) & (dx > bx)) else 1
+                o_da = 0 if (dy > ay) | ((dy == ay) & (ax > dx)) else 1
+                o_ab = 0 if (ay > by) | ((ay == by) & (bx > ax)) else 1
+                o_be = 0 if (by > ey) | ((by == ey) & (ex > bx)) else 1
+                o_ed = 0 if (ey > dy) | ((ey == dy) & (dx > ex)) else 1
+                f_bd[k] = bx * dy - dx * by - o_bd
+                f_da[k] = dx * ay - ax * dy - o_da
+                f_ab[k] = ax * by - bx * ay - o_ab
+                f_be[k] = bx * ey - ex * by - o_be
+                f_ed[k] = ex * dy - dx * ey - o_ed
+                off[k] = o_bd + 2 * o_da + 4 * o_ab + 8 * o_be + 16 * o_ed
+            hits = 0
+            for k in range(count + 1):
+                if k == count or hits > _HITS - 2 * (SMALL // SUBPIXELS + 1) ** 2:
+                    for n in range(hits):
+                        m, side = hit_k[n] >> 1, hit_k[n] & 1
+                        m0 = h0[n] * w0[m + side]
+                        m1 = h1[n] * w1[m]
+                        m2 = h2[n] * (w1[m + 1] if side else w0[m + 1])
+                        total = m0 + m1 + m2
+                        scale = 1.0 / total
+                        zs[n] = (np.float64(h0[n]) + np.float64(h1[n]) + np.float64(h2[n])) / total
+                        n0[n] = m0 * scale
+                        n1[n] = m1 * scale
+                        n2[n] = m2 * scale
+                    for n in range(hits):
+                        p, side = np.uintp(hit_p[n]), np.int64(hit_k[n] & 1)
+                        label = i * (grid_w - 1) + j0 + (hit_k[n] >> 1) + side * quads
+                        if _wins(zs[n], label, p, depth, face_id, piece_owner):
+                            depth[p] = zs[n]
+                            face_id[p] = label
+                            area = np.int64(h0[n]) + h1[n] + h2[n]
+                            front[p] = (area > 0) != (signs[side] > 0)
+                            b = 3 * np.int64(hit_p[n])
+                            barycentrics[np.uintp(b + (lower0 if side else upper0))] = n0[n]
+                            barycentrics[np.uintp(b + (lower1 if side else upper1))] = n1[n]
+                            barycentrics[np.uintp(b + (lower2 if side else upper2))] = n2[n]
+                    hits = 0
+                    if k == count:
+                        break
                 if left[k] >= right[k] or top[k] >= bottom[k]:
                     continue
-                code = hit[k] & 7
-                if code == 0 and right[k] - left[k] == 1 and bottom[k] - top[k] == 1:
+                if not small[k]:
+                    late[late_count] = base + k
+                    late_count += 1
                     continue
-                q = i * (grid_w - 1) + j0 + k
-                if code < 3 and right[k] - left[k] == 1 and bottom[k] - top[k] == 1:
-                    label = q if code == 1 else q + quads
-                    px, py = left[k], top[k]
-                    z = zs[k]
-                    old = depth[py, px]
-                    if z < old or (z == old and label < _owner(np.int64(face_id[py, px]), piece_owner)):
-                        depth[py, px] = z
-                        face_id[py, px] = label
-                        if code == 1:
-                            barycentrics[py, px, upper0] = n0[k]
-                            barycentrics[py, px, upper1] = n1[k]
-                            barycentrics[py, px, upper2] = n2[k]
-                            front[py, px] = (hit[k] >= 8) != (signs[0] > 0)
-                        else:
-                            barycentrics[py, px, lower0] = n0[k]
-                            barycentrics[py, px, lower1] = n1[k]
-                            barycentrics[py, px, lower2] = n2[k]
-                            front[py, px] = (hit[k] >= 8) != (signs[1] > 0)
-                    continue
-                ax, ay, aw = np.int64(x0[k]), np.int64(y0[k]), w0[k]
-                bx, by, bw = np.int64(x1[k]), np.int64(y1[k]), w1[k]
-                dx, dy, dw = np.int64(x0[k + 1]), np.int64(y0[k + 1]), w0[k + 1]
-                ex, ey, ew = np.int64(x1[k + 1]), np.int64(y1[k + 1]), w1[k + 1]
-                for side in range(2):
-                    if side == 1:
-                        ax, ay, aw = dx, dy, dw  # lower right: upper right, lower left, lower right
-                    _draw(
-                        ax, ay, aw, bx, by, bw,
-                        dx if side == 0 else ex, dy if side == 0 else ey, dw if side == 0 else ew,
-                        q + side * quads, places[side, 0], places[side, 1], places[side, 2], signs[side],
-                        np.int64(left[k]), np.int64(top[k]), np.int64(right[k]), np.int64(bottom[k]),
-                        face_id, barycentrics, depth, front, piece_owner,
-                    )  # fmt: skip
+                o = np.int64(off[k])
+                first_bd, first_da, first_ab = np.int64(f_bd[k]), np.int64(f_da[k]), np.int64(f_ab[k])
+                first_be, first_ed = np.int64(f_be[k]), np.int64(f_ed[k])
+                for py in range(top[k], bottom[k]):
+                    for px in range(left[k], right[k]):
+                        bd, da, ab, be, ed = first_bd, first_da, first_ab, first_be, first_ed
+                        if px != left[k] or py != top[k]:
+                            right_by, down_by = (px - left[k]) * SUBPIXELS, (py - top[k]) * SUBPIXELS
+                            bd += right_by * (y1[k] - y0[k + 1]) + down_by * (x0[k + 1] - x1[k])
+                            da += right_by * (y0[k + 1] - y0[k]) + down_by * (x0[k] - x0[k + 1])
+                            ab += right_by * (y0[k] - y1[k]) + down_by * (x1[k] - x0[k])
+                            be += right_by * (y1[k] - y1[k + 1]) + down_by * (x1[k + 1] - x1[k])
+                            ed += right_by * (y1[k + 1] - y0[k + 1]) + down_by * (x0[k + 1] - x1[k + 1])
+                        # Written always, kept where hit: no branch to mispredict.
+                        e_bd = bd + (o & 1)
+                        hit_k[hits], hit_p[hits] = 2 * k, py * width + px
+                        h0[hits], h1[hits], h2[hits] = e_bd, da + ((o >> 1) & 1), ab + ((o >> 2) & 1)
+                        hits += 1 if ((bd ^ da) | (bd ^ ab)) >= 0 else 0
+                        hit_k[hits], hit_p[hits] = 2 * k + 1, py * width + px
+                        h0[hits], h1[hits], h2[hits] = be + ((o >> 3) & 1), ed + (o >> 4), -e_bd
+                        hits += 1 if ((~bd ^ be) | (~bd ^ ed)) >= 0 else 0
+    return late_count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -251,8 +282,8 @@ def _slab(pa, qa, wa, pb, qb, wb, pc, qc, wc, low, high):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_behind(
-    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, left, top, right, bottom, y_first, tile_far,
-    face_id, barycentrics, depth, front, piece_owner,
+    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs,
+    y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
     """Draw a large face, leaving out the tiles where all of it is behind what is drawn already.
 
@@ -263,114 +294,138 @@ def _draw_behind(
     size = TILE_COLUMNS if along_x else TILE_ROWS
     origin = 0 if along_x else y_first
     start, stop = (left, right) if along_x else (top, bottom)
-    fxa, fya, fxb, fyb = np.float64(xa), np.float64(ya), np.float64(xb), np.float64(yb)
-    fxc, fyc = np.float64(xc), np.float64(yc)
-    for tile in range((start - origin) // size, (stop - 1 - origin) // size + 1):
+    cross_size, cross_origin = (TILE_ROWS, y_first) if along_x else (TILE_COLUMNS, 0)
+    cross_start, cross_stop = (top, bottom) if along_x else (left, right)
+    pa, qa = (np.float64(xa), np.float64(ya)) if along_x else (np.float64(ya), np.float64(xa))
+    pb, qb = (np.float64(xb), np.float64(yb)) if along_x else (np.float64(yb), np.float64(xb))
+    pc, qc = (np.float64(xc), np.float64(yc)) if along_x else (np.float64(yc), np.float64(xc))
+    pending = -1  # where a run of visible slabs began
+    run_low, run_high = 0, 0
+    last_tile = (stop - 1 - origin) // size
+    for tile in range((start - origin) // size, last_tile + 1):
         first, last = max(origin + tile * size, start), min(origin + (tile + 1) * size, stop)
-        low, high = np.float64(first * SUBPIXELS + HALF), np.float64((last - 1) * SUBPIXELS + HALF)
-        if along_x:
-            q_low, q_high, w_high = _slab(fxa, fya, wa, fxb, fyb, wb, fxc, fyc, wc, low, high)
-        else:
-            q_low, q_high, w_high = _slab(fya, fxa, wa, fyb, fxb, wb, fyc, fxc, wc, low, high)
-        if q_low > q_high:
-            continue
-        across_start, across_stop = (top, bottom) if along_x else (left, right)
-        # One unit of slack: the bounds come from rounded arithmetic, coverage is decided by integers later.
-        across_start = max(across_start, (np.int64(q_low) - 2 + _ROUND_UP) >> SUBPIXEL_BITS)
-        across_stop = min(across_stop, (np.int64(q_high) + 2 + _ROUND_UP) >> SUBPIXEL_BITS)
-        if across_start >= across_stop:
-            continue
-        hidden = True
-        if along_x:
-            for row in range((across_start - y_first) // TILE_ROWS, (across_stop - 1 - y_first) // TILE_ROWS + 1):
-                hidden = hidden and w_high * tile_far[row, tile] < 1.0 - 1e-6
-            if not hidden:
-                _draw(
-                    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, 0, 1, 2, 1, first, across_start, last, across_stop,
-                    face_id, barycentrics, depth, front, piece_owner,
-                )  # fmt: skip
-        else:
-            for column in range(across_start // TILE_COLUMNS, (across_stop - 1) // TILE_COLUMNS + 1):
-                hidden = hidden and w_high * tile_far[tile, column] < 1.0 - 1e-6
-            if not hidden:
-                _draw(
-                    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, 0, 1, 2, 1, across_start, first, across_stop, last,
-                    face_id, barycentrics, depth, front, piece_owner,
-                )  # fmt: skip
+        q_low, q_high, w_high = _slab(
+            pa, qa, wa, pb, qb, wb, pc, qc, wc,
+            np.float64(first * SUBPIXELS + HALF), np.float64((last - 1) * SUBPIXELS + HALF),
+        )  # fmt: skip
+        visible = False
+        low, high = cross_start, cross_stop
+        if q_low <= q_high:
+            # Two units of slack: these bounds are rounded; integers decide on coverage later.
+            low = max(low, np.int64(math.floor(q_low) - 2 + _ROUND_UP) >> SUBPIXEL_BITS)
+            high = min(high, np.int64(math.ceil(q_high) + 2 + _ROUND_UP) >> SUBPIXEL_BITS)
+            for across in range((low - cross_origin) // cross_size, (high - 1 - cross_origin) // cross_size + 1):
+                far = tile_far[across, tile] if along_x else tile_far[tile, across]
+                visible = visible or w_high * far >= 1.0 - 1e-6
+            visible = visible and low < high
+        if visible:
+            run_low, run_high = (low, high) if pending < 0 else (min(low, run_low), max(high, run_high))
+            pending = first if pending < 0 else pending
+        if pending >= 0 and (not visible or tile == last_tile):
+            end = last if visible else first
+            _draw(
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign,
+                pending if along_x else run_low, run_low if along_x else pending,
+                end if along_x else run_high, run_high if along_x else end,
+                width, zs, face_id, barycentrics, depth, front, piece_owner,
+            )  # fmt: skip
+            pending = -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _measure_tiles(y_first, y_stop, width, depth, tile_far):
+    """Greatest depth in each tile of the band; inf where a pixel is still empty."""
+    tile_far[:] = 0
+    for row in range(y_first, y_stop):
+        for tile in range(tile_far.shape[1]):
+            far = np.float32(0)
+            for p in range(row * width + tile * TILE_COLUMNS, row * width + min((tile + 1) * TILE_COLUMNS, width)):
+                far = max(far, depth[p])
+            tile_row = (row - y_first) // TILE_ROWS
+            tile_far[tile_row, tile] = max(tile_far[tile_row, tile], far)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def draw_band(
     x, y, w, faces, grid_h, grid_w, boxes, row_boxes, places, signs, first_face, face_boxes, chunk_boxes, chunk,
-    px, py, pw, weights, piece_owner, y_first, y_stop, face_id, barycentrics, depth, front,
+    px, py, pw, weights, piece_owner, y_first, y_stop, width, face_id, barycentrics, depth, front,
 ):  # fmt: skip
-    """Fill rows [y_first, y_stop) of the visibility buffer: pieces of clipped faces, the grid, other faces."""
-    width = face_id.shape[1]
-    face_id[y_first:y_stop] = -1
-    barycentrics[y_first:y_stop] = 0
-    depth[y_first:y_stop] = np.inf
-    front[y_first:y_stop] = False
+    """Fill rows [y_first, y_stop) of the visibility buffer, whose arrays are given flat.
+
+    Order for speed: first the surfaces (pieces of clipped faces, small quads), then the long faces that bridge
+    between surfaces, then the faces outside the grid; the later, the more is hidden and can be left out.
+    """
+    face_id[y_first * width : y_stop * width] = -1
+    barycentrics[3 * y_first * width : 3 * y_stop * width] = 0
+    depth[y_first * width : y_stop * width] = np.inf
+    front[y_first * width : y_stop * width] = False
+    zs = np.empty(max(width, _HITS), np.float32)
+    tile_far = np.empty(((y_stop - y_first - 1) // TILE_ROWS + 1, (width - 1) // TILE_COLUMNS + 1), np.float32)
+    tile_far[:] = np.inf
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
-    for p in range(len(px)):
-        left = max((np.int64(min(px[p, 0], px[p, 1], px[p, 2])) + _ROUND_UP) >> SUBPIXEL_BITS, 0)
-        right = min((np.int64(max(px[p, 0], px[p, 1], px[p, 2])) + _ROUND_UP) >> SUBPIXEL_BITS, width)
-        top = max((np.int64(min(py[p, 0], py[p, 1], py[p, 2])) + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
-        bottom = min((np.int64(max(py[p, 0], py[p, 1], py[p, 2])) + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
-        if left < right and top < bottom:
-            _draw(
-                np.int64(px[p, 0]), np.int64(py[p, 0]), pw[p, 0], np.int64(px[p, 1]), np.int64(py[p, 1]), pw[p, 1],
-                np.int64(px[p, 2]), np.int64(py[p, 2]), pw[p, 2], -2 - p, 0, 1, 2, 1, left, top, right, bottom,
-                face_id, barycentrics, depth, front, piece_owner,
-            )  # fmt: skip
-    if grid_h > 1 and grid_w > 1:
-        _draw_grid(
-            x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop,
+    quads = max(grid_h - 1, 0) * max(grid_w - 1, 0)
+    late = np.empty(quads, np.int32)
+    late_count = 0
+    if quads > 0:
+        late_count = _draw_grid(
+            x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, zs, late,
             face_id, barycentrics, depth, front, piece_owner,
         )  # fmt: skip
-    tile_far = np.zeros(((y_stop - y_first - 1) // TILE_ROWS + 1, (width - 1) // TILE_COLUMNS + 1), np.float32)
-    if grid_h > 1 and grid_w > 1 and len(face_boxes) > 0:
-        for row in range(y_first, y_stop):
-            for column in range(width):
-                tile = column // TILE_COLUMNS
-                far = tile_far[(row - y_first) // TILE_ROWS, tile]
-                tile_far[(row - y_first) // TILE_ROWS, tile] = max(far, depth[row, column])
-    else:
-        tile_far[:] = np.inf
-    for c in range(len(chunk_boxes)):
-        if chunk_boxes[c, 0] >= band_high or chunk_boxes[c, 1] < band_low:
-            continue
-        for f in range(c * chunk, min((c + 1) * chunk, len(face_boxes))):
-            if face_boxes[f, 2] >= band_high or face_boxes[f, 3] < band_low:
-                continue
-            left = max((np.int64(face_boxes[f, 0]) + _ROUND_UP) >> SUBPIXEL_BITS, 0)
-            right = min((np.int64(face_boxes[f, 1]) + _ROUND_UP) >> SUBPIXEL_BITS, width)
-            top = max((np.int64(face_boxes[f, 2]) + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
-            bottom = min((np.int64(face_boxes[f, 3]) + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
-            if left >= right or top >= bottom:
-                continue
-            label = first_face + f
-            i, j, k = faces[label]
-            if right - left + bottom - top > 24:
-                _draw_behind(
-                    np.int64(x[i]), np.int64(y[i]), w[i], np.int64(x[j]), np.int64(y[j]), w[j],
-                    np.int64(x[k]), np.int64(y[k]), w[k], label, left, top, right, bottom, y_first, tile_far,
-                    face_id, barycentrics, depth, front, piece_owner,
-                )  # fmt: skip
+    # One loop over everything that is left, so that the drawing code is compiled once: pieces, the two
+    # triangles of each late quad, other faces.
+    late_first = len(px)
+    others_first = late_first + 2 * late_count
+    item, stop = 0, others_first + len(face_boxes)
+    while item < stop:
+        if quads > 0 and item in (late_first, others_first):
+            _measure_tiles(y_first, y_stop, width, depth, tile_far)
+        ka, kb, kc, sign = 0, 1, 2, 1
+        if item < late_first:
+            xa, ya, wa = np.int64(px[item, 0]), np.int64(py[item, 0]), pw[item, 0]
+            xb, yb, wb = np.int64(px[item, 1]), np.int64(py[item, 1]), pw[item, 1]
+            xc, yc, wc = np.int64(px[item, 2]), np.int64(py[item, 2]), pw[item, 2]
+            label = -2 - item
+        else:
+            if item < others_first:
+                a = np.int64(late[(item - late_first) >> 1])
+                side = (item - late_first) & 1
+                label = a - a // grid_w + side * quads
+                a, b, c = a + side, a + grid_w, a + 1 + side * grid_w
+                ka, kb, kc = np.int64(places[side, 0]), np.int64(places[side, 1]), np.int64(places[side, 2])
+                sign = np.int64(signs[side])
             else:
-                _draw(
-                    np.int64(x[i]), np.int64(y[i]), w[i], np.int64(x[j]), np.int64(y[j]), w[j],
-                    np.int64(x[k]), np.int64(y[k]), w[k], label, 0, 1, 2, 1, left, top, right, bottom,
-                    face_id, barycentrics, depth, front, piece_owner,
-                )  # fmt: skip
+                f = item - others_first
+                if f % chunk == 0 and (
+                    chunk_boxes[f // chunk, 0] >= band_high or chunk_boxes[f // chunk, 1] < band_low
+                ):
+                    item += chunk
+                    continue
+                label = first_face + f
+                a, b, c = np.int64(faces[label, 0]), np.int64(faces[label, 1]), np.int64(faces[label, 2])
+                if min(x[a], x[b], x[c]) == OUTSIDE:
+                    item += 1
+                    continue
+            xa, ya, wa = np.int64(x[a]), np.int64(y[a]), w[a]
+            xb, yb, wb = np.int64(x[b]), np.int64(y[b]), w[b]
+            xc, yc, wc = np.int64(x[c]), np.int64(y[c]), w[c]
+        item += 1
+        left = max((min(xa, xb, xc) + _ROUND_UP) >> SUBPIXEL_BITS, 0)
+        right = min((max(xa, xb, xc) + _ROUND_UP) >> SUBPIXEL_BITS, width)
+        top = max((min(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
+        bottom = min((max(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
+        if left < right and top < bottom:
+            _draw_behind(
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs,
+                y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
+            )  # fmt: skip
     if len(px) > 0:
-        for row in range(y_first, y_stop):
-            for column in range(width):
-                label = face_id[row, column]
-                if label < -1:
-                    piece = -2 - label
-                    face_id[row, column] = piece_owner[piece]
-                    b0, b1, b2 = barycentrics[row, column]
-                    for n in range(3):
-                        barycentrics[row, column, n] = (
-                            b0 * weights[piece, 0, n] + b1 * weights[piece, 1, n] + b2 * weights[piece, 2, n]
-                        )
+        for p in range(y_first * width, y_stop * width):
+            label = np.int64(face_id[p])
+            if label < -1:
+                piece = -2 - label
+                face_id[p] = piece_owner[piece]
+                b0, b1, b2 = barycentrics[3 * p], barycentrics[3 * p + 1], barycentrics[3 * p + 2]
+                for n in range(3):
+                    barycentrics[3 * p + n] = (
+                        b0 * weights[piece, 0, n] + b1 * weights[piece, 1, n] + b2 * weights[piece, 2, n]
+                    )

@@ -21,6 +21,8 @@ need 30 bits, their differences 31, and an edge function, a sum of two products,
 OUTSIDE = -(1 << 31)
 """Snapped x of a vertex that cannot be projected: nearer than `near`, beyond the guard band, not finite."""
 
+_GREATEST = (1 << 31) - 1
+
 STRIP = 64
 """Quads of one grid row that are boxed, and drawn, together."""
 
@@ -51,25 +53,25 @@ def project(vertices, projection, near, x, y, inverse_w, start, stop):
 def box_strips(x, y, grid_h, grid_w, boxes, row_boxes, start, stop):
     """Bounds of the strips of grid rows start..stop, and of those rows.
 
-    `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y of the vertices inside the guard
-    band, and whether any vertex is outside. `row_boxes` (grid_h - 1, 3) int32: least and greatest y, any outside.
+    `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y, and whether any vertex is outside;
+    such a vertex counts as standing at y = 0. `row_boxes` (grid_h - 1, 3) int32: least and greatest y, any outside.
     """
     for i in range(start, stop):
-        row_low, row_high, row_outside = np.int32(2147483647), np.int32(-2147483648), np.int32(0)
+        row_low, row_high, row_outside = np.int32(_GREATEST), np.int32(OUTSIDE), np.int32(0)
         for s in range(boxes.shape[1]):
             first = s * STRIP
-            last = min(first + STRIP, grid_w - 1)
-            x_low, x_high = np.int32(2147483647), np.int32(-2147483648)
-            y_low, y_high = np.int32(2147483647), np.int32(-2147483648)
-            outside = np.int32(0)
-            for row in range(i, i + 2):
-                for k in range(row * grid_w + first, row * grid_w + last + 1):
-                    out = x[k] == OUTSIDE
-                    outside |= np.int32(out)
-                    x_low = min(x_low, np.int32(2147483647) if out else x[k])
-                    x_high = max(x_high, x[k])
-                    y_low = min(y_low, np.int32(2147483647) if out else y[k])
-                    y_high = max(y_high, np.int32(-2147483648) if out else y[k])
+            count = min(STRIP, grid_w - 1 - first) + 1
+            first += i * grid_w
+            x0, y0 = x[first : first + count], y[first : first + count]
+            x1, y1 = x[first + grid_w : first + grid_w + count], y[first + grid_w : first + grid_w + count]
+            x_low, x_high = np.int32(_GREATEST), np.int32(OUTSIDE)
+            y_low, y_high = np.int32(_GREATEST), np.int32(OUTSIDE)
+            for k in range(count):
+                x_low = min(x_low, min(x0[k], x1[k]))
+                x_high = max(x_high, max(x0[k], x1[k]))
+                y_low = min(y_low, min(y0[k], y1[k]))
+                y_high = max(y_high, max(y0[k], y1[k]))
+            outside = np.int32(x_low == OUTSIDE)
             boxes[i, s, 0], boxes[i, s, 1], boxes[i, s, 2], boxes[i, s, 3] = x_low, x_high, y_low, y_high
             boxes[i, s, 4] = outside
             row_low, row_high = min(row_low, y_low), max(row_high, y_high)
@@ -88,7 +90,7 @@ def box_faces(x, y, faces, first_face, boxes, chunk_boxes, chunk, start, stop):
         False if a face names a vertex that does not exist.
     """
     for c in range(start, stop):
-        low, high, outside = np.int32(2147483647), np.int32(-2147483648), np.int32(0)
+        low, high, outside = np.int32(_GREATEST), np.int32(OUTSIDE), np.int32(0)
         for f in range(c * chunk, min((c + 1) * chunk, len(boxes))):
             i, j, k = faces[first_face + f]
             if min(i, j, k) < 0 or max(i, j, k) >= len(x):
@@ -97,24 +99,19 @@ def box_faces(x, y, faces, first_face, boxes, chunk_boxes, chunk, start, stop):
             boxes[f, 2], boxes[f, 3] = min(y[i], y[j], y[k]), max(y[i], y[j], y[k])
             if boxes[f, 0] == OUTSIDE:
                 outside = np.int32(1)
-                boxes[f, 2], boxes[f, 3] = 2147483647, -2147483648
+                boxes[f, 2], boxes[f, 3] = _GREATEST, OUTSIDE
             low, high = min(low, boxes[f, 2]), max(high, boxes[f, 3])
         chunk_boxes[c, 0], chunk_boxes[c, 1], chunk_boxes[c, 2] = low, high, outside
     return True
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _plane(corner, plane, near):
-    """Signed distance of a homogeneous corner to the near plane (0) or a side of the guard band (1 to 4)."""
+def _distance(polygon, n, plane, near):
+    """Signed distance of corner n to the near plane (0) or a side of the guard band (1 to 4)."""
     if plane == 0:
-        return corner[2] - near
-    if plane == 1:
-        return GUARD * corner[2] + corner[0]
-    if plane == 2:
-        return GUARD * corner[2] - corner[0]
-    if plane == 3:
-        return GUARD * corner[2] + corner[1]
-    return GUARD * corner[2] - corner[1]
+        return polygon[n, 2] - near
+    axis = 0 if plane < 3 else 1
+    return GUARD * polygon[n, 2] + (polygon[n, axis] if plane % 2 == 1 else -polygon[n, axis])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -128,29 +125,30 @@ def _clip(vertices, projection, near, width, height, a, b, c, polygon, spare):
     Returns:
         How many corners; 0 if nothing is left, or nothing is in the picture.
     """
+    outcodes = 31
     for n in range(3):
         i = a if n == 0 else (b if n == 1 else c)
+        x, y, z = np.float64(vertices[i, 0]), np.float64(vertices[i, 1]), np.float64(vertices[i, 2])
         for r in range(3):
-            polygon[n, r] = (
-                projection[r, 0] * vertices[i, 0]
-                + projection[r, 1] * vertices[i, 1]
-                + projection[r, 2] * vertices[i, 2]
-                + projection[r, 3]
-            )
+            polygon[n, r] = projection[r, 0] * x + projection[r, 1] * y + projection[r, 2] * z + projection[r, 3]
             if not np.isfinite(polygon[n, r]):
                 return 0
             polygon[n, 3 + r] = 1.0 if r == n else 0.0
-    u, v, w = polygon[:3, 0], polygon[:3, 1], polygon[:3, 2]
-    if (w < near).all() or (u < 0).all() or (v < 0).all() or (u > width * w).all() or (v > height * w).all():
+        u, v, w = polygon[n, 0], polygon[n, 1], polygon[n, 2]
+        outcodes &= (
+            (w < near) + 2 * (u < 0) + 4 * (v < 0) + 8 * (u > width * w) + 16 * (v > height * w)
+        )  # a face whose corners are all beyond one side of the picture is not in it
+    if outcodes != 0:
         return 0
     count = 3
     for plane in range(5):
         kept = 0
         for n in range(count):
             following = (n + 1) % count
-            here, there = _plane(polygon[n], plane, near), _plane(polygon[following], plane, near)
+            here, there = _distance(polygon, n, plane, near), _distance(polygon, following, plane, near)
             if here >= 0:
-                spare[kept] = polygon[n]
+                for r in range(6):
+                    spare[kept, r] = polygon[n, r]
                 kept += 1
             if (here >= 0) != (there >= 0):
                 inner, outer = (n, following) if here >= 0 else (following, n)
@@ -159,7 +157,8 @@ def _clip(vertices, projection, near, width, height, a, b, c, polygon, spare):
                     spare[kept, r] = polygon[inner, r] + d / (d - e) * (polygon[outer, r] - polygon[inner, r])
                 kept += 1
         for n in range(kept):
-            polygon[n] = spare[n]
+            for r in range(6):
+                polygon[n, r] = spare[n, r]
         count = kept
         if count == 0:
             return 0
@@ -174,19 +173,20 @@ def _emit(vertices, projection, near, width, height, a, b, c, face, polygon, spa
         if len(px) > 0:
             owner[made] = face
             for k in range(3):
-                corner = polygon[0 if k == 0 else t + k - 2]
-                inverse = 1.0 / corner[2]  # the very operations of `project`: a kept vertex must not move
-                px[made, k] = np.int32(np.floor(corner[0] * inverse * SUBPIXELS + 0.5))
-                py[made, k] = np.int32(np.floor(corner[1] * inverse * SUBPIXELS + 0.5))
+                n = 0 if k == 0 else t + k - 2
+                inverse = 1.0 / polygon[n, 2]  # the very operations of `project`: a kept vertex must not move
+                px[made, k] = np.int32(np.floor(polygon[n, 0] * inverse * SUBPIXELS + 0.5))
+                py[made, k] = np.int32(np.floor(polygon[n, 1] * inverse * SUBPIXELS + 0.5))
                 pw[made, k] = inverse
-                weights[made, k] = corner[3:]
+                for r in range(3):
+                    weights[made, k, r] = polygon[n, 3 + r]
         made += 1
     return made
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def clip_outside(
-    vertices, faces, projection, near, width, height, x, grid_w, row_boxes, boxes, first_face, corners, chunk_boxes,
+    vertices, faces, projection, near, width, height, x, w, grid_w, row_boxes, boxes, first_face, corners, chunk_boxes,
     chunk, px, py, pw, weights, owner
 ):  # fmt: skip
     """Clip every face that has a vertex outside the guard band into pieces that lie inside it.
@@ -211,6 +211,8 @@ def clip_outside(
                 o = i * grid_w + j
                 if min(x[o], x[o + 1], x[o + grid_w], x[o + grid_w + 1]) != OUTSIDE:
                     continue
+                if max(w[o], w[o + 1], w[o + grid_w], w[o + grid_w + 1]) < 0:
+                    continue  # all behind the camera
                 for side in range(2):
                     made = _emit(
                         vertices, projection, near, width, height,
@@ -222,7 +224,7 @@ def clip_outside(
             continue
         for f in range(first_face + c * chunk, min(first_face + (c + 1) * chunk, len(faces))):
             a, b, d = faces[f]
-            if min(x[a], x[b], x[d]) == OUTSIDE:
+            if min(x[a], x[b], x[d]) == OUTSIDE and not max(w[a], w[b], w[d]) < 0:
                 made = _emit(
                     vertices, projection, near, width, height, a, b, d, f, polygon, spare, made,
                     px, py, pw, weights, owner,
