@@ -14,6 +14,9 @@ from ex4d_core.raster import Raster
 # recon.py keeps a pixel if its interpolated alpha is above 125 of 255.
 REFERENCE_ALPHA = 125.0 / 255.0
 
+# Half a source pixel; the slack is for border vertices, which stand exactly that far from their pixel's centre.
+HALF_FOOTPRINT = 0.5 + 2**-9
+
 
 def source_positions(
     raster: Raster, mesh: DWMesh, projection: NDArray[np.float64], focal: float
@@ -164,7 +167,7 @@ def _nearest_footprint(face: Any, vertices: Any, projection: Any, magnification:
     A source pixel at depth z is z / f wide; at depth w of the target camera it appears f' / w as large.
     """
     best = -1
-    nearest = 0.5
+    nearest = HALF_FOOTPRINT
     for k in range(3):
         i = face[k]
         w = _homogeneous(projection, vertices, i, 2)

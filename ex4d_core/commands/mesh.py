@@ -31,7 +31,8 @@ def mesh_command(console: Console, scene: Path, frame: str, output: Path, visibl
 
     With --frame all the frame number is put into the name: shot.glb becomes shot.000000.glb, ...
     """
-    from ex4d_core.mesh import build_mesh, export_mesh
+    from ex4d_core.mesh import build_mesh
+    from ex4d_core.mesh_export import export_mesh
     from ex4d_core.scene import Scene
 
     if output.suffix not in SUFFIXES:
