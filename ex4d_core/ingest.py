@@ -315,6 +315,8 @@ class _Import:
             return DepthDocument.model_validate(state["depth"])
         colors = ColorFiles(self.folder, self.files.color, count)
         found = estimator.estimate(colors, lens, poses, self.on_progress, self.cancelled)
+        if not 0 < found.nearest <= found.farthest < math.inf:
+            raise InputError(f"The depth estimator {estimator.name} found no depth in {self.source}: give --depth.")
         document = DepthDocument(
             encoding=choose_encoding(found.nearest, found.farthest),
             units=found.units,
@@ -330,6 +332,8 @@ class _Import:
             self._write_state(state)
         for frame, depth in enumerate(found.depth.iterate(done), start=done):
             self._stop_if_asked()
+            if not (depth > 0).all():
+                raise InputError(f"The depth of frame {frame} of {self.source} is not positive: give other --depth.")
             write_depth_frame(self.folder, document, self.files, frame, depth, lens[frame])
             self.on_progress(frame + 1, count, "writing depth")
         written = frames_done(self.folder, self.files.depth, count)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera, Intrinsics, check_rigid
-from ex4d_core.depth.encoding import FAR_FACTOR, choose_encoding, decode_depth, encode_depth
+from ex4d_core.depth.encoding import FAR_FACTOR, SKY_DEPTH, choose_encoding, decode_depth, encode_depth
 from ex4d_core.depth.exr import read_exr, write_exr
 from ex4d_core.errors import CameraError, CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_new
@@ -309,11 +309,14 @@ def write_scene(
     require_new(path, overwrite)
     if depth.ndim != 3 or not (depth > 0).all():
         raise InputError(f"The depth for {path} must be (T, H, W) and positive everywhere: mend it first.")
-    finite = depth[np.isfinite(depth)]
+    finite = depth[depth < SKY_DEPTH]
     if not finite.size:
         raise InputError(f"The depth for {path} is infinite everywhere: give the nearer surfaces a depth.")
+    depth = depth.astype(np.float32, copy=False)
     frames, height, width = depth.shape
     per_frame = intrinsics if isinstance(intrinsics, list) else [intrinsics] * frames
+    if len(per_frame) != frames or (source_c2w is not None and len(source_c2w) != frames):
+        raise InputError(f"The cameras for {path} are not {frames} like the depth: give one lens and pose per frame.")
     lens = [i.as_tuple() for i in per_frame]
     nearest, farthest = float(finite.min()), float(finite.max())
     document = SceneDocument(

@@ -144,6 +144,8 @@ def parse_document(text: str, path: Path) -> tuple[SceneDocument, dict[str, Any]
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}): import the clip again.") from error
+    if not document.content_hash:
+        raise InputError(f"{path} is not a valid scene: content_hash: it is missing; import the clip again.")
     return document, raw
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from ex4d_core.progress import Cancelled, OnProgress
 
 ASPECT_TOLERANCE = 0.015
 """How far the aspect ratios of clip and depth may differ: estimators round their sizes to multiples of 14 or 16."""
-
-_LOG = logging.getLogger(__name__)
 
 
 class FileEstimator:
@@ -252,7 +249,6 @@ def _warnings(source: DepthFile) -> tuple[str, ...]:
     warning = (
         f"The depth {source.path.name} has 8 bits, 256 steps: surfaces will be terraced; 16-bit PNG or EXR is smooth."
     )
-    _LOG.warning(warning)
     return (warning,)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.depth.exr import read_exr
 from ex4d_core.errors import InputError
-from ex4d_core.images import IMAGE_SUFFIXES
+from ex4d_core.images import IMAGE_SUFFIXES, quiet_opencv
 from ex4d_core.sequence import find_sequence, is_pattern
 
 Values = NDArray[np.float64] | NDArray[np.float32]
@@ -145,9 +145,10 @@ class ArrayDepth:
 
     def _whole(self, stream: IO[bytes], shape: tuple[int, ...]) -> Iterator[Values]:
         """Column-major arrays have no frames in a row: read them at once."""
-        data = np.frombuffer(stream.read(), self.dtype)
-        if data.size != int(np.prod(shape)):
+        content = stream.read()
+        if len(content) < int(np.prod(shape)) * self.dtype.itemsize:
             raise InputError(f"{self.path} is cut short: copy or export it again.")
+        data = np.frombuffer(content, self.dtype, int(np.prod(shape)))
         width, height = self.size
         for frame in data.reshape(shape, order="F").reshape(self.count, height, width):
             yield _as_fractions(frame)
@@ -217,7 +218,8 @@ def _read_integer_image(file: Path) -> tuple[Values, int | None]:
         raise InputError(f"Cannot read {file} ({error.strerror}): check the name and its permissions.") from error
     try:
         # Decoded unchanged: depth knows no alpha, no orientation and no colour management.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        with quiet_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error:
         pixels = None
     if pixels is None:

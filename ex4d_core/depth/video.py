@@ -19,14 +19,18 @@ from ex4d_core.errors import InputError
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # AVColorRange
 
+# How far lossy codecs swing past the ends of the limited range, in 8-bit steps.
+_OVERSHOOT = 8
+
 
 @dataclass(frozen=True)
 class VideoDepth:
     """A video with depth in its luma, of 8 to 16 bits.
 
     Grey formats use every value from 0 to 2^bits - 1 unless the file says otherwise. YUV formats are limited in
-    range unless the file says otherwise: 16 to 235 (times 2^(bits - 8)) stand for 0 to the largest value. RGB
-    formats must be grey.
+    range unless the file says otherwise: 16 to 235 (times 2^(bits - 8)) stand for 0 to the largest value; values
+    far outside it are refused rather than cut, because then the file is full-range and does not say so. RGB formats
+    must be grey.
     """
 
     path: Path
@@ -89,7 +93,15 @@ def _fractions(path: Path, frame: VideoFrame) -> NDArray[np.float64]:
     samples = 2 if name.startswith("ya") else 1  # grey and alpha lie interleaved
     rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
     values = rows[:, : frame.width * samples : samples].astype(np.float64)
-    return _expand(values, bits, _is_limited(frame, name))
+    if not _is_limited(frame, name):
+        return values / (2**bits - 1)
+    step = 2 ** (bits - 8)
+    if values.min() < (16 - _OVERSHOOT) * step or values.max() > (235 + _OVERSHOOT) * step:
+        raise InputError(
+            f"The depth video {path} uses the full range of its luma but is not tagged so: export it with "
+            "-color_range pc, or as FFV1 gray16le."
+        )
+    return np.clip((values - 16 * step) / (219 * step), 0.0, 1.0)
 
 
 def _is_limited(frame: VideoFrame, name: str) -> bool:
@@ -97,13 +109,6 @@ def _is_limited(frame: VideoFrame, name: str) -> bool:
     if stated in (_FULL_RANGE, _LIMITED_RANGE):
         return stated == _LIMITED_RANGE
     return not name.startswith(("gray", "ya", "yuvj"))
-
-
-def _expand(values: NDArray[np.float64], bits: int, limited: bool) -> NDArray[np.float64]:
-    if not limited:
-        return values / (2**bits - 1)
-    step = 2 ** (bits - 8)
-    return np.clip((values - 16 * step) / (219 * step), 0.0, 1.0)
 
 
 def _grey_of_rgb(path: Path, frame: VideoFrame, bits: int) -> NDArray[np.float64]:

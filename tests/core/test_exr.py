@@ -1,0 +1,124 @@
+"""The EXR writer against the reference implementation, and what the reader makes of other people's files."""
+
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ex4d_core.depth.exr import read_exr, write_exr
+from ex4d_core.errors import InputError, OutputError
+
+_SCANLINES = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+
+
+def _write(path: Path, channels: dict[str, np.ndarray], header: dict[str, object] | None = None) -> Path:
+    with OpenEXR.File(dict(header or _SCANLINES), dict(channels)) as file:  # it changes what it is given
+        file.write(str(path))
+    return path
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    half=st.booleans(),
+    smooth=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_the_openexr_library_reads_what_we_write(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, half: bool, smooth: bool, seed: int
+) -> None:
+    path = tmp_path_factory.mktemp("exr") / "tiefe ünd 深さ.exr"
+    noise = np.random.default_rng(seed).random((height, width)) * 10
+    values = (np.linspace(0.1, 9, width)[None] + 0 * noise if smooth else noise).astype(
+        np.float16 if half else np.float32
+    )
+    write_exr(path, values)
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        pixels = file.channels()["Y"].pixels
+        assert pixels.dtype == values.dtype
+        np.testing.assert_array_equal(pixels, values)
+    np.testing.assert_array_equal(read_exr(path, "Y"), values.astype(np.float32))
+
+
+def test_infinity_and_nan_survive(tmp_path: Path) -> None:
+    values = np.array([[np.inf, np.nan, 0.0, 1e-6]], np.float32)
+    write_exr(tmp_path / "a.exr", values)
+    np.testing.assert_array_equal(read_exr(tmp_path / "a.exr"), values)
+
+
+def test_smooth_depth_is_stored_smaller_than_raw(tmp_path: Path) -> None:
+    values = np.broadcast_to(np.linspace(0.1, 0.5, 256, dtype=np.float16), (256, 256))
+    write_exr(tmp_path / "a.exr", np.ascontiguousarray(values))
+    assert (tmp_path / "a.exr").stat().st_size < values.nbytes / 4
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["ViewLayer.Depth.Z", "ViewLayer.Combined.R", "ViewLayer.Combined.G"], "ViewLayer.Depth.Z"),
+        (["R", "G", "B", "A", "Z"], "Z"),
+        (["R", "G", "B", "depth.X"], "depth.X"),
+        (["Depth.V", "Image.R"], "Depth.V"),
+        (["anything"], "anything"),
+        (["confidence", "disparity"], "disparity"),
+    ],
+)
+def test_the_depth_channel_is_found_by_name(tmp_path: Path, names: list[str], wanted: str) -> None:
+    channels = {name: np.full((5, 7), float(i + 1), np.float32) for i, name in enumerate(names)}
+    path = _write(tmp_path / "a.exr", channels)
+    np.testing.assert_array_equal(read_exr(path), channels[wanted])
+
+
+def test_grey_colour_counts_as_depth_and_real_colour_does_not(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    path = _write(tmp_path / "grey.exr", {"R": grey, "G": grey, "B": grey})
+    np.testing.assert_array_equal(read_exr(path), grey)
+    path = _write(tmp_path / "color.exr", {"R": grey, "G": grey + 1, "B": grey})
+    with pytest.raises(InputError, match="no channel that looks like depth"):
+        read_exr(path)
+
+
+def test_a_named_channel_that_is_absent_is_named_with_those_there(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.exr", {"Z": np.ones((2, 2), np.float32)})
+    with pytest.raises(InputError, match="no channel 'Y', only Z"):
+        read_exr(path, "Y")
+
+
+def test_a_data_window_is_placed_in_the_display_window(tmp_path: Path) -> None:
+    header = {
+        **_SCANLINES,
+        "dataWindow": (np.array([2, 1], np.int32), np.array([4, 2], np.int32)),
+        "displayWindow": (np.array([0, 0], np.int32), np.array([5, 3], np.int32)),
+    }
+    values = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    found = read_exr(_write(tmp_path / "a.exr", {"Y": values}, header))
+    expected = np.full((4, 6), np.nan, np.float32)
+    expected[1:3, 2:5] = values
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x76\x2f\x31\x01" + bytes(100)])
+def test_damage_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.exr"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.exr"):
+        read_exr(path)
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.exr"
+    write_exr(path, np.random.default_rng(0).random((64, 64)).astype(np.float32))
+    path.write_bytes(path.read_bytes()[:-4000])
+    with pytest.raises(InputError, match="cut short"):
+        read_exr(path)
+
+
+def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.exr"):
+        read_exr(tmp_path / "none.exr")
+    with pytest.raises(OutputError, match="parent folder does not exist"):
+        write_exr(tmp_path / "no" / "a.exr", np.ones((2, 2), np.float16))
