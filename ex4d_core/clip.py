@@ -20,7 +20,7 @@ from ex4d_core.images import IMAGE_SUFFIXES, Image, pixel_aspect, read_image, re
 from ex4d_core.pixels import FrameConverter
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.sequence import find_sequence, is_pattern
-from ex4d_core.timeline import DEFAULT_FPS, resample
+from ex4d_core.timeline import DEFAULT_FPS, exact_rate, resample
 from ex4d_core.video_in import VideoFacts, cut_short, decode_frames, probe_video, require_file
 from ex4d_core.video_out import write_lossless, write_viewing
 
@@ -81,33 +81,35 @@ class Clip:
     info: ClipInfo
 
 
-def probe_clip(path: Path, *, fps: Fraction | None = None) -> ClipInfo:
+def probe_clip(path: Path, *, fps: Fraction | float | None = None) -> ClipInfo:
     """Say what a clip is.
 
     Args:
         path: a video file, an image (a clip of one frame), a folder of numbered images, or a pattern such as
             `name_####.png` or `name_%04d.exr`.
-        fps: the rate wanted: images are played at it, a video is resampled to it by time.
+        fps: the rate wanted (23.976 means 24000/1001): images are played at it, a video is resampled to it
+            by time.
 
     Raises:
         InputError: nothing there, damaged, or of a kind that cannot be read.
     """
-    if fps is not None and fps <= 0:
-        raise InputError(f"A rate of {fps} frames per second is impossible: give more than 0.")
+    try:
+        wanted = None if fps is None else exact_rate(fps)
+    except ValueError as error:
+        raise InputError(f"A rate of {fps} frames per second is impossible: give more than 0.") from error
     if is_pattern(path) or path.is_dir():
-        return _probe_images(path, "sequence", fps)
+        return _probe_images(path, "sequence", wanted)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _probe_images(path, "still", fps)
+        return _probe_images(path, "still", wanted)
     facts = probe_video(path)
-    resampled = facts.variable_rate or (fps is not None and fps != facts.rate)
-    rate = fps or facts.rate
+    rate = wanted or facts.rate
     width, height = facts.size
     return ClipInfo(
         path=path,
         kind="video",
         width=width,
         height=height,
-        frames=len(_schedule(facts, rate)) if resampled else facts.frames,
+        frames=len(_schedule(facts, rate)),
         fps=rate,
         variable_rate=facts.variable_rate,
         pixel_aspect=facts.pixel_aspect,
@@ -152,7 +154,7 @@ def iter_frames(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     max_side: int | None = None,
-    fps: Fraction | None = None,
+    fps: Fraction | float | None = None,
 ) -> Iterator[Image]:
     """Read a clip frame by frame; arguments are checked at the call, not at the first frame.
 
@@ -187,7 +189,7 @@ def load_clip(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     max_side: int | None = None,
-    fps: Fraction | None = None,
+    fps: Fraction | float | None = None,
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
 ) -> Clip:

@@ -88,6 +88,22 @@ def nearest_constant_rate(timeline: Timeline, declared: Sequence[Fraction | None
     return max(rate, Fraction(1, 100)), True
 
 
+def exact_rate(rate: Fraction | float) -> Fraction:
+    """The rate that people mean by a number: 23.98 and 23.976 are 24000/1001.
+
+    Within 0.03 % of a standard rate it is that one (24 is 0.1 % from 24000/1001), else the nearest fraction
+    with a denominator of at most 1001.
+
+    Raises:
+        ValueError: not a positive, finite number.
+    """
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"{rate} frames per second")
+    exact = Fraction(rate)
+    standard = nearest_standard(exact)
+    return standard if abs(standard / exact - 1) < 0.0003 else exact.limit_denominator(1001)
+
+
 def nearest_standard(rate: Fraction) -> Fraction:
     """The standard rate with the smallest ratio to `rate`."""
     return min(STANDARD_RATES, key=lambda standard: max(standard / rate, rate / standard))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ex4d_core.audio import AudioPassage
 from ex4d_core.errors import OutputError
 from ex4d_core.files import atomic_file, explain_os_error
+from ex4d_core.timeline import exact_rate
 
 # x264 writes its number of threads into the file and cuts pictures by it: a fixed number makes the same
 # bytes on any machine. 49 frames of 512x512 on two cores: 0.14 s lossless.
@@ -30,7 +31,7 @@ _THREADS = "4"
 _AVCOL_SPC_BT709 = 1
 
 
-def write_lossless(path: Path, frames: Iterable[NDArray[Any]], fps: Fraction) -> None:
+def write_lossless(path: Path, frames: Iterable[NDArray[Any]], fps: Fraction | float) -> None:
     """Write a video whose exact pixels come back in PyAV, OpenCV and Blender.
 
     H.264 in RGB (`libx264rgb`, qp 0), each frame a key frame, in MP4; any size, odd ones too. The preset is
@@ -46,23 +47,25 @@ def write_lossless(path: Path, frames: Iterable[NDArray[Any]], fps: Fraction) ->
         ValueError: an array of another dtype or size.
     """
 
+    rate = exact_rate(fps)
+
     def to_frame(rgb: NDArray[np.uint8]) -> VideoFrame:
         return VideoFrame.from_ndarray(rgb, format="rgb24")
 
     def add_stream(container: OutputContainer, width: int, height: int) -> VideoStream:
         options = {"qp": "0", "preset": "ultrafast", "threads": _THREADS}
-        stream = container.add_stream("libx264rgb", rate=fps, options=options)
+        stream = container.add_stream("libx264rgb", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
         stream.gop_size = 1
         return stream
 
-    _write(path, frames, fps, add_stream, to_frame)
+    _write(path, frames, rate, add_stream, to_frame)
 
 
 def write_viewing(
     path: Path,
     frames: Iterable[NDArray[Any]],
-    fps: Fraction,
+    fps: Fraction | float,
     audio_from: Path | None = None,
     audio_start: float = 0.0,
 ) -> None:
@@ -84,6 +87,7 @@ def write_viewing(
         InputError: `audio_from` cannot be read.
         ValueError: an array of another dtype or size.
     """
+    rate = exact_rate(fps)
     reformatter = VideoReformatter()
     exact = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -101,14 +105,14 @@ def write_viewing(
 
     def add_stream(container: OutputContainer, width: int, height: int) -> VideoStream:
         options = {"crf": "16", "preset": "faster", "threads": _THREADS}
-        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         _tag_bt709(stream.codec_context)
         return stream
 
     with ExitStack() as stack:
         audio = None if audio_from is None else AudioPassage.open(audio_from, audio_start, stack)
-        _write(path, frames, fps, add_stream, to_frame, audio)
+        _write(path, frames, rate, add_stream, to_frame, audio)
 
 
 def _tag_bt709(context: VideoCodecContext) -> None:

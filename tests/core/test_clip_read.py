@@ -249,6 +249,19 @@ def test_asking_for_another_rate_resamples_by_time(tmp_path, fps, expected):
     assert len(shown) == fps // 2
 
 
+def test_rates_that_people_write_are_the_exact_ones(tmp_path):
+    path = media.write_rgb(tmp_path / "c.mp4", media.numbered(12), rate=Fraction(24000, 1001))
+    for written in (23.976, 23.98, Fraction(24000, 1001)):
+        info = probe_clip(path, fps=written)
+        assert (info.fps, info.frames) == (Fraction(24000, 1001), 12)
+    assert probe_clip(path, fps=24).fps == 24
+    assert probe_clip(path, fps=29.97).fps == Fraction(30000, 1001)
+    assert probe_clip(path, fps=7.3).fps == Fraction(73, 10)
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="more than 0"):
+            probe_clip(path, fps=wrong)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_start_and_count_address_exact_frames_behind_a_seek(tmp_path, suffix):
     frames = media.numbered(120, 32, 32, step=2)
