@@ -44,6 +44,7 @@ from ex4d_core.scene_format import (
 STATE_FILE = "import.json"
 """Name of the note in a half-made scene that says what it is being made from."""
 
+_STATE_TEMPORARY = "import.tmp"
 _ASPECT_TOLERANCE = 0.01
 _LOG = logging.getLogger(__name__)
 
@@ -275,8 +276,7 @@ class _Import:
         return state
 
     def _write_state(self, state: dict[str, Any]) -> None:
-        path = self.folder / STATE_FILE
-        temporary = path.with_suffix(".tmp")
+        path, temporary = self.folder / STATE_FILE, self.folder / _STATE_TEMPORARY
         with explained(path):
             temporary.write_text(json.dumps(state), encoding="utf-8")
             os.replace(temporary, path)
@@ -375,7 +375,8 @@ class _Import:
             request=request_fingerprint(self.source, self.options),
         )
         write_document(self.folder, document, self.on_progress, self.cancelled)
-        (self.folder / STATE_FILE).unlink()
+        for left in (STATE_FILE, _STATE_TEMPORARY):
+            (self.folder / left).unlink(missing_ok=True)
 
     def _stop_if_asked(self) -> None:
         if self.cancelled():
