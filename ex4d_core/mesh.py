@@ -31,7 +31,7 @@ REFERENCE_FAR_DEPTH = 100.0
 REFERENCE_MIN_ANGLE_DEGREES = 2.5
 
 # Neighbours belong to one surface if their disparities differ by less than this share of the smaller one, or
-# if the difference continues the slope on either side to within this share. Measured on rendered ground truth
+# if the difference lies between the slopes on its two sides, give or take this share. Measured on rendered ground truth
 # (scripts/bench_geometry.py): the score is flat from 0.004 to 0.02.
 BRIDGE_JUMP = 0.008
 
@@ -121,8 +121,8 @@ def bridge_faces(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which grid triangles span a depth discontinuity (method `dwmesh`).
 
     Planes are linear in disparity (1/z) across the image, at any scale, focal length and angle. So an edge
-    between two pixels is torn if the disparity jumps by more than `BRIDGE_JUMP` of its value and the jump
-    does not continue the slope beside it; a face is a bridge if one of its edges is torn.
+    between two pixels is torn if the disparity jumps by more than `BRIDGE_JUMP` of its value, and by more or
+    less than the slopes on its two sides allow; a face is a bridge if one of its edges is torn.
 
     Args:
         depth: (H, W) float32, z-depth, positive.
@@ -277,8 +277,9 @@ def _flag_slivers(vertices: Any, faces: Any, cos_limit: Any, bridge: Any, hidden
 def _torn(before: Any, a: Any, b: Any, after: Any, limit: Any) -> Any:
     """Whether the surface is torn between disparities `a` and `b` of neighbours in a row of four pixels."""
     tolerance = limit * min(a, b)
-    jump = b - a
-    return abs(jump) > tolerance and abs(jump - (a - before)) > tolerance and abs(jump - (after - b)) > tolerance
+    jump, left, right = b - a, a - before, after - b
+    # On a plane the slopes agree; where two planes meet in a crease, the step over it lies between them.
+    return abs(jump) > tolerance and (jump < min(left, right) - tolerance or jump > max(left, right) + tolerance)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -288,24 +289,24 @@ def _flag_bridges(depth: Any, limit: Any, flags: Any) -> None:
     disparity = np.float32(1) / depth
     half = (height - 1) * (width - 1)
     flags[: 2 * half] = False
-    # At the frame's edge the missing neighbour is left out: a slope of 0 repeats the first condition.
+    # At the frame's edge the slope of the missing neighbour is taken to be that on the other side.
     for y in range(height):
         row = disparity[y]
         for x in range(width - 1):
             a, b = row[x], row[x + 1]
-            before = row[x - 1] if x > 0 else a
-            after = row[x + 2] if x + 2 < width else b
+            after = row[x + 2] if x + 2 < width else (b + a - row[x - 1] if x > 0 else b)
+            before = row[x - 1] if x > 0 else a - (after - b)
             if _torn(before, a, b, after, limit):
                 if y < height - 1:
                     flags[y * (width - 1) + x] = True
                 if y > 0:
                     flags[half + (y - 1) * (width - 1) + x] = True
     for y in range(height - 1):
-        above = disparity[max(y - 1, 0)]
-        below = disparity[min(y + 2, height - 1)]
-        top, bottom = disparity[y], disparity[y + 1]
         for x in range(width):
-            if _torn(above[x], top[x], bottom[x], below[x], limit):
+            a, b = disparity[y, x], disparity[y + 1, x]
+            after = disparity[y + 2, x] if y + 2 < height else (b + a - disparity[y - 1, x] if y > 0 else b)
+            before = disparity[y - 1, x] if y > 0 else a - (after - b)
+            if _torn(before, a, b, after, limit):
                 if x < width - 1:
                     flags[y * (width - 1) + x] = True
                 if x > 0:
