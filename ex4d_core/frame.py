@@ -111,7 +111,7 @@ def render_frame(
     if numbers is not None:
         raster = replace(raster, face_id=original_numbers(raster.face_id, numbers))
     projection = camera.intrinsics.matrix() @ camera.w2c()[:3]
-    positions, mask = source_positions(raster, mesh, projection, camera.intrinsics.fx)
+    positions, mask = source_positions(raster, mesh, projection, camera)
     return RenderedFrame(
         color=sample_color(color, positions, mask),
         mask=mask,

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.camera import Camera
 from ex4d_core.mesh import DWMesh
 from ex4d_core.raster import Raster
 
@@ -19,19 +20,20 @@ HALF_FOOTPRINT = 0.5 + 2**-9
 
 
 def source_positions(
-    raster: Raster, mesh: DWMesh, projection: NDArray[np.float64], focal: float
+    raster: Raster, mesh: DWMesh, projection: NDArray[np.float64], camera: Camera
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Where in the source frame each pixel looks, and whether the source saw that.
 
     Seen is the front of a face that is not a bridge. On a bridge, the footprints of its corners count too:
     a source pixel is a square around its centre, but the surface of a mesh ends at the centre. So a pixel
-    that lies within half a source pixel (as large as it appears here) of a corner shows that corner's pixel.
+    that lies within half a source pixel (as large as it appears here) of a corner shows that corner's pixel, if
+    the camera is on the side of it that the source camera saw. There `raster.depth` becomes the corner's.
 
     Args:
         raster: (h, w) visibility of the mesh.
         mesh: the source frame's mesh.
         projection: (3, 4) float64, mesh space to homogeneous pixels of the raster: (u w, v w, w).
-        focal: horizontal focal length of the raster's camera, pixels.
+        camera: the raster's camera, posed in mesh space.
 
     Returns:
         (h, w, 2) float32 position in the source frame, pixels, centres at +0.5, 0 where nothing is hit; and
@@ -52,7 +54,9 @@ def source_positions(
             mesh.bridge,
             mesh.vertices,
             projection,
-            focal / mesh.intrinsics.fx,
+            np.ascontiguousarray(camera.c2w[:3, 3]),
+            camera.intrinsics.fx / mesh.intrinsics.fx,
+            raster.depth,
             positions,
             mask,
         )
@@ -132,7 +136,9 @@ def _locate_by_face(
     bridge: Any,
     vertices: Any,
     projection: Any,
+    eye: Any,
     magnification: Any,
+    depth: Any,
     positions: Any,
     mask: Any,
 ) -> None:
@@ -143,9 +149,10 @@ def _locate_by_face(
             if f < 0:
                 continue
             if bridge[f]:
-                i = _nearest_footprint(faces[f], vertices, projection, magnification, x + 0.5, y + 0.5)
+                i = _nearest_footprint(faces[f], vertices, projection, eye, magnification, x + 0.5, y + 0.5)
                 if i >= 0:
                     positions[y, x, 0], positions[y, x, 1] = uv[i, 0], uv[i, 1]
+                    depth[y, x] = _homogeneous(projection, vertices, i, 2)
                     mask[y, x] = True
                     continue
             u = np.float32(0)
@@ -161,17 +168,21 @@ def _locate_by_face(
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest_footprint(face: Any, vertices: Any, projection: Any, magnification: Any, x: Any, y: Any) -> Any:
+def _nearest_footprint(face: Any, vertices: Any, projection: Any, eye: Any, magnification: Any, x: Any, y: Any) -> Any:
     """The corner whose source pixel covers the image point (x, y), -1 if none does.
 
-    A source pixel at depth z is z / f wide; at depth w of the target camera it appears f' / w as large.
+    A source pixel at depth z is z / f wide; at depth w of the target camera it appears f' / w as large. It is
+    taken to face the source camera: from more than 90 degrees away it shows its back.
     """
     best = -1
     nearest = HALF_FOOTPRINT
     for k in range(3):
         i = face[k]
         w = _homogeneous(projection, vertices, i, 2)
-        if w <= 0:
+        facing = np.float64(0)
+        for axis in range(3):
+            facing += vertices[i, axis] * (vertices[i, axis] - eye[axis])
+        if w <= 0 or facing <= 0:
             continue
         size = magnification * vertices[i, 2] / w
         dx = abs(_homogeneous(projection, vertices, i, 0) / w - x)
