@@ -200,7 +200,8 @@ def _open_exr(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 def _read_exr(path: Path) -> NDArray[np.uint16]:
     """Colour of an EXR (plain `R G B`, grey `Y`, or the first layer with R, G, B), as sRGB."""
     header, channels = _open_exr(path)
-    layers = sorted((name[:-1] for name in channels if name.endswith("R")), key=lambda layer: (layer != "", layer))
+    # Plain R, G, B have the empty prefix and so come first.
+    layers = sorted(name[:-1] for name in channels if name.endswith("R"))
     layer = next((prefix for prefix in layers if {prefix + "G", prefix + "B"} <= channels.keys()), None)
     if layer is not None:
         names = [layer + c for c in "RGB"]

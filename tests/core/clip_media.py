@@ -120,11 +120,11 @@ def write_sound(path: Path, seconds: float, codec: str, *, video_frames: int = 0
     with av.open(str(path), "w") as container:
         video = None
         if video_frames:
-            video = container.add_stream("libx264", rate=24)
+            video = container.add_stream("libx264", rate=24, options={"g": "12"})
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         audio = container.add_stream(codec, rate=rate, layout="mono")
         if video is not None:
-            for index, image in enumerate(numbered(video_frames, step=4)):
+            for index, image in enumerate(numbered(video_frames, step=1)):
                 frame = VideoFrame.from_ndarray(image, "rgb24")
                 frame.pts = index
                 container.mux(video.encode(frame))

@@ -102,13 +102,12 @@ def test_a_stray_image_beside_a_series_is_refused(tmp_path):
     assert probe_clip(folder / "shot_####.png").frames == 3
 
 
-def test_names_without_numbers_go_in_natural_order(tmp_path):
-    folder = tmp_path / "s"
-    folder.mkdir()
-    for i, name in enumerate(["Alpha.png", "beta.png", "gamma.png"]):
-        write_png(folder / name, media.numbered(3)[i])
-    assert media.indices(iter_frames(folder)) == [0, 1, 2]
-    assert probe_clip(folder).first_number is None
+@pytest.mark.parametrize("names", [["alpha.png", "Beta.png", "gamma.png"], ["3 cats.png", "20 dogs.png", "a 7 b.png"]])
+def test_images_that_are_no_series_go_in_natural_order(tmp_path, names):
+    for i, name in enumerate(names):
+        write_png(tmp_path / name, media.numbered(3)[i])
+    assert media.indices(iter_frames(tmp_path)) == [0, 1, 2]
+    assert probe_clip(tmp_path).first_number is None
 
 
 def test_mixed_sizes_are_named(tmp_path):

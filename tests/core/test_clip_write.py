@@ -163,7 +163,7 @@ def test_sound_goes_along_in_step(tmp_path, suffix, codec, copied, start):
 
 
 def test_sound_of_a_late_start_is_found_by_seeking(tmp_path):
-    source = media.write_sound(tmp_path / "source.mp4", 9, "aac", video_frames=12)
+    source = media.write_sound(tmp_path / "source.mp4", 9, "aac", video_frames=216)
     path = tmp_path / "v.mp4"
     write_viewing(path, noise(12, 32, 32), Fraction(24), audio_from=source, audio_start=7.95)
     heard, _ = clicks(path)

@@ -153,6 +153,8 @@ def test_exr_half_grey_and_layers(tmp_path):
         {"View.Combined.R": plane, "View.Combined.G": plane * 0, "View.Combined.B": plane, "View.Depth.Z": plane},
     )
     assert read_image(tmp_path / "layers.exr")[0, 0].tolist() == [65535, 0, 65535]
+    exr(tmp_path / "both.exr", {**{f"A.{c}": plane * 0 for c in "RGB"}, "R": plane, "G": plane, "B": plane})
+    assert read_image(tmp_path / "both.exr")[0, 0].tolist() == [65535] * 3
     exr(tmp_path / "depth.exr", {"Z": plane})
     with pytest.raises(InputError, match=r"no colour.*Z.*export R, G and B"):
         read_image(tmp_path / "depth.exr")
