@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import edgeaware, monocular, parallax
-from ex4d_core.depth.motion import ClipFlow, measure_flow
+from ex4d_core.depth.motion import ClipFlow, length, measure_flow
 from ex4d_core.errors import CancelledError
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 
@@ -132,7 +132,10 @@ def estimate_working_depth(
         layers = list(_guessed(pictures, flow, path, camera, on_progress, cancelled))
         method, poses = "heuristic", path.turning
     steady = _steadied([layer.disparity for layer in layers], flow, poses, camera, cancelled)
-    sharp = [np.clip(edgeaware.median(d, picture), FARTHEST, None) for d, picture in zip(steady, pictures, strict=True)]
+    radius = _smear(pictures[0])
+    sharp = [
+        np.clip(edgeaware.snap(d, picture, radius), FARTHEST, None) for d, picture in zip(steady, pictures, strict=True)
+    ]
     return WorkingDepth(sharp, pictures, method, NOTES[method])
 
 
@@ -177,6 +180,7 @@ def _measured(
 ) -> Iterator[_Layer]:
     """Frames of a camera that changes place."""
     total = len(pictures)
+    radius = _smear(pictures[0])
     inverse_depth: list[Floats] = []
     information: list[Floats] = []
     moving: list[Floats] = []
@@ -184,7 +188,8 @@ def _measured(
         found = parallax.triangulate(pictures[t], t, flow, path.w2c, camera)
         backwards = found.inverse_depth * np.sqrt(found.information) < -4.0
         moving.append(_moving(np.maximum(_straying(found.stray), backwards), pictures[t]))
-        still = np.clip(1.0 - 1.5 * moving[t], 0.0, 1.0)
+        rim = np.ones((radius, radius), np.uint8)
+        still = np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
         share = float(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
         inverse_depth.append(np.maximum(found.inverse_depth, 0.0))
         information.append(found.information * still * share)
@@ -206,18 +211,16 @@ def _near(inverse_depth: Sequence[Floats], information: Sequence[Floats]) -> flo
     """Inverse depth of the nearest surfaces of the clip, but for outliers."""
     some = slice(None, None, max(1, len(inverse_depth) // 16))
     q = np.stack(inverse_depth[some])
-    return (
-        max(float(np.quantile(q[np.stack(information[some]) * np.square(q) > 25.0], 0.995)), 1e-6)
-        if (np.stack(information[some]) * np.square(q) > 25.0).any()
-        else max(float(q.max()), 1e-6)
-    )
+    certain = np.stack(information[some]) * np.square(q) > 25.0
+    return max(float(np.quantile(q[certain], 0.995) if certain.any() else q.max()), 1e-6)
 
 
 def _fitted(guess: Floats, q: Floats, trust: Floats) -> Floats:
     """The guess, scaled and shifted onto what was measured."""
-    weight = trust.ravel().astype(np.float64) + 1e-9
+    some = slice(None, None, 3)
+    weight = trust[some, some].ravel().astype(np.float64) + 1e-9
     weight /= weight.sum()
-    x, y = guess.ravel(), q.ravel()
+    x, y = (a[some, some].ravel().astype(np.float64) for a in (guess, q))
     x0, y0 = float(weight @ x), float(weight @ y)
     spread = float(weight @ np.square(x - x0))
     slope = float(weight @ ((x - x0) * (y - y0))) / (spread + 1e-4)
@@ -243,9 +246,7 @@ def _backdrop(pictures: Sequence[Bytes]) -> Floats:
 
 
 def _stands_still(flow: ClipFlow) -> bool:
-    lengths = [
-        float(np.median(np.linalg.norm(vectors.astype(np.float32), axis=-1))) for vectors, _ in flow.flows.values()
-    ]
+    lengths = [float(np.median(length(vectors[::2, ::2].astype(np.float32)))) for vectors, _ in flow.flows.values()]
     return bool(lengths) and float(np.quantile(lengths, 0.95)) < 0.3
 
 
@@ -270,6 +271,11 @@ def _steadied(
             result[t] = disparity[t] + STEADINESS * trust * alike * (carried - disparity[t])
         passes.append(result)
     return [0.5 * (a + b) for a, b in zip(*passes, strict=True)]
+
+
+def _smear(picture: Bytes) -> int:
+    """Pixels by which flow smears an edge."""
+    return max(2, round(0.016 * max(picture.shape)))
 
 
 def _reduced(frame: Bytes) -> Bytes:
