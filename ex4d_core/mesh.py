@@ -30,10 +30,12 @@ METHODS = ("reference", "dwmesh")
 REFERENCE_FAR_DEPTH = 100.0
 REFERENCE_MIN_ANGLE_DEGREES = 2.5
 
-# Neighbours belong to one surface if their disparities differ by less than this share of the smaller one, or
-# if the difference lies between the slopes on its two sides, give or take this share. Measured on rendered ground truth
-# (scripts/bench_geometry.py): the score is flat from 0.004 to 0.02.
-BRIDGE_JUMP = 0.008
+# Pixels belong to one surface if their disparities differ by less than this share of the smaller one, or if the
+# difference lies between the slopes on its two sides, give or take this share. The first number is for neighbours,
+# the others for the pixels 1 and 2 further out on both sides: estimated depth smears an edge over several pixels.
+# On rendered ground truth (scripts/bench_geometry.py) the mask's error is flat from 0.004 to 0.03 and whatever the
+# others are; on estimated depth lower numbers make holes of its noise, and without the others smears show as streaks.
+BRIDGE_JUMPS = (0.02, 0.05, 0.08)
 
 # The far vertex of `dwmesh` stands this many times deeper than the deepest pixel.
 FAR_VERTEX_FACTOR = 2.0
@@ -121,8 +123,8 @@ def bridge_faces(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which grid triangles span a depth discontinuity (method `dwmesh`).
 
     Planes are linear in disparity (1/z) across the image, at any scale, focal length and angle. So an edge
-    between two pixels is torn if the disparity jumps by more than `BRIDGE_JUMP` of its value, and by more or
-    less than the slopes on its two sides allow; a face is a bridge if one of its edges is torn.
+    between two pixels is torn if the disparity jumps there by more than a share of its value (`BRIDGE_JUMPS`), and
+    by more or less than the slopes on its two sides allow; a face is a bridge if one of its edges is torn.
 
     Args:
         depth: (H, W) float32, z-depth, positive.
@@ -132,7 +134,7 @@ def bridge_faces(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     height, width = depth.shape
     flags = np.zeros(2 * (height - 1) * (width - 1), np.bool_)
-    _flag_bridges(depth, np.float32(BRIDGE_JUMP), flags)
+    _flag_bridges(depth, np.array(BRIDGE_JUMPS, np.float32), flags)
     return flags
 
 
@@ -161,7 +163,7 @@ def _dwmesh(depth: NDArray[np.float32], intrinsics: Intrinsics, deepest: float) 
     far = FAR_VERTEX_FACTOR * deepest
     vertices[-1] = ((width / 2 - lens[2]) / lens[0] * far, (height / 2 - lens[3]) / lens[1] * far, far)
     bridge = np.ones(len(faces), np.bool_)
-    _flag_bridges(depth, np.float32(BRIDGE_JUMP), bridge)
+    _flag_bridges(depth, np.array(BRIDGE_JUMPS, np.float32), bridge)
     return DWMesh(vertices, faces, bridge, uv, (height, width), None, intrinsics)
 
 
@@ -273,41 +275,65 @@ def _flag_slivers(vertices: Any, faces: Any, cos_limit: Any, bridge: Any, hidden
             hidden[faces[f, 2]] = True
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _torn(before: Any, a: Any, b: Any, after: Any, limit: Any) -> Any:
-    """Whether the surface is torn between disparities `a` and `b` of neighbours in a row of four pixels."""
-    tolerance = limit * min(a, b)
-    jump, left, right = b - a, a - before, after - b
-    # On a plane the slopes agree; where two planes meet in a crease, the step over it lies between them.
-    return abs(jump) > tolerance and (jump < min(left, right) - tolerance or jump > max(left, right) + tolerance)
-
-
 @numba.njit(cache=True, nogil=True)
-def _flag_bridges(depth: Any, limit: Any, flags: Any) -> None:
+def _flag_bridges(depth: Any, limits: Any, flags: Any) -> None:
     """Set flags (>= 2(H-1)(W-1),) of the grid's triangles from depth (H, W)."""
     height, width = depth.shape
     disparity = np.float32(1) / depth
     half = (height - 1) * (width - 1)
     flags[: 2 * half] = False
-    # At the frame's edge the slope of the missing neighbour is taken to be that on the other side.
+    torn = np.empty(max(height, width) - 1, np.bool_)
     for y in range(height):
-        row = disparity[y]
+        _find_tears(disparity[y], limits, torn)
         for x in range(width - 1):
-            a, b = row[x], row[x + 1]
-            after = row[x + 2] if x + 2 < width else (b + a - row[x - 1] if x > 0 else b)
-            before = row[x - 1] if x > 0 else a - (after - b)
-            if _torn(before, a, b, after, limit):
+            if torn[x]:
                 if y < height - 1:
                     flags[y * (width - 1) + x] = True
                 if y > 0:
                     flags[half + (y - 1) * (width - 1) + x] = True
-    for y in range(height - 1):
-        for x in range(width):
-            a, b = disparity[y, x], disparity[y + 1, x]
-            after = disparity[y + 2, x] if y + 2 < height else (b + a - disparity[y - 1, x] if y > 0 else b)
-            before = disparity[y - 1, x] if y > 0 else a - (after - b)
-            if _torn(before, a, b, after, limit):
+    columns = np.ascontiguousarray(disparity.T)
+    for x in range(width):
+        _find_tears(columns[x], limits, torn)
+        for y in range(height - 1):
+            if torn[y]:
                 if x < width - 1:
                     flags[y * (width - 1) + x] = True
                 if x > 0:
                     flags[half + y * (width - 1) + x - 1] = True
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_tears(line: Any, limits: Any, torn: Any) -> None:
+    """Between which neighbours of a row or column of disparities (L,) the surface is torn: (>= L - 1,) bool.
+
+    At scale r the step from r pixels before the edge to r pixels after it is compared with the slopes over the
+    r + 1 pixels beyond. On a plane they agree; where two planes meet in a crease, the step over it lies between.
+    """
+    length = len(line)
+    for k in range(length - 1):
+        torn[k] = False
+        a, b = line[k], line[k + 1]
+        step, smaller = b - a, min(a, b)
+        for r in range(len(limits)):
+            # An edge takes part in a smear if it has at least half of its average step.
+            span = 2 * r + 1
+            first, last = k - r, k + 1 + r
+            if first < 0 or last >= length or 2 * span * abs(step) <= limits[r] * smaller:
+                continue
+            tolerance = limits[r] * min(line[first], line[last])
+            jump = line[last] - line[first]
+            if abs(jump) <= tolerance or step * jump <= 0 or 2 * span * abs(step) < abs(jump):
+                continue
+            before, after = first - (r + 1), last + r + 1
+            scale = np.float32(span) / np.float32(r + 1)
+            if before >= 0 and after < length:
+                left, right = (line[first] - line[before]) * scale, (line[after] - line[last]) * scale
+            elif before >= 0:
+                left = right = (line[first] - line[before]) * scale
+            elif after < length:
+                left = right = (line[after] - line[last]) * scale
+            else:
+                left = right = np.float32(0)
+            if jump < min(left, right) - tolerance or jump > max(left, right) + tolerance:
+                torn[k] = True
+                break

@@ -152,14 +152,27 @@ def test_a_plane_is_whole_at_any_grazing_angle() -> None:
         assert not bridge_faces(np.ascontiguousarray(plane.T)).any()
 
 
-def test_a_step_of_one_percent_is_torn_and_of_half_a_percent_is_not() -> None:
+def test_a_small_step_is_whole_and_a_larger_one_torn() -> None:
     depth = np.full((6, 8), 10, np.float32)
-    depth[:, 4:] *= 1.01
+    depth[:, 4:] = 10.25
     flags = bridge_faces(depth)[:35].reshape(5, 7)
     assert flags[:, 3].all()
     assert flags.sum() == 5
-    depth[:, 4:] = 10.05
+    depth[:, 4:] = 10.15
     assert not bridge_faces(depth).any()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_an_edge_smeared_over_several_pixels_is_torn_throughout(width: int) -> None:
+    ramp = np.interp(np.arange(40), [20, 20 + width], [1.0, 0.4])  # disparity
+    depth = np.ascontiguousarray(np.broadcast_to((1 / ramp).astype(np.float32), (8, 40)))
+    torn = np.flatnonzero(bridge_faces(depth)[: 7 * 39].reshape(7, 39)[3])
+    np.testing.assert_array_equal(torn, np.arange(20, 20 + width))
+
+
+def test_noise_of_one_percent_makes_no_holes() -> None:
+    noise = np.random.default_rng(5).uniform(-0.005, 0.005, (50, 60))
+    assert not bridge_faces((3 + 3 * noise).astype(np.float32)).any()
 
 
 def test_half_precision_storage_makes_no_bridges() -> None:
