@@ -28,6 +28,13 @@ TILE_COLUMNS = 32
 
 _HITS = 256
 
+# Rows of `_draw_grid`'s scratch, one entry a quad of the strip.
+LEFT, RIGHT, TOP, BOTTOM, KIND, CODE, F_BD, F_DA, F_AB, F_BE, F_ED, OFF, S0, S1, S2, S3, S4, SEVERAL = range(18)
+# One entry a pixel that a triangle of the strip hits: 2 k + side, pixel, edge functions, sign of the area ...
+HIT_K, HIT_P, H0, H1, H2, SIGN = range(6)
+# ... and depth, weights.
+ZS, N0, N1, N2 = range(4)
+
 _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whose centre is at or right of x
 
 
@@ -98,37 +105,41 @@ def _draw(
         row0 += b0 * SUBPIXELS
         row1 += b1 * SUBPIXELS
         row2 += b2 * SUBPIXELS
-        vector = exact and last - first >= 8
+        base = y * width + first
+        count = last - first
+        vector = exact and count >= 8
         if vector:
+            # Depths of the whole span at once: most of a long face is behind something, and done with here.
             g0, g1, g2 = np.float64(e0 + off0), np.float64(e1 + off1), np.float64(e2 + off2)
-            for n in range(last - first):
+            nearer = 0
+            for n in range(count):
                 t = np.float64(n)
-                zs[n] = whole / ((g0 + t * f0) * wa + (g1 + t * f1) * wb + (g2 + t * f2) * wc)
-        for x in range(first, last):
-            if (e0 | e1 | e2) >= 0:
-                p = np.uintp(y * width + x)
-                if not vector or zs[x - first] <= depth[p]:
-                    n0 = np.float64(e0 + off0) * wa
-                    n1 = np.float64(e1 + off1) * wb
-                    n2 = np.float64(e2 + off2) * wc
-                    total = n0 + n1 + n2
-                    z = np.float32(whole / total)
-                    if _wins(z, label, p, depth, face_id, piece_owner):
-                        scale = 1.0 / total
-                        depth[p] = z
-                        face_id[p] = label
-                        barycentrics[np.uintp(3 * (y * width + x) + ka)] = n0 * scale
-                        barycentrics[np.uintp(3 * (y * width + x) + kb)] = n1 * scale
-                        barycentrics[np.uintp(3 * (y * width + x) + kc)] = n2 * scale
-                        front[p] = seen_front
-            e0 += step0
-            e1 += step1
-            e2 += step2
+                z = np.float32(whole * (1.0 / ((g0 + t * f0) * wa + (g1 + t * f1) * wb + (g2 + t * f2) * wc)))
+                zs[n] = z
+                nearer += 1 if z <= depth[base + n] else 0
+            count = count if nearer > 0 else 0
+        for n in range(count):
+            if vector and zs[n] > depth[base + n]:
+                continue
+            i0, i1, i2 = e0 + n * step0, e1 + n * step1, e2 + n * step2
+            if (i0 | i1 | i2) < 0:
+                continue
+            n0, n1, n2 = np.float64(i0 + off0) * wa, np.float64(i1 + off1) * wb, np.float64(i2 + off2) * wc
+            scale = 1.0 / (n0 + n1 + n2)
+            z = np.float32(whole * scale)
+            p = np.uintp(base + n)
+            if _wins(z, label, p, depth, face_id, piece_owner):
+                depth[p] = z
+                face_id[p] = label
+                barycentrics[np.uintp(3 * (base + n) + ka)] = n0 * scale
+                barycentrics[np.uintp(3 * (base + n) + kb)] = n1 * scale
+                barycentrics[np.uintp(3 * (base + n) + kc)] = n2 * scale
+                front[p] = seen_front
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_grid(
-    x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, zs, late,
+    x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, late,
     face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
     """Draw the grid's small quads that reach into rows [y_first, y_stop).
@@ -143,16 +154,10 @@ def _draw_grid(
     """
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
     quads = (grid_h - 1) * (grid_w - 1)
-    left, right = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
-    top, bottom = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
-    small = np.empty(STRIP, np.int32)
-    f_bd, f_da, f_ab = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
-    f_be, f_ed, off = np.empty(STRIP, np.int32), np.empty(STRIP, np.int32), np.empty(STRIP, np.int32)
-    # Pixels hit by a triangle of the strip: 2 k + side, pixel, edge functions.
-    hit_k, hit_p = np.empty(_HITS, np.int32), np.empty(_HITS, np.int32)
-    h0, h1, h2 = np.empty(_HITS, np.int32), np.empty(_HITS, np.int32), np.empty(_HITS, np.int32)
-    n0, n1, n2 = np.empty(_HITS, np.float32), np.empty(_HITS, np.float32), np.empty(_HITS, np.float32)
+    # Scratch in few arrays: the compiler has to prove that what a vector loop reads and writes does not overlap.
+    t, hit, weight = np.empty((18, STRIP), np.int32), np.empty((6, _HITS), np.int32), np.empty((4, _HITS), np.float32)
     late_count = 0
+    row_width, row_first, row_stop = np.int32(width), np.int32(y_first), np.int32(y_stop)
     upper0, upper1, upper2 = np.int64(places[0, 0]), np.int64(places[0, 1]), np.int64(places[0, 2])
     lower0, lower1, lower2 = np.int64(places[1, 0]), np.int64(places[1, 1]), np.int64(places[1, 2])
     for i in range(grid_h - 1):
@@ -169,115 +174,144 @@ def _draw_grid(
             j0 = strip * STRIP
             count = min(STRIP, grid_w - 1 - j0)
             base = i * grid_w + j0
-            x0, y0, w0 = x[base : base + count + 1], y[base : base + count + 1], w[base : base + count + 1]
             below = base + grid_w
-            x1, y1, w1 = x[below : below + count + 1], y[below : below + count + 1], w[below : below + count + 1]
             for k in range(count):
-                x_low = min(min(x0[k], x0[k + 1]), min(x1[k], x1[k + 1]))
-                x_high = max(max(x0[k], x0[k + 1]), max(x1[k], x1[k + 1]))
-                y_low = min(min(y0[k], y0[k + 1]), min(y1[k], y1[k + 1]))
-                y_high = max(max(y0[k], y0[k + 1]), max(y1[k], y1[k + 1]))
-                left[k] = max((x_low + _ROUND_UP) >> SUBPIXEL_BITS, 0)
-                right[k] = -1 if x_low == OUTSIDE else min((x_high + _ROUND_UP) >> SUBPIXEL_BITS, width)
-                top[k] = max((y_low + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
-                bottom[k] = min((y_high + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
-                small[k] = max(x_high - x_low, y_high - y_low) < SMALL
+                x_low = min(min(x[base + k], x[base + k + 1]), min(x[below + k], x[below + k + 1]))
+                x_high = max(max(x[base + k], x[base + k + 1]), max(x[below + k], x[below + k + 1]))
+                y_low = min(min(y[base + k], y[base + k + 1]), min(y[below + k], y[below + k + 1]))
+                y_high = max(max(y[base + k], y[base + k + 1]), max(y[below + k], y[below + k + 1]))
+                # Without the casts these would be 64-bit, for which AVX2 has neither shift nor maximum.
+                x_first = np.int32(np.int32(x_low + _ROUND_UP) >> SUBPIXEL_BITS)
+                x_stop = np.int32(np.int32(x_high + _ROUND_UP) >> SUBPIXEL_BITS)
+                y_start = np.int32(np.int32(y_low + _ROUND_UP) >> SUBPIXEL_BITS)
+                y_end = np.int32(np.int32(y_high + _ROUND_UP) >> SUBPIXEL_BITS)
+                x_first, y_start = max(x_first, np.int32(0)), max(y_start, row_first)
+                x_stop = np.int32(-1) if x_low == OUTSIDE else min(x_stop, row_width)
+                y_end = min(y_end, row_stop)
+                t[LEFT, k], t[RIGHT, k], t[TOP, k], t[BOTTOM, k] = x_first, x_stop, y_start, y_end
+                # 0: no pixel, 1: one, 2: several, 3: too large for 32 bits.
+                columns, rows = np.int32(x_stop - x_first), np.int32(y_end - y_start)
+                across, down = np.int32(x_high - x_low), np.int32(y_high - y_low)
+                size = np.int32(1) if (columns == 1) & (rows == 1) else np.int32(2)
+                size = size if (across < SMALL) & (down < SMALL) else np.int32(3)
+                t[KIND, k] = size if (columns > 0) & (rows > 0) else np.int32(0)
             for k in range(count):
                 # Corners relative to the first pixel centre: a upper left, b lower left, d upper right, e last.
-                cx, cy = np.int32(left[k] * SUBPIXELS + HALF), np.int32(top[k] * SUBPIXELS + HALF)
-                ax, ay = np.int32(x0[k] - cx), np.int32(y0[k] - cy)
-                bx, by = np.int32(x1[k] - cx), np.int32(y1[k] - cy)
-                dx, dy = np.int32(x0[k + 1] - cx), np.int32(y0[k + 1] - cy)
-                ex, ey = np.int32(x1[k + 1] - cx), np.int32(y1[k + 1] - cy)
+                cx, cy = np.int32(t[LEFT, k] * SUBPIXELS + HALF), np.int32(t[TOP, k] * SUBPIXELS + HALF)
+                ax, ay = np.int32(x[base + k] - cx), np.int32(y[base + k] - cy)
+                bx, by = np.int32(x[below + k] - cx), np.int32(y[below + k] - cy)
+                dx, dy = np.int32(x[base + k + 1] - cx), np.int32(y[base + k + 1] - cy)
+                ex, ey = np.int32(x[below + k + 1] - cx), np.int32(y[below + k + 1] - cy)
                 o_bd = 0 if (by > dy) | ((by == dy) & (dx > bx)) else 1
                 o_da = 0 if (dy > ay) | ((dy == ay) & (ax > dx)) else 1
                 o_ab = 0 if (ay > by) | ((ay == by) & (bx > ax)) else 1
                 o_be = 0 if (by > ey) | ((by == ey) & (ex > bx)) else 1
                 o_ed = 0 if (ey > dy) | ((ey == dy) & (dx > ex)) else 1
-                f_bd[k] = bx * dy - dx * by - o_bd
-                f_da[k] = dx * ay - ax * dy - o_da
-                f_ab[k] = ax * by - bx * ay - o_ab
-                f_be[k] = bx * ey - ex * by - o_be
-                f_ed[k] = ex * dy - dx * ey - o_ed
-                off[k] = o_bd + 2 * o_da + 4 * o_ab + 8 * o_be + 16 * o_ed
-            hits = 0
-            for k in range(count + 1):
-                if k == count or hits > _HITS - 2 * (SMALL // SUBPIXELS + 1) ** 2:
-                    for n in range(hits):
-                        m, side = hit_k[n] >> 1, hit_k[n] & 1
-                        m0 = h0[n] * w0[m + side]
-                        m1 = h1[n] * w1[m]
-                        m2 = h2[n] * (w1[m + 1] if side else w0[m + 1])
-                        total = m0 + m1 + m2
-                        scale = 1.0 / total
-                        zs[n] = (np.float64(h0[n]) + np.float64(h1[n]) + np.float64(h2[n])) / total
-                        n0[n] = m0 * scale
-                        n1[n] = m1 * scale
-                        n2[n] = m2 * scale
-                    for n in range(hits):
-                        p, side = np.uintp(hit_p[n]), np.int64(hit_k[n] & 1)
-                        label = i * (grid_w - 1) + j0 + (hit_k[n] >> 1) + side * quads
-                        if _wins(zs[n], label, p, depth, face_id, piece_owner):
-                            depth[p] = zs[n]
+                bd = np.int32(bx * dy - dx * by)
+                da = np.int32(dx * ay - ax * dy)
+                ab = np.int32(ax * by - bx * ay)
+                be = np.int32(bx * ey - ex * by)
+                ed = np.int32(ex * dy - dx * ey)
+                t[F_BD, k], t[F_DA, k], t[F_AB, k] = bd - o_bd, da - o_da, ab - o_ab
+                t[F_BE, k], t[F_ED, k] = be - o_be, ed - o_ed
+                t[OFF, k] = o_bd + 2 * o_da + 4 * o_ab + 8 * o_be + 16 * o_ed
+                t[S0, k], t[S1, k], t[S2, k] = bd, da, ab
+                t[S3, k], t[S4, k] = be, ed
+            for k in range(count):
+                upper = ((t[F_BD, k] ^ t[F_DA, k]) | (t[F_BD, k] ^ t[F_AB, k])) >= 0
+                lower = ((~t[F_BD, k] ^ t[F_BE, k]) | (~t[F_BD, k] ^ t[F_ED, k])) >= 0
+                bd = t[S0, k]
+                t[S0, k] = bd if upper else t[S3, k]
+                t[S1, k] = t[S1, k] if upper else t[S4, k]
+                t[S2, k] = t[S2, k] if upper else -bd
+                # The quad's one pixel is hit by: 1 the upper triangle, 2 the lower, 3 both (it is folded).
+                t[CODE, k] = (1 if upper else 0) + (2 if lower else 0)
+                fold = (t[CODE, k] == 3) | (t[S0, k] + t[S1, k] + t[S2, k] == 0)  # or it has no area: look closer
+                t[KIND, k] = 2 if (t[KIND, k] == 1) & fold else t[KIND, k]
+            hits, more = 0, 0
+            for k in range(count):  # written always, kept where true: no branch to mispredict
+                hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k + (t[CODE, k] >> 1), t[TOP, k] * width + t[LEFT, k]
+                hit[H0, hits], hit[H1, hits], hit[H2, hits] = t[S0, k], t[S1, k], t[S2, k]
+                hits += 1 if (t[KIND, k] == 1) & (t[CODE, k] != 0) else 0
+                t[SEVERAL, more] = k
+                more += 1 if t[KIND, k] > 1 else 0
+            for n in range(more + 1):
+                if n == more or hits > _HITS - 2 * (SMALL // SUBPIXELS + 1) ** 2:
+                    for h in range(hits):
+                        side, m = np.int64(hit[HIT_K, h] & 1), np.int64(base + (hit[HIT_K, h] >> 1))
+                        m0 = hit[H0, h] * w[np.uintp(m + side)]
+                        m1 = hit[H1, h] * w[np.uintp(m + grid_w)]
+                        m2 = hit[H2, h] * w[np.uintp(m + 1 + side * grid_w)]
+                        scale = 1.0 / (m0 + m1 + m2)
+                        area = np.float64(hit[H0, h]) + np.float64(hit[H1, h]) + np.float64(hit[H2, h])
+                        weight[ZS, h] = area * scale
+                        weight[N0, h], weight[N1, h], weight[N2, h] = m0 * scale, m1 * scale, m2 * scale
+                        hit[SIGN, h] = 1 if area > 0 else 0
+                    for h in range(hits):
+                        p, side = np.uintp(hit[HIT_P, h]), np.int64(hit[HIT_K, h] & 1)
+                        label = i * (grid_w - 1) + j0 + (hit[HIT_K, h] >> 1) + side * quads
+                        if _wins(weight[ZS, h], label, p, depth, face_id, piece_owner):
+                            depth[p] = weight[ZS, h]
                             face_id[p] = label
-                            area = np.int64(h0[n]) + h1[n] + h2[n]
-                            front[p] = (area > 0) != (signs[side] > 0)
-                            b = 3 * np.int64(hit_p[n])
-                            barycentrics[np.uintp(b + (lower0 if side else upper0))] = n0[n]
-                            barycentrics[np.uintp(b + (lower1 if side else upper1))] = n1[n]
-                            barycentrics[np.uintp(b + (lower2 if side else upper2))] = n2[n]
+                            front[p] = (hit[SIGN, h] == 1) != (signs[side] > 0)
+                            q = 3 * np.int64(hit[HIT_P, h])
+                            barycentrics[np.uintp(q + (lower0 if side else upper0))] = weight[N0, h]
+                            barycentrics[np.uintp(q + (lower1 if side else upper1))] = weight[N1, h]
+                            barycentrics[np.uintp(q + (lower2 if side else upper2))] = weight[N2, h]
                     hits = 0
-                    if k == count:
+                    if n == more:
                         break
-                if left[k] >= right[k] or top[k] >= bottom[k]:
-                    continue
-                if not small[k]:
+                k = np.int64(t[SEVERAL, n])
+                if t[KIND, k] == 3:
                     late[late_count] = base + k
                     late_count += 1
                     continue
-                o = np.int64(off[k])
-                first_bd, first_da, first_ab = np.int64(f_bd[k]), np.int64(f_da[k]), np.int64(f_ab[k])
-                first_be, first_ed = np.int64(f_be[k]), np.int64(f_ed[k])
-                for py in range(top[k], bottom[k]):
-                    for px in range(left[k], right[k]):
-                        bd, da, ab, be, ed = first_bd, first_da, first_ab, first_be, first_ed
-                        if px != left[k] or py != top[k]:
-                            right_by, down_by = (px - left[k]) * SUBPIXELS, (py - top[k]) * SUBPIXELS
-                            bd += right_by * (y1[k] - y0[k + 1]) + down_by * (x0[k + 1] - x1[k])
-                            da += right_by * (y0[k + 1] - y0[k]) + down_by * (x0[k] - x0[k + 1])
-                            ab += right_by * (y0[k] - y1[k]) + down_by * (x1[k] - x0[k])
-                            be += right_by * (y1[k] - y1[k + 1]) + down_by * (x1[k + 1] - x1[k])
-                            ed += right_by * (y1[k + 1] - y0[k + 1]) + down_by * (x0[k + 1] - x1[k + 1])
-                        # Written always, kept where hit: no branch to mispredict.
-                        e_bd = bd + (o & 1)
-                        hit_k[hits], hit_p[hits] = 2 * k, py * width + px
-                        h0[hits], h1[hits], h2[hits] = e_bd, da + ((o >> 1) & 1), ab + ((o >> 2) & 1)
-                        hits += 1 if ((bd ^ da) | (bd ^ ab)) >= 0 else 0
-                        hit_k[hits], hit_p[hits] = 2 * k + 1, py * width + px
-                        h0[hits], h1[hits], h2[hits] = be + ((o >> 3) & 1), ed + (o >> 4), -e_bd
-                        hits += 1 if ((~bd ^ be) | (~bd ^ ed)) >= 0 else 0
+                o = np.int64(t[OFF, k])
+                o_bd, o_da, o_ab, o_be, o_ed = o & 1, (o >> 1) & 1, (o >> 2) & 1, (o >> 3) & 1, o >> 4
+                row_bd, row_da, row_ab = np.int64(t[F_BD, k]), np.int64(t[F_DA, k]), np.int64(t[F_AB, k])
+                row_be, row_ed = np.int64(t[F_BE, k]), np.int64(t[F_ED, k])
+                ax, ay, bx, by = (
+                    np.int64(x[base + k]),
+                    np.int64(y[base + k]),
+                    np.int64(x[below + k]),
+                    np.int64(y[below + k]),
+                )
+                dx, dy = np.int64(x[base + k + 1]), np.int64(y[base + k + 1])
+                ex, ey = np.int64(x[below + k + 1]), np.int64(y[below + k + 1])
+                for py in range(t[TOP, k], t[BOTTOM, k]):
+                    bd, da, ab, be, ed = row_bd, row_da, row_ab, row_be, row_ed
+                    for px in range(t[LEFT, k], t[RIGHT, k]):
+                        hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k, py * width + px
+                        hit[H0, hits], hit[H1, hits], hit[H2, hits] = bd + o_bd, da + o_da, ab + o_ab
+                        area = bd + o_bd + da + o_da + ab + o_ab  # 0: all on one line
+                        hits += 1 if (((bd ^ da) | (bd ^ ab)) >= 0) & (area != 0) else 0
+                        hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k + 1, py * width + px
+                        hit[H0, hits], hit[H1, hits], hit[H2, hits] = be + o_be, ed + o_ed, -bd - o_bd
+                        area = be + o_be + ed + o_ed - bd - o_bd
+                        hits += 1 if (((~bd ^ be) | (~bd ^ ed)) >= 0) & (area != 0) else 0
+                        bd += SUBPIXELS * (by - dy)
+                        da += SUBPIXELS * (dy - ay)
+                        ab += SUBPIXELS * (ay - by)
+                        be += SUBPIXELS * (by - ey)
+                        ed += SUBPIXELS * (ey - dy)
+                    row_bd += SUBPIXELS * (dx - bx)
+                    row_da += SUBPIXELS * (ax - dx)
+                    row_ab += SUBPIXELS * (bx - ax)
+                    row_be += SUBPIXELS * (ex - bx)
+                    row_ed += SUBPIXELS * (dx - ex)
     return late_count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _slab(pa, qa, wa, pb, qb, wb, pc, qc, wc, low, high):
-    """The part of a triangle with low <= p <= high: least and greatest q, and greatest 1/w, in it.
-
-    Its corners lie on the triangle's edges, so each edge is cut to the slab and its ends are looked at.
-    """
-    q_low, q_high, w_high = np.inf, -np.inf, 0.0
-    for n in range(3):
-        p, q, w = (pa, qa, wa) if n == 0 else ((pb, qb, wb) if n == 1 else (pc, qc, wc))
-        p2, q2, w2 = (pb, qb, wb) if n == 0 else ((pc, qc, wc) if n == 1 else (pa, qa, wa))
-        if min(p, p2) > high or max(p, p2) < low:
-            continue
-        for m in range(2):
-            bound = low if m == 0 else high
-            t = np.float64(m) if p == p2 else min(max((bound - p) / (p2 - p), 0.0), 1.0)
-            end = q + t * (q2 - q)
-            q_low, q_high = min(q_low, end), max(q_high, end)
-            w_high = max(w_high, w + t * (w2 - w))
-    return q_low, q_high, w_high
+def _cut(p, q, w, p2, q2, w2, inverse, low, high, q_low, q_high, w_high):
+    """Widen the bounds of q and 1/w by the part of one edge with low <= p <= high."""
+    if min(p, p2) > high or max(p, p2) < low:
+        return q_low, q_high, w_high
+    t = min(max((low - p) * inverse, 0.0), 1.0)
+    t2 = min(max((high - p) * inverse, 0.0), 1.0) if p != p2 else 1.0
+    end, end2 = q + t * (q2 - q), q + t2 * (q2 - q)
+    q_low, q_high = min(q_low, min(end, end2)), max(q_high, max(end, end2))
+    return q_low, q_high, max(w_high, max(w + t * (w2 - w), w + t2 * (w2 - w)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -299,15 +333,20 @@ def _draw_behind(
     pa, qa = (np.float64(xa), np.float64(ya)) if along_x else (np.float64(ya), np.float64(xa))
     pb, qb = (np.float64(xb), np.float64(yb)) if along_x else (np.float64(yb), np.float64(xb))
     pc, qc = (np.float64(xc), np.float64(yc)) if along_x else (np.float64(yc), np.float64(xc))
+    inverse_ab = 1.0 / (pb - pa) if pa != pb else 0.0
+    inverse_bc = 1.0 / (pc - pb) if pb != pc else 0.0
+    inverse_ca = 1.0 / (pa - pc) if pc != pa else 0.0
     pending = -1  # where a run of visible slabs began
     run_low, run_high = 0, 0
     last_tile = (stop - 1 - origin) // size
     for tile in range((start - origin) // size, last_tile + 1):
         first, last = max(origin + tile * size, start), min(origin + (tile + 1) * size, stop)
-        q_low, q_high, w_high = _slab(
-            pa, qa, wa, pb, qb, wb, pc, qc, wc,
-            np.float64(first * SUBPIXELS + HALF), np.float64((last - 1) * SUBPIXELS + HALF),
-        )  # fmt: skip
+        # The corners of the face's part in this slab lie on its edges.
+        slab_low, slab_high = np.float64(first * SUBPIXELS + HALF), np.float64((last - 1) * SUBPIXELS + HALF)
+        q_low, q_high, w_high = np.inf, -np.inf, 0.0
+        q_low, q_high, w_high = _cut(pa, qa, wa, pb, qb, wb, inverse_ab, slab_low, slab_high, q_low, q_high, w_high)
+        q_low, q_high, w_high = _cut(pb, qb, wb, pc, qc, wc, inverse_bc, slab_low, slab_high, q_low, q_high, w_high)
+        q_low, q_high, w_high = _cut(pc, qc, wc, pa, qa, wa, inverse_ca, slab_low, slab_high, q_low, q_high, w_high)
         visible = False
         low, high = cross_start, cross_stop
         if q_low <= q_high:
@@ -359,7 +398,7 @@ def draw_band(
     barycentrics[3 * y_first * width : 3 * y_stop * width] = 0
     depth[y_first * width : y_stop * width] = np.inf
     front[y_first * width : y_stop * width] = False
-    zs = np.empty(max(width, _HITS), np.float32)
+    zs = np.empty(width, np.float32)
     tile_far = np.empty(((y_stop - y_first - 1) // TILE_ROWS + 1, (width - 1) // TILE_COLUMNS + 1), np.float32)
     tile_far[:] = np.inf
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
@@ -368,7 +407,7 @@ def draw_band(
     late_count = 0
     if quads > 0:
         late_count = _draw_grid(
-            x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, zs, late,
+            x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, late,
             face_id, barycentrics, depth, front, piece_owner,
         )  # fmt: skip
     # One loop over everything that is left, so that the drawing code is compiled once: pieces, the two
