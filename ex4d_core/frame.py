@@ -103,13 +103,13 @@ def render_frame(
         vertices,
         faces,
         camera,
-        grid=None if limited else mesh.grid,
+        grid=mesh.grid,
         near=NEAR_SHARE * float(mesh.vertices[: mesh.grid[0] * mesh.grid[1], 2].min()),
         backend=backend,
         threads=threads,
     )
     if numbers is not None:
-        raster = replace(raster, face_id=original_numbers(raster.face_id, numbers))
+        raster = replace(raster, face_id=original_numbers(raster.face_id, numbers, mesh.grid_faces))
     projection = camera.intrinsics.matrix() @ camera.w2c()[:3]
     positions, mask = source_positions(raster, mesh, projection, camera)
     return RenderedFrame(

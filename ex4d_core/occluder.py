@@ -24,57 +24,90 @@ BRIDGE_REACH = 0.05
 def limit_bridges(mesh: DWMesh, reach: float) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
     """Vertices and faces to rasterize instead of a `dwmesh`'s own, without the fan.
 
+    The faces still start with the whole grid, which a rasterizer that knows it draws fastest. What must not be
+    drawn of it has a vertex that is not a number: all corners of bridges. The surfaces around those corners, and
+    the bridges in their new shape, follow as faces of their own.
+
     Args:
         mesh: the mesh, flags per face.
         reach: how much deeper than its nearest corner a bridge may run, as a share of that corner's depth.
 
     Returns:
-        vertices (N + 3 B, 3) float32, the mesh's own first; faces (2(H-1)(W-1), 3) int32, surfaces first, the B
-        bridges last; and for each face its number in the mesh, int32.
+        vertices (N', 3) float32, the first H*W those of the grid; faces (F', 3) int32, the first 2(H-1)(W-1) those
+        of the grid; and for each face after them its number in the mesh, int32.
     """
-    count = mesh.grid_faces
-    bridges = int(np.count_nonzero(mesh.bridge[:count]))
-    vertices = np.empty((len(mesh.vertices) + 3 * bridges, 3), np.float32)
-    faces = np.empty((count, 3), np.int32)
-    numbers = np.empty(count, np.int32)
-    _limit(mesh.vertices, mesh.faces, mesh.bridge, count - bridges, np.float32(1 + reach), vertices, faces, numbers)
+    grid_vertices, grid_faces = mesh.grid[0] * mesh.grid[1], mesh.grid_faces
+    copy = np.zeros(grid_vertices, np.int32)
+    copies, rims, bridges = _count(mesh.faces, mesh.bridge, grid_faces, copy)
+    vertices = np.empty((grid_vertices + copies + 3 * bridges, 3), np.float32)
+    faces = np.empty((grid_faces + rims + bridges, 3), np.int32)
+    numbers = np.empty(rims + bridges, np.int32)
+    faces[:grid_faces] = mesh.faces[:grid_faces]
+    _limit(mesh.vertices, mesh.bridge, copy, np.float32(1 + reach), copies, rims, grid_faces, vertices, faces, numbers)
     return vertices, faces, numbers
 
 
-def original_numbers(face_id: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Face numbers of `limit_bridges` -> of the mesh; -1 stays."""
-    return np.where(face_id >= 0, numbers[face_id], np.int32(-1))
+def original_numbers(face_id: NDArray[np.int32], numbers: NDArray[np.int32], grid_faces: int) -> NDArray[np.int32]:
+    """Face numbers of `limit_bridges` -> of the mesh, in place; -1 stays."""
+    added = face_id >= grid_faces
+    face_id[added] = numbers[face_id[added] - grid_faces]
+    return face_id
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(faces: Any, bridge: Any, grid_faces: Any, copy: Any) -> Any:
+    """Number the corners of bridges from 1 in `copy` (H*W,); count them, the surfaces around them, and bridges."""
+    copies, rims, bridges = 0, 0, 0
+    for f in range(grid_faces):
+        if bridge[f]:
+            bridges += 1
+            for k in range(3):
+                if copy[faces[f, k]] == 0:
+                    copies += 1
+                    copy[faces[f, k]] = copies
+    for f in range(grid_faces):
+        if not bridge[f] and copy[faces[f, 0]] + copy[faces[f, 1]] + copy[faces[f, 2]] > 0:
+            rims += 1
+    return copies, rims, bridges
 
 
 @numba.njit(cache=True, nogil=True)
 def _limit(
-    old_vertices: Any,
-    old_faces: Any,
+    old: Any,
     bridge: Any,
-    surfaces: Any,
+    copy: Any,
     factor: Any,
+    copies: Any,
+    rims: Any,
+    grid_faces: Any,
     vertices: Any,
     faces: Any,
     numbers: Any,
 ) -> None:
-    vertices[: len(old_vertices)] = old_vertices
-    corner = len(old_vertices)
-    surface = 0
-    torn = surfaces
-    for f in range(len(faces)):
-        if not bridge[f]:
-            faces[surface] = old_faces[f]
-            numbers[surface] = f
-            surface += 1
-            continue
-        a, b, c = old_faces[f]
-        limit = factor * min(old_vertices[a, 2], min(old_vertices[b, 2], old_vertices[c, 2]))
-        for k in range(3):
-            vertex = old_vertices[old_faces[f, k]]
-            scale = min(limit / vertex[2], np.float32(1))
-            for axis in range(3):
-                vertices[corner, axis] = vertex[axis] * scale
-            faces[torn, k] = corner
-            corner += 1
-        numbers[torn] = f
-        torn += 1
+    count = len(copy)
+    for i in range(count):
+        vertices[i] = old[i]
+        if copy[i] > 0:
+            vertices[count + copy[i] - 1] = old[i]
+            vertices[i] = np.nan
+    corner = count + copies
+    rim, torn = 0, rims
+    for f in range(grid_faces):
+        a, b, c = faces[f]
+        if bridge[f]:
+            limit = factor * min(old[a, 2], min(old[b, 2], old[c, 2]))
+            for k in range(3):
+                i = faces[f, k]
+                scale = min(limit / old[i, 2], np.float32(1))
+                for axis in range(3):
+                    vertices[corner, axis] = old[i, axis] * scale
+                faces[grid_faces + torn, k] = corner
+                corner += 1
+            numbers[torn] = f
+            torn += 1
+        elif copy[a] + copy[b] + copy[c] > 0:
+            for k in range(3):
+                i = faces[f, k]
+                faces[grid_faces + rim, k] = count + copy[i] - 1 if copy[i] > 0 else i
+            numbers[rim] = f
+            rim += 1

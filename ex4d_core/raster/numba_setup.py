@@ -214,9 +214,11 @@ def clip_outside(
                 if max(w[o], w[o + 1], w[o + grid_w], w[o + grid_w + 1]) < 0:
                     continue  # all behind the camera
                 for side in range(2):
+                    a, b, d = o + corners[side, 0], o + corners[side, 1], o + corners[side, 2]
+                    if np.isnan(w[a]) or np.isnan(w[b]) or np.isnan(w[d]):
+                        continue  # not finite: how a mesh leaves out faces of its grid, so it has to be fast
                     made = _emit(
-                        vertices, projection, near, width, height,
-                        o + corners[side, 0], o + corners[side, 1], o + corners[side, 2],
+                        vertices, projection, near, width, height, a, b, d,
                         i * (grid_w - 1) + j + side * quads, polygon, spare, made, px, py, pw, weights, owner,
                     )  # fmt: skip
     for c in range(len(chunk_boxes)):
