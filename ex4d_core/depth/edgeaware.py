@@ -108,6 +108,7 @@ def _weighted_median(
     taken = np.empty(size, np.float32)
     weights = np.empty(size, np.float32)
     likeness = np.exp(np.arange(766) * (-1.0 / sigma))
+    nearness = np.exp(-1.0 * (np.arange(radius + 1) / radius) ** 2)
     for y in range(height):
         for x in range(width):
             if not wanted[y, x]:
@@ -119,7 +120,7 @@ def _weighted_median(
                     difference = 0
                     for c in range(3):
                         difference += abs(int(guide[v, u, c]) - int(guide[y, x, c]))
-                    w = likeness[difference] * trust[v, u]
+                    w = likeness[difference] * trust[v, u] * nearness[abs(v - y)] * nearness[abs(u - x)]
                     if w < 1e-4:
                         continue
                     # insertion sort: neighbours are almost ordered, and there are few
@@ -142,7 +143,7 @@ def _weighted_median(
     return result
 
 
-def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.15) -> Floats:
+def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.2) -> Floats:
     """Move depth edges onto colour edges.
 
     Depth from flow is smeared around an edge, and mostly too near beside it. There, every pixel takes the median of
@@ -163,7 +164,8 @@ def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.15) -
     trust = np.exp(-np.square(slope / STEEP)).astype(np.float32) + np.float32(1e-2)
     window = np.ones((radius + 1, radius + 1), np.uint8)
     wanted = cv2.dilate((slope > STEEP).astype(np.uint8), window).astype(np.bool_)
-    return _weighted_median(values, np.ascontiguousarray(guide), trust, wanted, radius, sigma_color * 255.0)
+    snapped = _weighted_median(values, np.ascontiguousarray(guide), trust, wanted, radius, sigma_color * 255.0)
+    return cv2.medianBlur(snapped, 3)  # single pixels that took the other side's value
 
 
 @njit(cache=True, fastmath=False)

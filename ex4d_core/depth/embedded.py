@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import edgeaware, monocular, parallax
-from ex4d_core.depth.motion import ClipFlow, length, measure_flow
+from ex4d_core.depth.motion import ClipFlow, length, measure_flow, sample
 from ex4d_core.errors import CancelledError
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 
@@ -32,8 +32,11 @@ WORKING_SIDE = 320
 FARTHEST = 1.0 / 40.0
 """Measured disparity does not go below this share of the nearest: beyond, parallax is noise."""
 
-STEADINESS = 0.75
+STEADINESS = 0.85
 """Weight of the neighbouring frame against the present one in the filter along the flow."""
+
+MEMORY = 0.9
+"""Share of the suspicion of movement that is left one frame on; half is enough to act on it."""
 
 NOTES: dict[Method, str] = {
     "parallax": "Depth was measured from the parallax of the moving camera, up to one scale for the whole clip; "
@@ -131,8 +134,8 @@ def estimate_working_depth(
     else:
         layers = list(_guessed(pictures, flow, path, camera, on_progress, cancelled))
         method, poses = "heuristic", path.turning
-    steady = _steadied([layer.disparity for layer in layers], flow, poses, camera, cancelled)
-    radius = _smear(pictures[0])
+    steady = _steadied(layers, flow, poses, camera, cancelled)
+    radius = 2 if method == "heuristic" else _smear(pictures[0])
     sharp = [
         np.clip(edgeaware.snap(d, picture, radius), FARTHEST, None) for d, picture in zip(steady, pictures, strict=True)
     ]
@@ -145,6 +148,8 @@ class _Layer:
     """(h, w)"""
     trust: Floats
     """(h, w), 0 guessed to 1 measured."""
+    moving: Floats
+    """(h, w), 0 still to 1 moving by itself."""
 
 
 def _guessed(
@@ -162,12 +167,11 @@ def _guessed(
     for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
         moving = nothing
         if backdrop is not None:
-            change = np.abs(pictures[t].astype(np.float32) - backdrop).sum(axis=2) / 255.0
-            moving = _moving(np.clip(change / 0.3, 0.0, 1.0), pictures[t])
+            moving = _moving(_change(pictures[t], backdrop), pictures[t])
         elif flow.targets(t):
             stray = parallax.triangulate(pictures[t], t, flow, path.turning, camera).stray
             moving = _moving(_straying(stray), pictures[t])
-        yield _Layer(monocular.stand(moving, monocular.guess(pictures[t])), nothing)
+        yield _Layer(monocular.stand(moving, monocular.guess(pictures[t])), nothing, moving)
 
 
 def _measured(
@@ -188,11 +192,13 @@ def _measured(
         found = parallax.triangulate(pictures[t], t, flow, path.w2c, camera)
         backwards = found.inverse_depth * np.sqrt(found.information) < -4.0
         moving.append(_moving(np.maximum(_straying(found.stray), backwards), pictures[t]))
-        rim = np.ones((radius, radius), np.uint8)
-        still = np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
-        share = float(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
         inverse_depth.append(np.maximum(found.inverse_depth, 0.0))
-        information.append(found.information * still * share)
+        share = np.float32(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
+        information.append(found.information * share)
+    moving = _remembered(moving, flow)
+    rim = np.ones((radius, radius), np.uint8)
+    for t in range(total):
+        information[t] *= np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
     inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera)
     near = _near(inverse_depth, information)
     good = 1.0 / (0.08 * near) ** 2
@@ -204,7 +210,7 @@ def _measured(
         filled, arrived = edgeaware.fill(q, trust, pictures[t], reach, 0.2)
         filled = (filled * arrived + guess * 0.01) / (arrived + 0.01)
         surface = np.clip(q * trust + filled * (1.0 - trust), FARTHEST, 1.5).astype(np.float32)
-        yield _Layer(monocular.stand(moving[t], surface), np.asarray(trust, np.float32))
+        yield _Layer(monocular.stand(moving[t], surface), np.asarray(trust, np.float32), moving[t])
 
 
 def _near(inverse_depth: Sequence[Floats], information: Sequence[Floats]) -> float:
@@ -234,9 +240,27 @@ def _straying(stray: Floats) -> Floats:
 
 
 def _moving(evidence: Floats, picture: Bytes) -> Floats:
-    """(h, w) float32, 0..1: evidence of movement, gathered within colour regions."""
-    solid = cv2.morphologyEx(evidence.astype(np.float32), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    return edgeaware.smooth(cv2.medianBlur(solid, 5)[None], picture, 0.02 * max(evidence.shape), 0.3)[0]
+    """(h, w) float32, 0..1: evidence of movement, gathered within colour regions and closed to whole things."""
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(5, round(0.02 * max(evidence.shape))),) * 2)
+    solid = cv2.morphologyEx(evidence.astype(np.float32), cv2.MORPH_CLOSE, ellipse)
+    solid = cv2.medianBlur(solid, 5)
+    solid = edgeaware.smooth(solid[None], picture, 0.02 * max(evidence.shape), 0.3)[0]
+    # what a moving thing encloses belongs to it, though it may happen to move along an epipolar line
+    outlines, _ = cv2.findContours((solid > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    whole = np.zeros(evidence.shape, np.uint8)
+    cv2.drawContours(whole, outlines, -1, 1, cv2.FILLED)
+    return np.maximum(solid, whole.astype(np.float32))
+
+
+def _remembered(moving: Sequence[Floats], flow: ClipFlow) -> list[Floats]:
+    """What moves by itself at one time is not trusted shortly before and after, even where it seems to rest."""
+    total = len(moving)
+    result = list(moving)
+    for order in (range(total), range(total - 1, -1, -1)):
+        for before, t in itertools.pairwise(order):
+            back, trust = flow.flow(t, before)
+            result[t] = np.maximum(result[t], MEMORY * trust * sample(result[before], back))
+    return result
 
 
 def _backdrop(pictures: Sequence[Bytes]) -> Floats:
@@ -245,20 +269,32 @@ def _backdrop(pictures: Sequence[Bytes]) -> Floats:
     return np.median(np.stack(some), axis=0).astype(np.float32)
 
 
+def _change(picture: Bytes, backdrop: Floats) -> Floats:
+    """(h, w) float32, 0..1: how surely something stands before the backdrop, rather than only shading it."""
+    color = picture.astype(np.float32)
+    difference = np.abs(color - backdrop).sum(axis=2)
+    # a shadow dims all three channels by one factor
+    dimming = (color * backdrop).sum(axis=2) / ((backdrop * backdrop).sum(axis=2) + 1.0)
+    other_color = np.abs(color - dimming[..., None] * backdrop).sum(axis=2)
+    shaded = (dimming > 0.5) & (dimming < 1.0) & (other_color < 0.12 * color.sum(axis=2))
+    return np.clip(np.where(shaded, 0.0, difference) / (0.3 * 255.0), 0.0, 1.0).astype(np.float32)
+
+
 def _stands_still(flow: ClipFlow) -> bool:
     lengths = [float(np.median(length(vectors[::2, ::2].astype(np.float32)))) for vectors, _ in flow.flows.values()]
     return bool(lengths) and float(np.quantile(lengths, 0.95)) < 0.3
 
 
 def _steadied(
-    disparity: Sequence[Floats],
+    layers: Sequence[_Layer],
     flow: ClipFlow,
     poses: NDArray[np.float64],
     camera: Intrinsics,
     cancelled: Cancelled,
 ) -> list[Floats]:
     """Average along the flow, forwards and backwards, so that nothing flickers and nothing lags."""
-    total = len(disparity)
+    total = len(layers)
+    disparity = [layer.disparity for layer in layers]
     passes: list[list[Floats]] = []
     for order in (range(total), range(total - 1, -1, -1)):
         result = list(disparity)
@@ -266,8 +302,9 @@ def _steadied(
             _go_on(cancelled)
             back, trust = flow.flow(t, before)
             carried = parallax.carry(result[before], back, poses[before], poses[t], camera)
-            # a surface that was elsewhere is not averaged away
+            # a surface that was elsewhere is not averaged away; a moving thing's foothold is, it is uncertain
             alike = np.exp(-np.square((carried - disparity[t]) / (0.15 * disparity[t] + 0.05)))
+            alike = np.maximum(alike, layers[t].moving)
             result[t] = disparity[t] + STEADINESS * trust * alike * (carried - disparity[t])
         passes.append(result)
     return [0.5 * (a + b) for a, b in zip(*passes, strict=True)]

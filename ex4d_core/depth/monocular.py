@@ -128,11 +128,12 @@ def stand(moving: Floats, surface: Floats) -> Floats:
         rows, columns = np.nonzero(inside)
         bottom = int(np.quantile(rows, 0.98))
         feet = columns[rows >= bottom - 0.01 * height]
-        depth_of_band = max(2, height // 50)
-        band = surface[min(bottom + 1, height - 1) : bottom + 1 + depth_of_band, feet.min() : feet.max() + 1]
-        # what stands beyond the lower edge of the picture is at least as near as anything seen along that edge
-        cut_off = bottom >= height - 1 - depth_of_band
-        foothold = float(np.quantile(surface[-depth_of_band:], 0.8) if cut_off else np.median(band))
+        reach = max(2, height // 33)
+        below = surface[min(bottom + 1, height - 1) : bottom + 1 + reach, feet.min() : feet.max() + 1]
+        # what stands beyond the lower edge of the picture is at least as near as anything seen along that edge;
+        # else the nearest surface just below carries it, be it the ground or the vase that holds the flowers
+        cut_off = bottom >= height - 1 - reach // 2
+        foothold = float(np.quantile(surface[-reach:], 0.8) if cut_off else np.quantile(below, 0.75))
         # a thing in the air has no foothold, but it does hide what is behind it
         result[inside] = max(foothold, float(np.median(surface[inside])))
     return result
