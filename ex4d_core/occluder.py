@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ex4d_core.mesh import DWMesh
 
 # How deep objects are taken to be, as a share of their distance. Measured by scripts/bench_geometry.py: the
-# mask's error is .024 at 0.02, .029 at 0.05, .035 at 0.1 and .058 without limit; precision grows the other way.
+# mask's error is .024 at 0.02, .028 at 0.05, .034 at 0.1 and .057 without limit; precision grows the other way.
 BRIDGE_REACH = 0.05
 
 
