@@ -4,7 +4,7 @@
 
 Needs Python 3.11 with `pip install bpy==4.5.15 av` (Blender as a module, about 400 MB; CPU is enough). The same
 command makes the same scene and, but for the encoder's and renderer's versions, the same files. Takes about
-an hour on two cores; interrupted, it goes on where it stopped as long as the work folder is there.
+half an hour on two idle cores. With `--work FOLDER`, an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for clip.mp4, depth.mp4 and sample.json")
     parser.add_argument("--frames", type=int, default=49, help="number of frames (default: 49)")
-    parser.add_argument("--samples", type=int, default=32, help="light paths per pixel (default: 32)")
+    parser.add_argument("--samples", type=int, default=12, help="light paths per pixel (default: 12, denoised)")
     parser.add_argument("--percent", type=int, default=100, help="size in percent of 832x480 (default: 100)")
     parser.add_argument("--work", type=Path, help="folder for single frames (default: a temporary one)")
     parser.add_argument("--orbit", type=float, help="only render the true view at this angle, to OUT/orbit.png")
@@ -109,7 +109,7 @@ def _write_clip(path: Path, pictures: Iterable, fps: int) -> None:
                 stream = container.add_stream("libx264", rate=Fraction(fps))
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
-                stream.options = {"crf": "15", "preset": "veryslow", "threads": "1"}
+                stream.options = {"crf": "11", "preset": "veryslow", "threads": "1"}
                 _tag_bt709(stream.codec_context, limited=True)
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             frame = frame.reformat(
@@ -122,6 +122,7 @@ def _write_clip(path: Path, pictures: Iterable, fps: int) -> None:
 def _write_depth(path: Path, codes: Iterable, fps: int) -> None:
     """Lossless HEVC, 12-bit grey, full range: a still background costs nothing after the first frame."""
     import av
+    import numpy as np
 
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = None
@@ -138,8 +139,6 @@ def _write_depth(path: Path, codes: Iterable, fps: int) -> None:
                 stream.codec_context.codec_tag = "hvc1"
             frame = av.VideoFrame(values.shape[1], values.shape[0], "gray12le")
             plane = frame.planes[0]
-            import numpy as np
-
             rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
             rows[:, : values.shape[1]] = values
             plane.update(rows.tobytes())

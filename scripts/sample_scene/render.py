@@ -98,7 +98,7 @@ def _frame(
     movers: list[Mover], quality: view.Quality, plate: np.ndarray, plate_depth: np.ndarray, work: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     picture, depth = plate.copy(), plate_depth.copy()
-    for region in _merged(_touched(movers, quality)):
+    for region in _touched(movers, quality):
         log.debug("%s", region)
         _set_region(region, quality)
         view.render_colour(work / "region.png", quality)
@@ -106,9 +106,9 @@ def _frame(
         here = region.slices()
         new, new_depth = view.read_image(work / "region.png"), view.read_image(work / "region.exr")[..., 0]
         moved = np.abs(new_depth / plate_depth[here] - 1) > 1e-4
-        weight = _weight(np.abs(new - plate[here]).max(-1), moved)
-        picture[here] += weight[..., None] * (new - plate[here])
-        depth[here] = np.where(moved, new_depth, plate_depth[here])
+        weight = _weight(np.abs(new - plate[here]).max(-1), moved) * _taper(region, image_size(quality))
+        picture[here] += weight[..., None] * (new - picture[here])
+        depth[here] = np.where(moved, new_depth, depth[here])
     return picture, depth
 
 
@@ -119,29 +119,23 @@ def _weight(change: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return np.maximum(_box_blur(shadow, 2), np.minimum(1, 25 * _box_blur(moved.astype(np.float32), 2)))
 
 
+def _taper(region: Region, size: tuple[int, int]) -> np.ndarray:
+    """1 inside a region, falling to 0 at its borders (not at the picture's): neighbours blend without a seam."""
+
+    def ramp(start: int, stop: int, end: int) -> np.ndarray:
+        places = np.arange(start, stop) + 0.5
+        left = places - start if start else np.full(stop - start, np.inf)
+        right = stop - places if stop < end else np.full(stop - start, np.inf)
+        return np.clip(np.minimum(left, right) / (_MARGIN / 2), 0, 1)
+
+    return ramp(region.y0, region.y1, size[1])[:, None] * ramp(region.x0, region.x1, size[0])[None]
+
+
 def _box_blur(values: np.ndarray, radius: int) -> np.ndarray:
     """Mean over squares of 2 radius + 1 pixels."""
     padded = np.pad(values, radius, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1, 2 * radius + 1))
     return windows.mean((-1, -2))
-
-
-def _merged(regions: list[Region]) -> list[Region]:
-    """Regions without overlaps: those that touch become one."""
-    done: list[Region] = []
-    for region in regions:
-        while (
-            hit := next(
-                (d for d in done if d.x0 < region.x1 and region.x0 < d.x1 and d.y0 < region.y1 and region.y0 < d.y1),
-                None,
-            )
-        ) is not None:
-            done.remove(hit)
-            region = Region(
-                min(hit.x0, region.x0), min(hit.y0, region.y0), max(hit.x1, region.x1), max(hit.y1, region.y1)
-            )
-        done.append(region)
-    return done
 
 
 def _touched(movers: list[Mover], quality: view.Quality) -> list[Region]:
@@ -165,27 +159,33 @@ def _touched(movers: list[Mover], quality: view.Quality) -> list[Region]:
     world = np.array([p[:] for p in points if p.y > 0.1])
     x = width / 2 + focal * world[:, 0] / world[:, 1]
     y = height / 2 - focal * (world[:, 2] - view.EYE_HEIGHT) / world[:, 1]
-    return _groups(x, y, width, height)
+    cells = sorted(set(zip((x // _MARGIN).astype(int).tolist(), (y // _MARGIN).astype(int).tolist(), strict=True)))
+    return [r for part in _cover(cells) if (r := _rectangle(part, width, height))]
 
 
-def _groups(x: np.ndarray, y: np.ndarray, width: int, height: int) -> list[Region]:
-    """Rectangles around groups of points (N,), pixels; groups are squares of the margin that touch."""
-    cells = set(zip((x // _MARGIN).astype(int).tolist(), (y // _MARGIN).astype(int).tolist(), strict=True))
-    regions: list[Region] = []
-    while cells:
-        group, front = [], [cells.pop()]
-        while front:
-            i, j = front.pop()
-            group.append((i, j))
-            near = {(i + di, j + dj) for di in (-2, -1, 0, 1, 2) for dj in (-2, -1, 0, 1, 2)} & cells
-            cells -= near
-            front.extend(sorted(near))
-        columns, rows = [i for i, _ in group], [j for _, j in group]
-        x0, x1 = (min(max(v * _MARGIN, 0), width) for v in (min(columns) - 1, max(columns) + 2))
-        y0, y1 = (min(max(v * _MARGIN, 0), height) for v in (min(rows) - 1, max(rows) + 2))
-        if x1 > x0 and y1 > y0:
-            regions.append(Region(x0, y0, x1, y1))
-    return sorted(regions, key=lambda r: (r.y0, r.x0))
+def _cover(cells: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Split squares (column, row) by straight cuts wherever two rectangles are cheaper to render than one."""
+    best, parts = _cost(cells), None
+    for axis in (0, 1):
+        for cut in sorted({cell[axis] for cell in cells})[1:]:
+            halves = [c for c in cells if c[axis] < cut], [c for c in cells if c[axis] >= cut]
+            if (cost := _cost(halves[0]) + _cost(halves[1])) < best:
+                best, parts = cost, halves
+    return [cells] if parts is None else [*_cover(parts[0]), *_cover(parts[1])]
+
+
+def _cost(cells: list[tuple[int, int]]) -> int:
+    """Of rendering the rectangle around some squares and a margin of one: its squares and a fixed charge."""
+    columns, rows = [i for i, _ in cells], [j for _, j in cells]
+    return (max(columns) - min(columns) + 3) * (max(rows) - min(rows) + 3) + 20
+
+
+def _rectangle(cells: list[tuple[int, int]], width: int, height: int) -> Region | None:
+    """The pixels of some squares and a margin of one; None where they are out of the picture."""
+    columns, rows = [i for i, _ in cells], [j for _, j in cells]
+    x0, x1 = (min(max(v * _MARGIN, 0), width) for v in (min(columns) - 1, max(columns) + 2))
+    y0, y1 = (min(max(v * _MARGIN, 0), height) for v in (min(rows) - 1, max(rows) + 2))
+    return Region(x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
 def _shadow(scene: bpy.types.Scene, point: Vector, beam: Vector, movers: set[str]) -> Vector | None:

@@ -131,8 +131,8 @@ def _torso(torso: bpy.types.Object, paint: Paint) -> None:
             "key ring",
             [(0.03, -0.014), (0.062, -0.014), (0.062, 0.014), (0.03, 0.014), (0.03, -0.014)],
             paint.accent,
-            at=(side * 0.05, 0.34, 0.27),
-            turn=(0, 0, 0),
+            at=(0, 0.355, 0.27 + side * 0.052),
+            turn=(0, 90, 0),
             parent=torso,
         )
 
