@@ -165,7 +165,7 @@ def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.2) ->
     window = np.ones((radius + 1, radius + 1), np.uint8)
     wanted = cv2.dilate((slope > STEEP).astype(np.uint8), window).astype(np.bool_)
     snapped = _weighted_median(values, np.ascontiguousarray(guide), trust, wanted, radius, sigma_color * 255.0)
-    return cv2.medianBlur(snapped, 3)  # single pixels that took the other side's value
+    return np.asarray(cv2.medianBlur(snapped, 3), np.float32)  # single pixels that took the other side's value
 
 
 @njit(cache=True, fastmath=False)

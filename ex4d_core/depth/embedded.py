@@ -203,14 +203,14 @@ def _measured(
     near = _near(inverse_depth, information)
     good = 1.0 / (0.08 * near) ** 2
     for t in _steps(range(total), total, "filling depth", on_progress, cancelled):
-        trust = information[t] / (information[t] + good)
+        trust = np.asarray(information[t] / (information[t] + good), np.float32)
         q = np.clip(inverse_depth[t] / near, 0.0, 1.5)
         guess = _fitted(monocular.guess(pictures[t]), q, trust)
         reach = 0.1 * max(q.shape)
         filled, arrived = edgeaware.fill(q, trust, pictures[t], reach, 0.2)
         filled = (filled * arrived + guess * 0.01) / (arrived + 0.01)
         surface = np.clip(q * trust + filled * (1.0 - trust), FARTHEST, 1.5).astype(np.float32)
-        yield _Layer(monocular.stand(moving[t], surface), np.asarray(trust, np.float32), moving[t])
+        yield _Layer(monocular.stand(moving[t], surface), trust, moving[t])
 
 
 def _near(inverse_depth: Sequence[Floats], information: Sequence[Floats]) -> float:
@@ -243,7 +243,7 @@ def _moving(evidence: Floats, picture: Bytes) -> Floats:
     """(h, w) float32, 0..1: evidence of movement, gathered within colour regions and closed to whole things."""
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(5, round(0.02 * max(evidence.shape))),) * 2)
     solid = cv2.morphologyEx(evidence.astype(np.float32), cv2.MORPH_CLOSE, ellipse)
-    solid = cv2.medianBlur(solid, 5)
+    solid = np.asarray(cv2.medianBlur(solid, 5), np.float32)
     solid = edgeaware.smooth(solid[None], picture, 0.02 * max(evidence.shape), 0.3)[0]
     # what a moving thing encloses belongs to it, though it may happen to move along an epipolar line
     outlines, _ = cv2.findContours((solid > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -305,7 +305,8 @@ def _steadied(
             # a surface that was elsewhere is not averaged away; a moving thing's foothold is, it is uncertain
             alike = np.exp(-np.square((carried - disparity[t]) / (0.15 * disparity[t] + 0.05)))
             alike = np.maximum(alike, layers[t].moving)
-            result[t] = disparity[t] + STEADINESS * trust * alike * (carried - disparity[t])
+            change = STEADINESS * trust * alike * (carried - disparity[t])
+            result[t] = np.asarray(disparity[t] + change, np.float32)
         passes.append(result)
     return [0.5 * (a + b) for a, b in zip(*passes, strict=True)]
 

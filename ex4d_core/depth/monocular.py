@@ -61,9 +61,9 @@ def focus(frame: Bytes) -> tuple[Floats, float]:
     """
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
     reach = max(grey.shape)
-    base = cv2.GaussianBlur(grey, (0, 0), 1.2)
+    base = np.asarray(cv2.GaussianBlur(grey, (0, 0), 1.2), np.float32)
     fine = _energy(grey - base, 0.02 * reach)
-    middling = _energy(base - cv2.GaussianBlur(grey, (0, 0), 5.0), 0.02 * reach)
+    middling = _energy(np.asarray(base - cv2.GaussianBlur(grey, (0, 0), 5.0), np.float32), 0.02 * reach)
     ratio = fine / (middling + 0.01)
     typical, best = (float(v) for v in np.quantile(ratio, (0.5, 0.95)))
     evidence = np.clip((0.26 - typical) / 0.08, 0.0, 1.0) * np.clip(best / (typical + 1e-6) - 1.5, 0.0, 1.0)
@@ -73,7 +73,7 @@ def focus(frame: Bytes) -> tuple[Floats, float]:
 
 
 def _energy(detail: Floats, sigma: float) -> Floats:
-    return cv2.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), max(sigma, 0.5)))
+    return np.sqrt(np.asarray(cv2.GaussianBlur(detail * detail, (0, 0), max(sigma, 0.5)), np.float32))
 
 
 def sky(frame: Bytes) -> Floats:
@@ -103,7 +103,7 @@ def guess(frame: Bytes) -> Floats:
     near = FAR + (1.0 - FAR) * sharp
     scene = floor * (1.0 - 0.8 * shallow) + near * (0.8 * shallow)
     scene = scene + (FAR - scene) * sky(frame) * (1.0 - shallow)
-    scene = edgeaware.smooth(scene[None], frame, 0.15 * max(height, width), 0.35)[0]
+    scene = edgeaware.smooth(scene[None].astype(np.float32), frame, 0.15 * max(height, width), 0.35)[0]
     return np.clip(scene, FAR, 1.0)
 
 

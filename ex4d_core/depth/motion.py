@@ -33,7 +33,8 @@ def length(vectors: Floats) -> Floats:
 def sample(image: Floats, flow: Floats) -> Floats:
     """Look up `image` (H, W) or (H, W, C) where `flow` (H, W, 2) points to; the border is repeated."""
     target = pixel_grid(*flow.shape[:2]) + flow
-    return cv2.remap(image, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(image, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
 
 
 class FlowMeter:
@@ -42,8 +43,8 @@ class FlowMeter:
     def __init__(self, frames: Sequence[Bytes]) -> None:
         """Take the frames (H, W, 3) uint8 sRGB at working size."""
         self._grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        self._quick = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._fine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._quick = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._fine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         # the preset ends at half size; going on to full size halves the error at edges and on thin things
         self._fine.setFinestScale(0)
         self._fine.setPatchStride(4)
@@ -88,8 +89,8 @@ class ClipFlow:
         flow, trust = self.flows[source, target]
         size = (self.width, self.height)
         return (
-            cv2.resize(flow.astype(np.float32), size, interpolation=cv2.INTER_LINEAR),
-            cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255.0,
+            np.asarray(cv2.resize(flow.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), np.float32),
+            cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR).astype(np.float32) / np.float32(255.0),
         )
 
     def targets(self, source: int) -> list[int]:
@@ -158,6 +159,6 @@ def _packed(flow: Floats, miss: Floats, half: tuple[int, int]) -> tuple[NDArray[
 def texture(frame: Bytes) -> Floats:
     """(H, W) float32, 0..1: is there enough structure around a pixel for flow to be more than interpolation?"""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
-    dx, dy = cv2.Scharr(grey, cv2.CV_32F, 1, 0) / 32.0, cv2.Scharr(grey, cv2.CV_32F, 0, 1) / 32.0
-    energy = np.sqrt(cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 2.0))
-    return np.clip(energy / 0.012, 0.02, 1.0)
+    slope = cv2.magnitude(cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)) / 32.0
+    energy = np.sqrt(cv2.GaussianBlur(np.asarray(slope * slope, np.float32), (0, 0), 2.0))
+    return np.clip(energy / 0.012, 0.02, 1.0).astype(np.float32)

@@ -257,7 +257,9 @@ def fuse(
             weight = weight / (1.0 + gap / 9.0)
             weighted[t] += carried * weight
             total[t] += weight
-            past_i = information[t] + weight
-            past_q = (inverse_depth[t] * information[t] + carried * weight) / np.maximum(past_i, 1e-9)
+            past_i = np.asarray(information[t] + weight, np.float32)
+            past_q = np.asarray(
+                (inverse_depth[t] * information[t] + carried * weight) / np.maximum(past_i, 1e-9), np.float32
+            )
     fused = [(w / np.maximum(i, 1e-9)).astype(np.float32) for w, i in zip(weighted, total, strict=True)]
     return fused, [i.astype(np.float32) for i in total]
