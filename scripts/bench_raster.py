@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compare the compiled rasterizer with OpenGL (moderngl on Mesa llvmpipe through EGL), frame by frame.
 
-Both draw the same meshes, a new one each frame, from the same cameras: an orbit around a scene of moving
-spheres, a pole and a floor before a wavy background, with the border and the closing fan of a DW-Mesh. Ours
+Both draw the same meshes, a new one each frame, from the same cameras: the reference's path "180" in a scene of
+moving spheres, a pole and a floor before a wavy background, with the border and the closing fan of a DW-Mesh. Ours
 returns face id, barycentrics, depth, facing and the blended colour; OpenGL float RGBA, face id and depth. The
 frames are done in turn (ours, theirs, ours, ...), so that a busy machine slows both.
 
@@ -30,7 +30,8 @@ from ex4d_core.camera import Camera, Intrinsics, look_at
 from ex4d_core.raster import NEAR, interpolate, rasterize, warm_up
 
 FAR = 1e4
-LOOK_AT = np.array([0.0, 0.0, 4.0])
+RADIUS = 2.74  # of the camera's path: a little more than the nearest depth
+LOOK_AT = np.array([0.0, 0.0, RADIUS])
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def scene_depth(width: int, height: int, t: float) -> NDArray[np.float32]:
 
 
 def make_frame(width: int, height: int, index: int, frames: int) -> Frame:
-    """A closed mesh over one depth map, and a camera on a swing of 60 degrees to both sides."""
+    """A closed mesh over one depth map, and a camera on the path of the reference's preset 180."""
     k = Intrinsics.unknown_lens(width, height)
     t = index / max(frames, 1)
     depth = scene_depth(width, height, t)
@@ -78,8 +79,8 @@ def make_frame(width: int, height: int, index: int, frames: int) -> Frame:
     fan = np.stack([loop, np.roll(loop, -1), np.full_like(loop, height * width)], axis=1)
     faces = np.concatenate([np.stack([a, b, c], axis=1), np.stack([c, b, d], axis=1), fan])
     rgba = np.concatenate([np.sin(points * [1.0, 2.0, 0.5]) * 0.5 + 0.5, np.ones((len(points), 1))], axis=1)
-    angle = np.radians(60) * np.sin(2 * np.pi * t)
-    eye = LOOK_AT - 4.0 * np.array([np.sin(angle), 0.05, np.cos(angle)])
+    angle = 2 * np.pi * t
+    eye = RADIUS * np.array([np.sin(angle), 0.2 * (np.cos(angle) - 1), 0.0])
     camera = Camera(look_at(eye, LOOK_AT), k)
     return Frame(points.astype(np.float32), faces, rgba.astype(np.float32), (height, width), camera)
 

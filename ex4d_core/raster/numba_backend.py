@@ -18,7 +18,7 @@ from ex4d_core.raster import Raster, numba_draw, numba_setup, numba_shade
 
 _log = logging.getLogger(__name__)
 
-BAND_ROWS = 2 * numba_draw.TILE_ROWS
+BAND_ROWS = 2 * numba_draw.SLAB_ROWS
 _CHUNK = 64
 """Faces outside the grid that are boxed together."""
 

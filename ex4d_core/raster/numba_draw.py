@@ -23,10 +23,14 @@ STRIP = 64
 SMALL = 4 * SUBPIXELS
 """A quad smaller than this has edge functions that fit 32 bits."""
 
-TILE_ROWS = 16
-TILE_COLUMNS = 32
+TILE = 8
+"""Side of the tiles for which the greatest depth is kept, pixels."""
+
+SLAB_ROWS = 16
+SLAB_COLUMNS = 32
 
 _HITS = 256
+_FAR = 1e30
 
 # Rows of `_draw_grid`'s scratch, one entry a quad of the strip.
 LEFT, RIGHT, TOP, BOTTOM, KIND, CODE, F_BD, F_DA, F_AB, F_BE, F_ED, OFF, S0, S1, S2, S3, S4, SEVERAL = range(18)
@@ -50,13 +54,13 @@ def _wins(z, label, p, depth, face_id, piece_owner):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw(
-    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs,
+    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs, spans,
     face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
     """Draw triangle a, b, c into the pixels [left, right) x [top, bottom).
 
     Positions are snapped (int64), w are 1/w. Weights go to the places ka, kb, kc of `barycentrics`.
-    `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1. `zs` is scratch.
+    `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1. `zs`, `spans`: scratch.
     """
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     if area == 0:
@@ -76,35 +80,38 @@ def _draw(
     row2 = a2 * (px - xa) + b2 * (py - ya) - off2
     whole = np.float64(s * area)
     seen_front = s * front_sign < 0
-    wide = right - left > 4
     step0, step1, step2 = a0 * SUBPIXELS, a1 * SUBPIXELS, a2 * SUBPIXELS
     f0, f1, f2 = np.float64(step0), np.float64(step1), np.float64(step2)
-    r0 = -1.0 / f0 if wide and step0 != 0 else 0.0
-    r1 = -1.0 / f1 if wide and step1 != 0 else 0.0
-    r2 = -1.0 / f2 if wide and step2 != 0 else 0.0
-    span = np.float64(right - left)
     # Below this size edge functions are exact in float64, however they are summed up.
     exact = max(abs(a0), abs(a1), abs(a2), abs(b0), abs(b1), abs(b2)) < 1 << 25
-    for y in range(top, bottom):
+    if exact:
+        # Where each edge crosses each row, in pixels from `left`, rounded outwards: a bound, not a decision. It
+        # leaves most rows of a thin face empty.
+        r0 = -1.0 / f0 if a0 != 0 else 0.0
+        r1 = -1.0 / f1 if a1 != 0 else 0.0
+        r2 = -1.0 / f2 if a2 != 0 else 0.0
+        low0, low1, low2 = 0.0 if a0 > 0 else -_FAR, 0.0 if a1 > 0 else -_FAR, 0.0 if a2 > 0 else -_FAR
+        high0, high1, high2 = 0.0 if a0 < 0 else _FAR, 0.0 if a1 < 0 else _FAR, 0.0 if a2 < 0 else _FAR
+        g0, g1, g2 = np.float64(row0 + off0), np.float64(row1 + off1), np.float64(row2 + off2)
+        d0, d1, d2 = np.float64(b0 * SUBPIXELS), np.float64(b1 * SUBPIXELS), np.float64(b2 * SUBPIXELS)
+        span = np.float64(right - left)
+        for n in range(bottom - top):
+            t = np.float64(n)
+            t0, t1, t2 = (g0 + t * d0) * r0, (g1 + t * d1) * r1, (g2 + t * d2) * r2
+            low = max(max(t0 + low0, t1 + low1), max(t2 + low2, 0.0))
+            high = min(min(t0 + high0, t1 + high1), min(t2 + high2, span - 1.0))
+            spans[0, n] = np.int32(min(low, span) + (1.0 - 1e-6))
+            spans[1, n] = np.int32(max(high, -1.0) + (1.0 + 1e-6))
+    for row in range(bottom - top):
         first, last = left, right
-        if wide:
-            # Where each edge crosses this row, in pixels from `left`, rounded outwards: a bound, not a decision.
-            low, high = 0.0, span
-            t0, t1, t2 = row0 * r0, row1 * r1, row2 * r2
-            low = max(low, t0) if a0 > 0 else low
-            high = min(high, t0) if a0 < 0 else high
-            low = max(low, t1) if a1 > 0 else low
-            high = min(high, t1) if a1 < 0 else high
-            low = max(low, t2) if a2 > 0 else low
-            high = min(high, t2) if a2 < 0 else high
-            first = left + np.int64(min(low, span) - 1e-6)
-            last = min(left + np.int64(max(high, -1.0) + 1e-6) + 1, right)
-        e0 = row0 + (first - left) * step0
-        e1 = row1 + (first - left) * step1
-        e2 = row2 + (first - left) * step2
-        row0 += b0 * SUBPIXELS
-        row1 += b1 * SUBPIXELS
-        row2 += b2 * SUBPIXELS
+        if exact:
+            first, last = left + spans[0, row], left + spans[1, row]
+            if first >= last:
+                continue
+        y = top + row
+        e0 = row0 + row * b0 * SUBPIXELS + (first - left) * step0
+        e1 = row1 + row * b1 * SUBPIXELS + (first - left) * step1
+        e2 = row2 + row * b2 * SUBPIXELS + (first - left) * step2
         base = y * width + first
         count = last - first
         vector = exact and count >= 8
@@ -125,9 +132,12 @@ def _draw(
             if (i0 | i1 | i2) < 0:
                 continue
             n0, n1, n2 = np.float64(i0 + off0) * wa, np.float64(i1 + off1) * wb, np.float64(i2 + off2) * wc
-            scale = 1.0 / (n0 + n1 + n2)
-            z = np.float32(whole * scale)
+            total = n0 + n1 + n2
             p = np.uintp(base + n)
+            if whole > total * (1.0 + 1e-6) * depth[p]:
+                continue  # clearly behind, without a division
+            scale = 1.0 / total
+            z = np.float32(whole * scale)
             if _wins(z, label, p, depth, face_id, piece_owner):
                 depth[p] = z
                 face_id[p] = label
@@ -175,11 +185,14 @@ def _draw_grid(
             count = min(STRIP, grid_w - 1 - j0)
             base = i * grid_w + j0
             below = base + grid_w
+            # Slices, because an index that starts at 0 is known not to be negative, and so loads are contiguous.
+            x0, x1 = x[base : base + count + 1], x[below : below + count + 1]
+            y0, y1 = y[base : base + count + 1], y[below : below + count + 1]
             for k in range(count):
-                x_low = min(min(x[base + k], x[base + k + 1]), min(x[below + k], x[below + k + 1]))
-                x_high = max(max(x[base + k], x[base + k + 1]), max(x[below + k], x[below + k + 1]))
-                y_low = min(min(y[base + k], y[base + k + 1]), min(y[below + k], y[below + k + 1]))
-                y_high = max(max(y[base + k], y[base + k + 1]), max(y[below + k], y[below + k + 1]))
+                x_low = min(min(x0[k], x0[k + 1]), min(x1[k], x1[k + 1]))
+                x_high = max(max(x0[k], x0[k + 1]), max(x1[k], x1[k + 1]))
+                y_low = min(min(y0[k], y0[k + 1]), min(y1[k], y1[k + 1]))
+                y_high = max(max(y0[k], y0[k + 1]), max(y1[k], y1[k + 1]))
                 # Without the casts these would be 64-bit, for which AVX2 has neither shift nor maximum.
                 x_first = np.int32(np.int32(x_low + _ROUND_UP) >> SUBPIXEL_BITS)
                 x_stop = np.int32(np.int32(x_high + _ROUND_UP) >> SUBPIXEL_BITS)
@@ -198,10 +211,10 @@ def _draw_grid(
             for k in range(count):
                 # Corners relative to the first pixel centre: a upper left, b lower left, d upper right, e last.
                 cx, cy = np.int32(t[LEFT, k] * SUBPIXELS + HALF), np.int32(t[TOP, k] * SUBPIXELS + HALF)
-                ax, ay = np.int32(x[base + k] - cx), np.int32(y[base + k] - cy)
-                bx, by = np.int32(x[below + k] - cx), np.int32(y[below + k] - cy)
-                dx, dy = np.int32(x[base + k + 1] - cx), np.int32(y[base + k + 1] - cy)
-                ex, ey = np.int32(x[below + k + 1] - cx), np.int32(y[below + k + 1] - cy)
+                ax, ay = np.int32(x0[k] - cx), np.int32(y0[k] - cy)
+                bx, by = np.int32(x1[k] - cx), np.int32(y1[k] - cy)
+                dx, dy = np.int32(x0[k + 1] - cx), np.int32(y0[k + 1] - cy)
+                ex, ey = np.int32(x1[k + 1] - cx), np.int32(y1[k + 1] - cy)
                 o_bd = 0 if (by > dy) | ((by == dy) & (dx > bx)) else 1
                 o_da = 0 if (dy > ay) | ((dy == ay) & (ax > dx)) else 1
                 o_ab = 0 if (ay > by) | ((ay == by) & (bx > ax)) else 1
@@ -271,24 +284,29 @@ def _draw_grid(
                 row_bd, row_da, row_ab = np.int64(t[F_BD, k]), np.int64(t[F_DA, k]), np.int64(t[F_AB, k])
                 row_be, row_ed = np.int64(t[F_BE, k]), np.int64(t[F_ED, k])
                 ax, ay, bx, by = (
-                    np.int64(x[base + k]),
-                    np.int64(y[base + k]),
-                    np.int64(x[below + k]),
-                    np.int64(y[below + k]),
+                    np.int64(x0[k]),
+                    np.int64(y0[k]),
+                    np.int64(x1[k]),
+                    np.int64(y1[k]),
                 )
-                dx, dy = np.int64(x[base + k + 1]), np.int64(y[base + k + 1])
-                ex, ey = np.int64(x[below + k + 1]), np.int64(y[below + k + 1])
+                dx, dy = np.int64(x0[k + 1]), np.int64(y0[k + 1])
+                ex, ey = np.int64(x1[k + 1]), np.int64(y1[k + 1])
                 for py in range(t[TOP, k], t[BOTTOM, k]):
                     bd, da, ab, be, ed = row_bd, row_da, row_ab, row_be, row_ed
                     for px in range(t[LEFT, k], t[RIGHT, k]):
-                        hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k, py * width + px
-                        hit[H0, hits], hit[H1, hits], hit[H2, hits] = bd + o_bd, da + o_da, ab + o_ab
-                        area = bd + o_bd + da + o_da + ab + o_ab  # 0: all on one line
-                        hits += 1 if (((bd ^ da) | (bd ^ ab)) >= 0) & (area != 0) else 0
-                        hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k + 1, py * width + px
-                        hit[H0, hits], hit[H1, hits], hit[H2, hits] = be + o_be, ed + o_ed, -bd - o_bd
-                        area = be + o_be + ed + o_ed - bd - o_bd
-                        hits += 1 if (((~bd ^ be) | (~bd ^ ed)) >= 0) & (area != 0) else 0
+                        upper = ((bd ^ da) | (bd ^ ab)) >= 0
+                        lower = ((~bd ^ be) | (~bd ^ ed)) >= 0
+                        e_bd = bd + o_bd
+                        hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k + (0 if upper else 1), py * width + px
+                        e0 = e_bd if upper else be + o_be
+                        e1 = da + o_da if upper else ed + o_ed
+                        e2 = ab + o_ab if upper else -e_bd
+                        hit[H0, hits], hit[H1, hits], hit[H2, hits] = e0, e1, e2
+                        hits += 1 if (upper | lower) & (e0 + e1 + e2 != 0) else 0  # 0: all on one line
+                        if upper & lower:  # a folded quad
+                            hit[HIT_K, hits], hit[HIT_P, hits] = 2 * k + 1, py * width + px
+                            hit[H0, hits], hit[H1, hits], hit[H2, hits] = be + o_be, ed + o_ed, -e_bd
+                            hits += 1 if be + o_be + ed + o_ed - e_bd != 0 else 0
                         bd += SUBPIXELS * (by - dy)
                         da += SUBPIXELS * (dy - ay)
                         ab += SUBPIXELS * (ay - by)
@@ -316,19 +334,18 @@ def _cut(p, q, w, p2, q2, w2, inverse, low, high, q_low, q_high, w_high):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_behind(
-    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs,
+    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs, spans,
     y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
-    """Draw a large face, leaving out the tiles where all of it is behind what is drawn already.
+    """Draw a large face, leaving out the slabs where all of it is behind what is drawn already.
 
     The triangles that close the mesh at its back are long, and almost all hidden: the face is walked along its
-    longer side, one tile wide slab at a time.
+    longer side, one slab at a time.
     """
     along_x = right - left > bottom - top
-    size = TILE_COLUMNS if along_x else TILE_ROWS
-    origin = 0 if along_x else y_first
+    size = SLAB_COLUMNS if along_x else SLAB_ROWS
+    origin, cross_origin = (0, y_first) if along_x else (y_first, 0)
     start, stop = (left, right) if along_x else (top, bottom)
-    cross_size, cross_origin = (TILE_ROWS, y_first) if along_x else (TILE_COLUMNS, 0)
     cross_start, cross_stop = (top, bottom) if along_x else (left, right)
     pa, qa = (np.float64(xa), np.float64(ya)) if along_x else (np.float64(ya), np.float64(xa))
     pb, qb = (np.float64(xb), np.float64(yb)) if along_x else (np.float64(yb), np.float64(xb))
@@ -338,9 +355,9 @@ def _draw_behind(
     inverse_ca = 1.0 / (pa - pc) if pc != pa else 0.0
     pending = -1  # where a run of visible slabs began
     run_low, run_high = 0, 0
-    last_tile = (stop - 1 - origin) // size
-    for tile in range((start - origin) // size, last_tile + 1):
-        first, last = max(origin + tile * size, start), min(origin + (tile + 1) * size, stop)
+    last_slab = (stop - 1 - origin) // size
+    for slab in range((start - origin) // size, last_slab + 1):
+        first, last = max(origin + slab * size, start), min(origin + (slab + 1) * size, stop)
         # The corners of the face's part in this slab lie on its edges.
         slab_low, slab_high = np.float64(first * SUBPIXELS + HALF), np.float64((last - 1) * SUBPIXELS + HALF)
         q_low, q_high, w_high = np.inf, -np.inf, 0.0
@@ -353,20 +370,21 @@ def _draw_behind(
             # Two units of slack: these bounds are rounded; integers decide on coverage later.
             low = max(low, np.int64(math.floor(q_low) - 2 + _ROUND_UP) >> SUBPIXEL_BITS)
             high = min(high, np.int64(math.ceil(q_high) + 2 + _ROUND_UP) >> SUBPIXEL_BITS)
-            for across in range((low - cross_origin) // cross_size, (high - 1 - cross_origin) // cross_size + 1):
-                far = tile_far[across, tile] if along_x else tile_far[tile, across]
-                visible = visible or w_high * far >= 1.0 - 1e-6
+            for i in range((first - origin) // TILE, (last - 1 - origin) // TILE + 1):
+                for j in range((low - cross_origin) // TILE, (high - 1 - cross_origin) // TILE + 1):
+                    far = tile_far[j, i] if along_x else tile_far[i, j]
+                    visible = visible or w_high * far >= 1.0 - 1e-6
             visible = visible and low < high
         if visible:
             run_low, run_high = (low, high) if pending < 0 else (min(low, run_low), max(high, run_high))
             pending = first if pending < 0 else pending
-        if pending >= 0 and (not visible or tile == last_tile):
+        if pending >= 0 and (not visible or slab == last_slab):
             end = last if visible else first
             _draw(
                 xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign,
                 pending if along_x else run_low, run_low if along_x else pending,
                 end if along_x else run_high, run_high if along_x else end,
-                width, zs, face_id, barycentrics, depth, front, piece_owner,
+                width, zs, spans, face_id, barycentrics, depth, front, piece_owner,
             )  # fmt: skip
             pending = -1
 
@@ -376,12 +394,9 @@ def _measure_tiles(y_first, y_stop, width, depth, tile_far):
     """Greatest depth in each tile of the band; inf where a pixel is still empty."""
     tile_far[:] = 0
     for row in range(y_first, y_stop):
-        for tile in range(tile_far.shape[1]):
-            far = np.float32(0)
-            for p in range(row * width + tile * TILE_COLUMNS, row * width + min((tile + 1) * TILE_COLUMNS, width)):
-                far = max(far, depth[p])
-            tile_row = (row - y_first) // TILE_ROWS
-            tile_far[tile_row, tile] = max(tile_far[tile_row, tile], far)
+        line, far = depth[row * width : (row + 1) * width], tile_far[(row - y_first) // TILE]
+        for column in range(width):
+            far[column // TILE] = max(far[column // TILE], line[column])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -398,8 +413,8 @@ def draw_band(
     barycentrics[3 * y_first * width : 3 * y_stop * width] = 0
     depth[y_first * width : y_stop * width] = np.inf
     front[y_first * width : y_stop * width] = False
-    zs = np.empty(width, np.float32)
-    tile_far = np.empty(((y_stop - y_first - 1) // TILE_ROWS + 1, (width - 1) // TILE_COLUMNS + 1), np.float32)
+    zs, spans = np.empty(width, np.float32), np.empty((2, y_stop - y_first), np.int32)
+    tile_far = np.empty(((y_stop - y_first - 1) // TILE + 1, (width - 1) // TILE + 1), np.float32)
     tile_far[:] = np.inf
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
     quads = max(grid_h - 1, 0) * max(grid_w - 1, 0)
@@ -454,7 +469,7 @@ def draw_band(
         bottom = min((max(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
         if left < right and top < bottom:
             _draw_behind(
-                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs,
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs, spans,
                 y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
             )  # fmt: skip
     if len(px) > 0:
