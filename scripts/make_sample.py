@@ -2,9 +2,10 @@
 
     python scripts/make_sample.py --out ex4d_core/sample
 
-Needs Python 3.11 with `pip install bpy==4.5.15 av` (Blender as a module, about 400 MB; CPU is enough). The same
-command makes the same scene and, but for the encoder's and renderer's versions, the same files. Takes about
-half an hour on two idle cores. With `--work FOLDER`, an interrupted run goes on where it stopped.
+Needs Python 3.11 with `pip install bpy==4.5.15 av` (Blender as a module, about 400 MB; CPU is enough). Everything is
+seeded: the same command makes the same pictures, up to render noise of a level or two between versions of Blender
+and of this scene. Takes about half an hour on two idle cores. With `--work FOLDER`, an interrupted run goes on where
+it stopped; empty that folder after a change of the scene.
 """
 
 from __future__ import annotations
