@@ -102,12 +102,16 @@ def _draw(
             high = min(min(t0 + high0, t1 + high1), min(t2 + high2, span - 1.0))
             spans[0, n] = np.int32(min(low, span) + (1.0 - 1e-6))
             spans[1, n] = np.int32(max(high, -1.0) + (1.0 + 1e-6))
-    for row in range(bottom - top):
-        first, last = left, right
-        if exact:
-            first, last = left + spans[0, row], left + spans[1, row]
-            if first >= last:
-                continue
+        rows = 0
+        for n in range(bottom - top):
+            spans[2, rows] = n
+            rows += 1 if spans[0, n] < spans[1, n] else 0
+    else:
+        rows = bottom - top
+    for n in range(rows):
+        row = np.int64(spans[2, n]) if exact else n
+        first = left + spans[0, row] if exact else left
+        last = left + spans[1, row] if exact else right
         y = top + row
         e0 = row0 + row * b0 * SUBPIXELS + (first - left) * step0
         e1 = row1 + row * b1 * SUBPIXELS + (first - left) * step1
@@ -334,10 +338,10 @@ def _cut(p, q, w, p2, q2, w2, inverse, low, high, q_low, q_high, w_high):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_behind(
-    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign, left, top, right, bottom, width, zs, spans,
-    y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
+    xa, ya, wa, xb, yb, wb, xc, yc, wc, label, left, top, right, bottom, width, zs, spans, y_first, tile_far,
+    face_id, barycentrics, depth, front, piece_owner,
 ):  # fmt: skip
-    """Draw a large face, leaving out the slabs where all of it is behind what is drawn already.
+    """Draw a long face, leaving out the slabs where all of it is behind what is drawn already.
 
     The triangles that close the mesh at its back are long, and almost all hidden: the face is walked along its
     longer side, one slab at a time.
@@ -381,7 +385,7 @@ def _draw_behind(
         if pending >= 0 and (not visible or slab == last_slab):
             end = last if visible else first
             _draw(
-                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign,
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, 0, 1, 2, 1,
                 pending if along_x else run_low, run_low if along_x else pending,
                 end if along_x else run_high, run_high if along_x else end,
                 width, zs, spans, face_id, barycentrics, depth, front, piece_owner,
@@ -406,14 +410,14 @@ def draw_band(
 ):  # fmt: skip
     """Fill rows [y_first, y_stop) of the visibility buffer, whose arrays are given flat.
 
-    Order for speed: first the surfaces (pieces of clipped faces, small quads), then the long faces that bridge
-    between surfaces, then the faces outside the grid; the later, the more is hidden and can be left out.
+    Order for speed: first the small quads, which are the surfaces, then pieces of clipped faces and the long
+    quads that bridge between surfaces, then the faces outside the grid; the later, the more is hidden.
     """
     face_id[y_first * width : y_stop * width] = -1
     barycentrics[3 * y_first * width : 3 * y_stop * width] = 0
     depth[y_first * width : y_stop * width] = np.inf
     front[y_first * width : y_stop * width] = False
-    zs, spans = np.empty(width, np.float32), np.empty((2, y_stop - y_first), np.int32)
+    zs, spans = np.empty(width, np.float32), np.empty((3, y_stop - y_first), np.int32)
     tile_far = np.empty(((y_stop - y_first - 1) // TILE + 1, (width - 1) // TILE + 1), np.float32)
     tile_far[:] = np.inf
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
@@ -425,13 +429,13 @@ def draw_band(
             x, y, w, grid_h, grid_w, boxes, row_boxes, places, signs, y_first, y_stop, width, late,
             face_id, barycentrics, depth, front, piece_owner,
         )  # fmt: skip
-    # One loop over everything that is left, so that the drawing code is compiled once: pieces, the two
+    # One loop over all the rest, because each call of `_draw` adds to the time to compile: pieces, the two
     # triangles of each late quad, other faces.
     late_first = len(px)
     others_first = late_first + 2 * late_count
     item, stop = 0, others_first + len(face_boxes)
     while item < stop:
-        if quads > 0 and item in (late_first, others_first):
+        if item == others_first and quads > 0:
             _measure_tiles(y_first, y_stop, width, depth, tile_far)
         ka, kb, kc, sign = 0, 1, 2, 1
         if item < late_first:
@@ -462,16 +466,24 @@ def draw_band(
             xa, ya, wa = np.int64(x[a]), np.int64(y[a]), w[a]
             xb, yb, wb = np.int64(x[b]), np.int64(y[b]), w[b]
             xc, yc, wc = np.int64(x[c]), np.int64(y[c]), w[c]
-        item += 1
         left = max((min(xa, xb, xc) + _ROUND_UP) >> SUBPIXEL_BITS, 0)
         right = min((max(xa, xb, xc) + _ROUND_UP) >> SUBPIXEL_BITS, width)
         top = max((min(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
         bottom = min((max(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
-        if left < right and top < bottom:
+        if left >= right or top >= bottom:
+            item += 1
+            continue
+        if quads > 0 and item >= others_first and right - left + bottom - top > SLAB_COLUMNS:
             _draw_behind(
-                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs, spans,
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, left, top, right, bottom, width, zs, spans,
                 y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
             )  # fmt: skip
+        else:
+            _draw(
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs,
+                spans, face_id, barycentrics, depth, front, piece_owner,
+            )  # fmt: skip
+        item += 1
     if len(px) > 0:
         for p in range(y_first * width, y_stop * width):
             label = np.int64(face_id[p])
