@@ -1,0 +1,117 @@
+"""The draft engine: no weights, no GPU, seconds; for previs and for machines without anything better.
+
+For each unseen pixel, in this order: the far side of an object that may stand there, what other times of the clip
+show there, and else a calm continuation of the background (see `layers` and `fill`). Seen pixels stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from ex4d_core.errors import CancelledError
+from ex4d_core.generate.engine import GeneratedFrame, Shot
+from ex4d_core.generate.fill import elevation_prior, fill
+from ex4d_core.generate.layers import Layer, SourceFrame, before, far_side, open_view, other_times
+from ex4d_core.progress import Cancelled, OnProgress
+
+_OTHER_TIMES = 8
+"""How many other moments of the clip are looked at, evenly spread."""
+_TOO_CLOSE = 2
+"""Frames nearer than this show the same as now."""
+_PRIOR_FRAMES = 7
+_THICKNESSES = (3.5, 6.0)
+"""How steeply objects are believed to thicken behind their silhouette (see `layers.far_side`), beside not at all.
+Nobody knows: the mean of the beliefs is nearer to the truth than each, and steadier."""
+# Softness of what was not seen, as shares of the width.
+_BLUR_RECOVERED, _BLUR_INVENTED = 0.0014, 0.004
+
+
+class DraftEngine:
+    """Fills from the footage itself; what it invents is smooth."""
+
+    def generate(self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled) -> Iterator[GeneratedFrame]:
+        """See `Engine.generate`. Works for conditioning made elsewhere too, without depth and other times."""
+        finish = _from_pair(shot) if shot.scene is None or shot.trajectory is None else _from_footage(shot)
+        workers = min(4, os.cpu_count() or 1)
+        waiting: deque[Future[GeneratedFrame]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="draft") as pool:
+            try:
+                for index in range(len(shot)):
+                    while len(waiting) <= workers and index + len(waiting) < len(shot):
+                        waiting.append(pool.submit(finish, index + len(waiting)))
+                    if cancelled():
+                        raise CancelledError("Stopped.")
+                    yield waiting.popleft().result()
+                    on_progress(index + 1, len(shot), "filling")
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def _spread(frames: int, count: int) -> list[int]:
+    """Up to `count` frame numbers, evenly spread, first and last included."""
+    return sorted({round(t) for t in np.linspace(0, frames - 1, min(count, frames))})
+
+
+def _from_pair(shot: Shot) -> Callable[[int], GeneratedFrame]:
+    """Colour and mask alone: the prior is the mean colour of each row over the whole clip."""
+    seen = shot.mask.sum(axis=(0, 2), dtype=np.float64)
+    total = shot.color.sum(axis=(0, 2), dtype=np.float64)
+    if not seen.any():
+        mean = np.full((1, 3), 127.0)
+        rows = np.repeat(mean, len(seen), axis=0)
+    else:
+        known = np.flatnonzero(seen)
+        every = np.arange(len(seen))
+        rows = np.stack([np.interp(every, known, total[known, c] / seen[known]) for c in range(3)], axis=1)
+    prior = np.broadcast_to(rows[:, None].astype(np.float32), shot.color.shape[1:])
+
+    def finish(index: int) -> GeneratedFrame:
+        mask = shot.mask[index]
+        return GeneratedFrame(fill(shot.color[index], mask, None, prior), np.zeros_like(mask), ~mask)
+
+    return finish
+
+
+def _from_footage(shot: Shot) -> Callable[[int], GeneratedFrame]:
+    scene, trajectory = shot.scene, shot.trajectory
+    assert scene is not None
+    assert trajectory is not None
+    anchors = {t: SourceFrame.load(scene, t) for t in _spread(scene.frames, _OTHER_TIMES)}
+    prior = elevation_prior([(scene.color(t), scene.source_camera(t)) for t in _spread(scene.frames, _PRIOR_FRAMES)])
+
+    def finish(index: int) -> GeneratedFrame:
+        camera = trajectory.camera(index)
+        t = trajectory.source_frame(index, scene.frames)
+        now = anchors.get(t) or SourceFrame.load(scene, t)
+        others = [frame for a, frame in anchors.items() if abs(a - t) >= _TOO_CLOSE]
+        mask = shot.mask[index]
+        present = open_view(now, camera)
+        picture = Layer(shot.color[index], np.where(mask, present.depth, np.float32(np.inf)))
+        known = mask
+        for layer in (present, other_times(now, others, camera)):
+            take = ~known & layer.there
+            picture, known = picture.overlaid(layer, take), known | take
+        expected = prior.image(camera)
+        thin = fill(picture.color, known, picture.depth, expected)
+        recovered, believed = known & ~mask, [thin.astype(np.float32)]
+        for steepness in _THICKNESSES:
+            solid = far_side(now, camera, steepness)
+            take = ~mask & before(solid, picture.depth)
+            thick = picture.overlaid(solid, take)
+            believed.append(fill(thick.color, known | take, thick.depth, expected).astype(np.float32))
+            recovered &= ~take
+        invented = ~mask & ~recovered
+        color = np.mean(believed, axis=0)
+        for where, blur in ((recovered, _BLUR_RECOVERED), (invented, _BLUR_INVENTED)):
+            soft = cv2.GaussianBlur(color, (0, 0), blur * mask.shape[1])
+            color = np.where(where[..., None], soft, color)
+        return GeneratedFrame(np.rint(color).astype(np.uint8), recovered, invented)
+
+    return finish

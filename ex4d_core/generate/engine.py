@@ -1,0 +1,116 @@
+"""What an engine gets, what it gives, and how to find one by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.errors import InputError
+from ex4d_core.progress import Cancelled, OnProgress
+
+if TYPE_CHECKING:
+    from ex4d_core.camera import Trajectory
+    from ex4d_core.frame import RenderedFrame
+    from ex4d_core.scene import Scene
+
+_ENGINES = {"draft": ("ex4d_core.generate.draft", "DraftEngine")}
+"""Name -> module and class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """The conditioning of one shot, and the footage it comes from where that is known."""
+
+    color: NDArray[np.uint8]
+    """(T, h, w, 3) uint8 sRGB; black where the mask is False."""
+    mask: NDArray[np.bool_]
+    """(T, h, w) bool, True = seen in the source video at that source time."""
+    fps: Fraction
+    prompt: str = ""
+    seed: int = 0
+    scene: Scene | None = None
+    """The footage with depth; None for conditioning made elsewhere."""
+    trajectory: Trajectory | None = None
+    """The cameras of the T frames; None for conditioning made elsewhere."""
+    method: str = "dwmesh"
+    """Mesh method that the conditioning was rendered with."""
+
+    def __len__(self) -> int:
+        return len(self.color)
+
+    @cached_property
+    def depth(self) -> NDArray[np.float32] | None:
+        """(T, h, w) float32, z-depth of the mesh in scene units, inf where nothing is; None without a scene."""
+        if self.trajectory is None or self.scene is None:
+            return None
+        depth = np.empty(self.mask.shape, np.float32)
+        for index, frame in enumerate(self.render(self.trajectory)):
+            depth[index] = frame.depth
+        return depth
+
+    def source_frame(self, index: int) -> NDArray[np.uint8] | None:
+        """The source frame that sample `index` looks at: (H, W, 3) uint8 sRGB; None without a scene."""
+        if self.scene is None or self.trajectory is None:
+            return None
+        return self.scene.color(self.trajectory.source_frame(index, self.scene.frames))
+
+    def render(self, trajectory: Trajectory) -> Iterator[RenderedFrame]:
+        """Render the footage along another path: lead-ins, other times.
+
+        Raises:
+            InputError: the conditioning was made elsewhere, so that there is nothing to render.
+        """
+        from ex4d_core.rendering import render
+
+        if self.scene is None:
+            raise InputError("This shot has no scene to render: make it with `ex4d render`.")
+        return render(self.scene, trajectory, method=self.method, allow_unseen=True)
+
+
+@dataclass(frozen=True)
+class GeneratedFrame:
+    """One finished frame."""
+
+    color: NDArray[np.uint8]
+    """(h, w, 3) uint8 sRGB, opaque."""
+    recovered: NDArray[np.bool_]
+    """(h, w) bool, True where the mask says unseen and the footage shows it nonetheless: at another time, or at
+    this one, behind an edge where the mask errs on the safe side."""
+    invented: NDArray[np.bool_]
+    """(h, w) bool, True where the footage never showed it: made up."""
+
+
+class Engine(Protocol):
+    """Fills what was never seen."""
+
+    def generate(self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled) -> Iterator[GeneratedFrame]:
+        """Give the finished frames in order, as many as the shot has; seen pixels keep their colour.
+
+        Raises:
+            Ex4dError: the shot cannot be generated on this machine, or the task was cancelled.
+        """
+        ...
+
+
+def engine_names() -> tuple[str, ...]:
+    """The names that `make_engine` knows."""
+    return tuple(_ENGINES)
+
+
+def make_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in _ENGINES:
+        raise InputError(f"There is no engine {name!r}: choose one of {', '.join(_ENGINES)}.")
+    module, kind = _ENGINES[name]
+    return getattr(importlib.import_module(module), kind)()

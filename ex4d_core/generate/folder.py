@@ -1,0 +1,192 @@
+"""Running an engine on a shot folder, or on a pair of videos made elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.camera import load_trajectory
+from ex4d_core.clip import load_clip, probe_clip, write_viewing
+from ex4d_core.errors import Ex4dError, InputError
+from ex4d_core.files import partial_folder, require_new
+from ex4d_core.generate.engine import GeneratedFrame, Shot, make_engine
+from ex4d_core.images import write_png
+from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
+from ex4d_core.scene import Scene
+from ex4d_core.shot import COLOR_FILE, MASK_FILE, ShotDocument, read_shot, write_shot
+
+OUTPUT_VIDEO = "output.mp4"
+OUTPUT_FRAMES = "output"
+_FRAME_NAME = "%06d.png"
+
+_log = logging.getLogger(__name__)
+
+
+def generate_shot(
+    folder: Path,
+    engine: str,
+    *,
+    seed: int = 0,
+    prompt: str = "",
+    overwrite: bool = False,
+    on_progress: OnProgress = silent,
+    cancelled: Cancelled = never_cancelled,
+) -> Path:
+    """Generate a shot folder made by `rendering.render_shot`.
+
+    Writes output/000000.png ... (opaque) and output.mp4 (to look at, with the footage's sound where the shot
+    runs at its speed) into it, and the engine, timings and shares of each frame into shot.json.
+
+    Args:
+        folder: the shot.
+        engine: name of an engine.
+        seed: for engines that draw at random.
+        prompt: for engines that read one.
+        overwrite: replace an earlier output.
+        on_progress: told about the frames done.
+        cancelled: asked between frames.
+
+    Returns:
+        The path of output.mp4.
+
+    Raises:
+        InputError: no such engine, not a shot, damaged conditioning, or it has an output already.
+        OutputError: the results cannot be written.
+        CancelledError: `cancelled` said so.
+    """
+    chosen = make_engine(engine)
+    document = read_shot(folder)
+    video, frames_folder = folder / OUTPUT_VIDEO, folder / OUTPUT_FRAMES
+    for earlier in (video, frames_folder):
+        require_new(earlier, overwrite)
+    shot = _open_shot(folder, document, seed, prompt)
+    if len(document.frames) != len(shot):
+        raise InputError(f"{folder} lists {len(document.frames)} frames and has {len(shot)}: render the shot again.")
+    started = time.perf_counter()
+    records = list(document.frames)
+    with partial_folder(frames_folder) as partial:
+
+        def finished() -> Iterator[NDArray[np.uint8]]:
+            for index, frame in enumerate(chosen.generate(shot, on_progress, cancelled)):
+                write_png(partial / (_FRAME_NAME % index), frame.color)
+                records[index] = records[index].model_copy(update=_shares(frame))
+                yield frame.color
+
+        sound, start = _sound(shot)
+        write_viewing(partial / OUTPUT_VIDEO, finished(), shot.fps, audio_from=sound, audio_start=start)
+        # The video is renamed first: a folder output/ without it would look like a finished result.
+        shutil.move(partial / OUTPUT_VIDEO, video)
+    timings = {**document.result.timings, "generate": round(time.perf_counter() - started, 3)}
+    write_shot(
+        folder,
+        document.model_copy(
+            update={
+                "request": document.request.model_copy(update={"engine": engine, "seed": seed, "prompt": prompt}),
+                "result": document.result.model_copy(update={"timings": timings}),
+                "frames": tuple(records),
+            }
+        ),
+    )
+    return video
+
+
+def generate_pair(
+    color: Path,
+    mask: Path,
+    engine: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    prompt: str = "",
+    overwrite: bool = False,
+    on_progress: OnProgress = silent,
+    cancelled: Cancelled = never_cancelled,
+) -> Path:
+    """Generate from conditioning made elsewhere.
+
+    Args:
+        color: video of what is seen, the rest of any colour.
+        mask: video of the same size and length; over half bright = seen.
+        engine: see `generate_shot`, likewise the rest.
+        out: the video to write.
+        seed: see `generate_shot`.
+        prompt: see `generate_shot`.
+        overwrite: replace an existing video.
+        on_progress: see `generate_shot`.
+        cancelled: see `generate_shot`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: the videos cannot be read, or differ in size or length.
+        OutputError: the result cannot be written.
+        CancelledError: `cancelled` said so.
+    """
+    chosen = make_engine(engine)
+    require_new(out, overwrite)
+    if out.suffix != ".mp4":
+        raise InputError(f"Cannot write a video as {out.name}: use a name ending in .mp4.")
+    shot = _load_pair(color, mask, seed, prompt)
+    frames = (frame.color for frame in chosen.generate(shot, on_progress, cancelled))
+    write_viewing(out, frames, shot.fps)
+    return out
+
+
+def _load_pair(color: Path, mask: Path, seed: int, prompt: str) -> Shot:
+    facts = [probe_clip(path) for path in (color, mask)]
+    sizes = [f"{f.frames} frames of {f.width}x{f.height}" for f in facts]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"{color} has {sizes[0]} and {mask} {sizes[1]}: give both at one size and length.")
+    clip = load_clip(color)
+    seen = load_clip(mask).frames[..., 0] > 127
+    return Shot(np.where(seen[..., None], clip.frames, np.uint8(0)), seen, clip.fps, prompt, seed)
+
+
+def _open_shot(folder: Path, document: ShotDocument, seed: int, prompt: str) -> Shot:
+    pair = _load_pair(folder / COLOR_FILE, folder / MASK_FILE, seed, prompt)
+    height, width = pair.mask.shape[1:]
+    path = load_trajectory(folder / document.request.trajectory, width, height, pair.fps)
+    scene = _open_scene(folder, document)
+    if scene is not None and (len(path), path.width, path.height) != (len(pair), width, height):
+        raise InputError(f"The trajectory of {folder} does not fit its videos: render the shot again.")
+    return Shot(
+        pair.color, pair.mask, path.fps, prompt, seed, scene, None if scene is None else path, document.request.method
+    )
+
+
+def _open_scene(folder: Path, document: ShotDocument) -> Scene | None:
+    """The scene that a shot shows; None, with a warning, where it is gone or another one."""
+    if document.scene is None:
+        return None
+    path = folder / document.scene.path
+    try:
+        scene = Scene.open(path)
+    except Ex4dError:
+        _log.warning("The scene %s is not there: the fill knows nothing of depth and other times.", path)
+        return None
+    if scene.content_hash != document.scene.content_hash:
+        _log.warning("The scene %s has changed since the shot was rendered: it is left out of the fill.", path)
+        return None
+    return scene
+
+
+def _sound(shot: Shot) -> tuple[Path | None, float]:
+    """The footage's sound and where it starts, seconds, if the shot runs at the footage's speed."""
+    if shot.scene is None or shot.trajectory is None or shot.scene.audio is None:
+        return None, 0.0
+    times = shot.trajectory.source_time
+    first = float(times[0])
+    if shot.fps != shot.scene.fps or not np.allclose(times, first + np.arange(len(times)), atol=1e-3):
+        return None, 0.0
+    return shot.scene.audio, first / float(shot.fps)
+
+
+def _shares(frame: GeneratedFrame) -> dict[str, float]:
+    return {"recovered": round(float(frame.recovered.mean()), 6), "invented": round(float(frame.invented.mean()), 6)}
