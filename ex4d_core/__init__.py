@@ -23,9 +23,9 @@ _EXPORTS = {
     "load_trajectory": "camera",
     "preset": "presets",
     "rasterize": "raster",
-    "render": "render",
-    "render_shot": "render",
-    "reshoot": "reshoot",
+    "render": "rendering",
+    "render_shot": "rendering",
+    "reshoot": "reshooting",
     "save_trajectory": "camera",
 }
 
@@ -34,8 +34,5 @@ __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderA
 
 def __getattr__(name: str) -> object:
     if name in _EXPORTS:
-        value = getattr(importlib.import_module(f"ex4d_core.{_EXPORTS[name]}"), name)
-        # importing the submodule `render` or `reshoot` binds the module under the function's name
-        globals()[name] = value
-        return value
+        return getattr(importlib.import_module(f"ex4d_core.{_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'ex4d_core' has no attribute {name!r}")

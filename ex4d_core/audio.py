@@ -15,10 +15,12 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.container.core import Flags
 from av.packet import Packet
 from numpy.typing import NDArray
 
 from ex4d_core.errors import InputError
+from ex4d_core.files import atomic_file
 from ex4d_core.sequence import is_pattern
 from ex4d_core.video_in import probe_video, require_file
 
@@ -87,6 +89,35 @@ class AudioPassage:
         assert self._writer is not None
         self._writer.until(container, end)
         self._writer.finish(container, end)
+
+
+def write_sound(path: Path, source: Path, start: float, seconds: float) -> bool:
+    """Keep the sound of a span of a clip as a file of its own (`.m4a`).
+
+    Args:
+        path: the file to write.
+        source: the clip.
+        start: seconds after the first video frame at which the span begins.
+        seconds: its length.
+
+    Returns:
+        False, and nothing written, where the clip has no sound.
+
+    Raises:
+        InputError: the clip cannot be read.
+        OutputError: the file cannot be written.
+    """
+    with ExitStack() as stack:
+        sound = AudioPassage.open(source, start, stack)
+        if sound is None:
+            return False
+        with atomic_file(path) as temporary:
+            container = stack.enter_context(av.open(str(temporary.absolute()), "w", format="mp4"))
+            container.flags |= Flags.bitexact.value
+            sound.attach(container)
+            sound.finish(container, Fraction(seconds).limit_denominator(1_000_000))
+            container.close()
+    return True
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.audio import write_sound
 from ex4d_core.camera import Intrinsics, Trajectory, load_trajectory
 from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
 from ex4d_core.depth import DepthEstimator, DepthKind, DepthRequest, make_estimator
@@ -32,6 +33,7 @@ from ex4d_core.import_request import ImportOptions, request_fingerprint, resume_
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene import Scene, clear_folder, make_frame_folders, write_depth_frame, write_document
 from ex4d_core.scene_format import (
+    AUDIO_FILE,
     OCCLUSION_PATTERN,
     PLATE_PATTERN,
     SCENE_FILE,
@@ -206,6 +208,13 @@ class _Import:
         self._copy_frames(self.files.color, count, size, "reading")
         if self.files.plate is not None:
             self._copy_frames(self.files.plate, count, None, "keeping the plate")
+        if info.has_audio:
+            write_sound(
+                self.folder / AUDIO_FILE,
+                self.source,
+                float(self.options.start / info.fps),
+                float(count / info.fps),
+            )
         depth = self._depth(estimator, state, count, lens, poses)
         notes = [*info.notes]
         if lens_from == "assumed":

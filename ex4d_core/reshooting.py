@@ -19,7 +19,7 @@ from ex4d_core.files import atomic_file
 from ex4d_core.generate import generate_shot
 from ex4d_core.images import to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
-from ex4d_core.render import render_shot
+from ex4d_core.rendering import render_shot
 from ex4d_core.scene import Scene
 from ex4d_core.shot import ShotDocument, read_shot
 
@@ -61,7 +61,7 @@ def reshoot(
         trajectory: the new camera.
         out: the folder for shot/, output.mp4 and contact.png; made if needed.
         engine: what fills the unseen; see `ex4d_core.generate`.
-        method: see `ex4d_core.render.render`; likewise the next three.
+        method: see `ex4d_core.rendering.render`; likewise the next three.
         background: see there.
         passes: see there.
         allow_unseen: see there.

@@ -24,6 +24,7 @@ from ex4d_core.files import explained, partial_folder, require_new
 from ex4d_core.images import read_image, to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene_format import (
+    AUDIO_FILE,
     OCCLUSION_PATTERN,
     SCENE_FILE,
     DepthDocument,
@@ -111,6 +112,12 @@ class Scene:
     def fps(self) -> Fraction:
         """Frames per second."""
         return Fraction(*self.document.fps)
+
+    @property
+    def audio(self) -> Path | None:
+        """The footage's sound over the scene's frames, a file; None if it has none."""
+        path = self.path / AUDIO_FILE
+        return path if path.is_file() else None
 
     @property
     def units(self) -> Units:

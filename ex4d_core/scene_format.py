@@ -33,6 +33,8 @@ COLOR_PATTERN = "color/%06d.png"
 DEPTH_PATTERN = "depth/%06d.exr"
 OCCLUSION_PATTERN = "occlusion/%06d.png"
 PLATE_PATTERN = "plate/%06d.png"
+AUDIO_FILE = "audio.m4a"
+"""The footage's sound, where it has any; like plate/ it does not count for the content hash."""
 
 _PATTERN = re.compile(r"(?:[^%/\\:\x00-\x1f]+/)*[^%/\\:\x00-\x1f]*%0[1-9]d[^%/\\:\x00-\x1f]*")
 _Four = tuple[float, float, float, float]

@@ -61,7 +61,7 @@ def reshoot_command(
     """
     from ex4d_core.camera import load_trajectory
     from ex4d_core.generate import make_engine
-    from ex4d_core.reshoot import reshoot
+    from ex4d_core.reshooting import reshoot
     from ex4d_core.scene import Scene
     from ex4d_core.scene_format import SCENE_FILE
 

@@ -157,7 +157,7 @@ def render_command(
 ) -> None:
     """Render a scene from a trajectory: color.mp4, mask.mp4 (white = seen), trajectory.json, shot.json."""
     from ex4d_core.camera import load_trajectory
-    from ex4d_core.render import render_shot
+    from ex4d_core.rendering import render_shot
     from ex4d_core.scene import Scene
     from ex4d_core.shot import read_shot
 

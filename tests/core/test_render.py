@@ -20,7 +20,7 @@ from ex4d_core.errors import CameraError, CancelledError, InputError, OutputErro
 from ex4d_core.frame import render_frame
 from ex4d_core.images import read_image
 from ex4d_core.mesh import build_mesh
-from ex4d_core.render import render, render_shot
+from ex4d_core.rendering import render, render_shot
 from ex4d_core.shot import read_shot
 
 
