@@ -44,10 +44,10 @@ def contact_sheet(rows: Mapping[str, Sequence[Frame]], times: Sequence[int]) -> 
     for column, time in enumerate(times):
         write(f"frame {time}", column * (_CELL_WIDTH + _GAP), _LABEL)
     for row, (label, pictures) in enumerate(rows.items()):
-        top = _LABEL + row * (cell_height + _LABEL)
+        top = 2 * _LABEL + row * (cell_height + _LABEL)
         for column, picture in enumerate(pictures):
             left = column * (_CELL_WIDTH + _GAP)
             small = cv2.resize(picture, (_CELL_WIDTH, cell_height), interpolation=cv2.INTER_AREA)
             sheet[top : top + cell_height, left : left + _CELL_WIDTH] = small
-        write(label, 0, top + cell_height + _LABEL)
+        write(label, 0, top)
     return sheet

@@ -20,7 +20,7 @@ from ex4d_core.generate.fill import elevation_prior, fill
 from ex4d_core.generate.layers import Layer, SourceFrame, before, far_side, open_view, other_times
 from ex4d_core.progress import Cancelled, OnProgress
 
-_OTHER_TIMES = 8
+_OTHER_TIMES = 6
 """How many other moments of the clip are looked at, evenly spread."""
 _TOO_CLOSE = 2
 """Frames nearer than this show the same as now."""
@@ -94,19 +94,17 @@ def _from_footage(shot: Shot) -> Callable[[int], GeneratedFrame]:
         mask = shot.mask[index]
         present = open_view(now, camera)
         picture = Layer(shot.color[index], np.where(mask, present.depth, np.float32(np.inf)))
-        known = mask
-        for layer in (present, other_times(now, others, camera)):
-            take = ~known & layer.there
-            picture, known = picture.overlaid(layer, take), known | take
-        expected = prior.image(camera)
-        thin = fill(picture.color, known, picture.depth, expected)
+        known = mask | present.there
+        picture = picture.overlaid(present, known & ~mask)
+        elsewhere = other_times(now, others, camera, ~known)
+        picture, known = picture.overlaid(elsewhere, elsewhere.there), known | elsewhere.there
+        thin = fill(picture.color, known, picture.depth, prior.image(camera))
         recovered, believed = known & ~mask, [thin.astype(np.float32)]
         for steepness in _THICKNESSES:
             solid = far_side(now, camera, steepness)
-            take = ~mask & before(solid, picture.depth)
-            thick = picture.overlaid(solid, take)
-            believed.append(fill(thick.color, known | take, thick.depth, expected).astype(np.float32))
-            recovered &= ~take
+            stands = ~mask & before(solid, picture.depth)
+            believed.append(np.where(stands[..., None], solid.color, believed[0]))
+            recovered &= ~stands
         invented = ~mask & ~recovered
         color = np.mean(believed, axis=0)
         for where, blur in ((recovered, _BLUR_RECOVERED), (invented, _BLUR_INVENTED)):

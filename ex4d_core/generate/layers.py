@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Camera
 from ex4d_core.frame import NEAR_SHARE, render_frame
 from ex4d_core.mesh import DWMesh, build_mesh
+from ex4d_core.occluder import limit_bridges, original_numbers
 from ex4d_core.raster import interpolate, rasterize
 from ex4d_core.scene import Scene
 
@@ -94,44 +95,58 @@ def far_side(source: SourceFrame, camera: Camera, steepness: float) -> Layer:
     height, width = mesh.grid
     deeper = 1.0 + _thickness(source, steepness) / source.depth
     vertices = mesh.vertices[: height * width] * deeper.reshape(-1, 1).astype(np.float32)
-    faces = mesh.faces[: mesh.grid_faces][~mesh.bridge[: mesh.grid_faces]]
-    raster = rasterize(vertices, faces, posed, near=NEAR_SHARE * float(source.depth.min()), threads=1)
-    position = interpolate(raster, faces, mesh.uv[: height * width], threads=1) - 0.5
+    vertices, faces, numbers = limit_bridges(replace(mesh, vertices=vertices), 0.0)
+    near = NEAR_SHARE * float(source.depth.min())
+    raster = rasterize(vertices, faces, posed, grid=mesh.grid, near=near, threads=1)
+    raster = replace(raster, face_id=original_numbers(raster.face_id, numbers, mesh.grid_faces))
+    position = interpolate(raster, mesh.faces, mesh.uv, grid=mesh.grid, threads=1) - 0.5
     color = cv2.remap(
         source.color, position[..., 0], position[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return Layer(np.asarray(color, np.uint8), raster.depth)
+    surface = (raster.face_id >= 0) & ~mesh.bridge[raster.face_id]
+    return Layer(np.asarray(color, np.uint8), np.where(surface, raster.depth, np.float32(np.inf)))
 
 
-def other_times(now: SourceFrame, others: list[SourceFrame], camera: Camera) -> Layer:
+def other_times(now: SourceFrame, others: list[SourceFrame], camera: Camera, wanted: NDArray[np.bool_]) -> Layer:
     """What other frames show where this frame cannot contradict them: the farthest, median of those that agree.
 
     Args:
         now: the frame of this source time.
         others: frames of other times.
         camera: the target camera, world pose.
+        wanted: (h, w) bool, where to look; the rest of the layer stays empty.
     """
-    height, width = camera.intrinsics.height, camera.intrinsics.width
-    if not others:
-        return Layer(np.zeros((height, width, 3), np.uint8), np.full((height, width), np.inf, np.float32))
-    layers = [open_view(frame, camera) for frame in others]
-    allowed = np.stack([layer.there & _uncontradicted(now, camera, layer.depth) for layer in layers])
-    disparity = np.where(allowed, 1.0 / np.stack([layer.depth for layer in layers]), np.float32(np.inf))
+    color, depth = np.zeros((*wanted.shape, 3), np.uint8), np.full(wanted.shape, np.inf, np.float32)
+    rows, columns = np.nonzero(wanted)
+    if not others or not len(rows):
+        return Layer(color, depth)
+    colors = np.empty((len(others), len(rows), 3), np.uint8)
+    disparity = np.empty((len(others), len(rows)), np.float32)
+    for index, frame in enumerate(others):
+        layer = open_view(frame, camera)
+        allowed = layer.there & _uncontradicted(now, camera, layer.depth)
+        colors[index] = layer.color[rows, columns]
+        disparity[index] = np.where(allowed, 1.0 / layer.depth, np.float32(np.inf))[rows, columns]
     farthest = disparity.min(axis=0)
-    agree = allowed & (disparity <= farthest * _SAME_DEPTH)
-    color = np.zeros((height, width, 3), np.uint8)
-    rows, columns = np.nonzero(agree.any(axis=0))
-    values = np.stack([layer.color[rows, columns] for layer in layers]).astype(np.float32)
-    values[~agree[:, rows, columns]] = np.nan
-    color[rows, columns] = np.rint(np.nanmedian(values, axis=0))
-    depth = np.full((height, width), np.inf, np.float32)
-    depth[rows, columns] = 1.0 / farthest[rows, columns]
+    found = np.isfinite(farthest)
+    agree = disparity <= farthest * _SAME_DEPTH
+    color[rows[found], columns[found]] = _median(colors[:, found], agree[:, found])
+    depth[rows[found], columns[found]] = 1.0 / farthest[found]
     return Layer(color, depth)
 
 
 def before(front: Layer, behind: Floats) -> NDArray[np.bool_]:
     """(h, w) bool, where a layer stands clearly before a depth (h, w), inf = nothing."""
     return front.there & (front.depth < behind * _IN_FRONT)
+
+
+def _median(colors: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Median over the first axis of (N, P, 3), each pixel over its valid samples (N, P), at least one."""
+    # What is not valid sorts behind everything; the middle of the valid ones lies at half their number.
+    ordered = np.sort(np.where(valid[..., None], colors.astype(np.uint16), 256), axis=0)
+    count = valid.sum(axis=0)
+    low, high = (np.take_along_axis(ordered, at[None, :, None], axis=0)[0] for at in ((count - 1) // 2, count // 2))
+    return ((low + high + 1) // 2).astype(np.uint8)
 
 
 def _thickness(source: SourceFrame, steepness: float) -> Floats:

@@ -19,6 +19,6 @@ def test_each_picture_stands_in_its_cell() -> None:
     assert sheet.shape == (22 + 2 * (240 + 22), 2 * 324 - 4, 3)
     for row in range(2):
         for column in range(2):
-            middle = sheet[22 + row * 262 + 120, column * 324 + 160]
+            middle = sheet[44 + row * 262 + 120, column * 324 + 160]
             np.testing.assert_array_equal(middle, 40 + 80 * row + 40 * column)
     assert (sheet[:22] > 100).any(), "the column's frame number is printed"
