@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.raster import Raster, numba_draw, numba_setup, numba_shade
+from ex4d_core.raster import Raster, numba_draw, numba_grid, numba_setup, numba_shade
+from ex4d_core.raster.jit import is_cached
 
 _log = logging.getLogger(__name__)
 
@@ -93,12 +94,20 @@ def rasterize_homogeneous(
         front=np.empty((height, width), np.bool_),
     )
 
+    flat = (
+        raster.face_id.reshape(-1), raster.barycentrics.reshape(-1), raster.depth.reshape(-1),
+        raster.front.reshape(-1),
+    )  # fmt: skip
+
     def draw(start: int, stop: int) -> None:
-        numba_draw.draw_band(
-            x, y, w, faces, lattice.height, lattice.width, boxes, row_boxes, lattice.places, lattice.signs,
-            2 * lattice.faces, face_boxes, chunk_boxes, _CHUNK, *pieces, start, stop, width,
-            raster.face_id.reshape(-1), raster.barycentrics.reshape(-1), raster.depth.reshape(-1),
-            raster.front.reshape(-1),
+        late = np.empty(lattice.faces, np.int32)
+        count = numba_grid.draw_grid(
+            x, y, w, lattice.height, lattice.width, boxes, row_boxes, lattice.places, lattice.signs,
+            start, stop, width, late, *flat,
+        )  # fmt: skip
+        numba_draw.draw_rest(
+            x, y, w, faces, lattice.width, lattice.faces, late[:count], lattice.places, lattice.signs,
+            2 * lattice.faces, face_boxes, chunk_boxes, _CHUNK, *pieces, start, stop, width, *flat,
         )  # fmt: skip
 
     _spread(draw, height, BAND_ROWS, workers)
@@ -120,8 +129,8 @@ def interpolate(
 
     def blend(start: int, stop: int) -> None:
         numba_shade.blend(
-            raster.face_id, raster.barycentrics, faces, attributes, lattice.width, lattice.faces,
-            lattice.corners, start, stop, result,
+            raster.face_id[start:stop].reshape(-1), raster.barycentrics[start:stop].reshape(-1, 3), faces, attributes,
+            lattice.width, lattice.faces, lattice.corners, result[start:stop].reshape(-1, attributes.shape[1]),
         )  # fmt: skip
 
     _spread(blend, height, BAND_ROWS, threads or default_threads())
@@ -131,6 +140,9 @@ def interpolate(
 def default_threads() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_Pieces = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]
 
 
 def _clip(
@@ -145,10 +157,10 @@ def _clip(
     boxes: NDArray[np.int32],
     row_boxes: NDArray[np.int32],
     chunk_boxes: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+) -> _Pieces:
     """Pieces of the faces that cross the near plane or leave the guard band; see `numba_setup.clip_outside`."""
 
-    def run(count: int) -> tuple[int, tuple[NDArray[np.int32], ...]]:
+    def run(count: int) -> tuple[int, _Pieces]:
         pieces = (
             np.empty((count, 3), np.int32), np.empty((count, 3), np.int32), np.empty((count, 3)),
             np.empty((count, 3, 3)), np.empty(count, np.int32),
@@ -157,7 +169,7 @@ def _clip(
             vertices, faces, projection, near, float(size[0]), float(size[1]), x, w, lattice.width, row_boxes, boxes,
             2 * lattice.faces, lattice.corners, chunk_boxes, _CHUNK, *pieces,
         )  # fmt: skip
-        return made, pieces
+        return int(made), pieces
 
     count, nothing = run(0)
     return run(count)[1] if count else nothing
@@ -226,16 +238,7 @@ _warm = False
 
 def needs_compiling() -> bool:
     """Whether no compiled kernel fit for this machine and version is in memory or on disk."""
-    return not _warm and any(not _is_cached(kernel) for kernel in (numba_draw.draw_band, numba_setup.project))
-
-
-def _is_cached(kernel: object) -> bool:
-    # Numba offers no public question "is it cached?"; without an answer, announce rather than keep silent.
-    try:
-        index = kernel._cache._cache_file._load_index()  # type: ignore[attr-defined]
-    except (AttributeError, OSError):
-        return False
-    return bool(index)
+    return not _warm and not all(is_cached(k) for k in (numba_grid.draw_grid, numba_draw.draw_rest))
 
 
 def _announce() -> None:

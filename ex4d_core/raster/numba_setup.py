@@ -1,13 +1,21 @@
 """Kernels that prepare a frame: project the vertices, box the grid, clip what crosses the camera plane.
 
 Kernels call only functions of their own file: numba's disk cache notices a change of the file that a kernel is
-in, not of one that it imports from.
+in, not of one that it imports from. (So after a change of a constant here, touch the other kernels' files.)
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
+
+from ex4d_core.raster.jit import kernel
+
+Int = int | np.integer
+Real = float | np.floating
+Singles = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int32]
 
 SUBPIXEL_BITS = 12
 """Screen positions are snapped to 1/4096 pixel, so that edge functions are exact integers."""
@@ -30,8 +38,8 @@ STRIP = 64
 _MAX_CORNERS = 8  # a triangle cut by five planes
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _snap(position):
+@kernel
+def _snap(position: Real) -> Int:
     """To the nearest 1/4096 pixel, within the guard band.
 
     Truncation of a positive number: unlike `floor`, the compiler turns it into vector instructions.
@@ -39,8 +47,10 @@ def _snap(position):
     return np.int32(np.int32(position * SUBPIXELS + (_OFFSET + 0.5)) - _OFFSET)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def project(vertices, projection, near, x, y, inverse_w, start, stop):
+@kernel
+def project(
+    vertices: Singles, projection: Doubles, near: Real, x: Ints, y: Ints, inverse_w: Doubles, start: Int, stop: Int,
+) -> None:  # fmt: skip
     """Snapped screen position and 1/w of vertices start..stop; `OUTSIDE` where there is none."""
     p00, p01, p02, p03 = projection[0, 0], projection[0, 1], projection[0, 2], projection[0, 3]
     p10, p11, p12, p13 = projection[1, 0], projection[1, 1], projection[1, 2], projection[1, 3]
@@ -59,8 +69,8 @@ def project(vertices, projection, near, x, y, inverse_w, start, stop):
         ws[i] = inverse
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def box_strips(x, y, grid_h, grid_w, boxes, row_boxes, start, stop):
+@kernel
+def box_strips(x: Ints, y: Ints, grid_h: Int, grid_w: Int, boxes: Ints, row_boxes: Ints, start: Int, stop: Int) -> None:
     """Bounds of the strips of grid rows start..stop, and of those rows.
 
     `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y, and whether any vertex is outside;
@@ -89,8 +99,11 @@ def box_strips(x, y, grid_h, grid_w, boxes, row_boxes, start, stop):
         row_boxes[i, 0], row_boxes[i, 1], row_boxes[i, 2] = row_low, row_high, row_outside
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def box_faces(x, y, faces, first_face, boxes, chunk_boxes, chunk, start, stop):
+@kernel
+def box_faces(
+    x: Ints, y: Ints, faces: Ints, first_face: Int, boxes: Ints, chunk_boxes: Ints, chunk: Int, start: Int,
+    stop: Int,
+) -> bool:  # fmt: skip
     """Bounds of the chunks start..stop of faces from `first_face` on, and of each of their faces.
 
     `boxes` (F - first_face, 4) int32: least and greatest snapped x, y; empty for a face with a vertex
@@ -102,7 +115,7 @@ def box_faces(x, y, faces, first_face, boxes, chunk_boxes, chunk, start, stop):
     for c in range(start, stop):
         low, high, outside = np.int32(_GREATEST), np.int32(OUTSIDE), np.int32(0)
         for f in range(c * chunk, min((c + 1) * chunk, len(boxes))):
-            i, j, k = faces[first_face + f]
+            i, j, k = faces[first_face + f, 0], faces[first_face + f, 1], faces[first_face + f, 2]
             if min(i, j, k) < 0 or max(i, j, k) >= len(x):
                 return False
             boxes[f, 0], boxes[f, 1] = min(x[i], x[j], x[k]), max(x[i], x[j], x[k])
@@ -115,8 +128,8 @@ def box_faces(x, y, faces, first_face, boxes, chunk_boxes, chunk, start, stop):
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _distance(polygon, n, plane, near):
+@kernel
+def _distance(polygon: Doubles, n: Int, plane: Int, near: Real) -> float:
     """Signed distance of corner n to the near plane (0) or a side of the guard band (1 to 4)."""
     if plane == 0:
         return polygon[n, 2] - near
@@ -124,8 +137,11 @@ def _distance(polygon, n, plane, near):
     return GUARD * polygon[n, 2] + (polygon[n, axis] if plane % 2 == 1 else -polygon[n, axis])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _clip(vertices, projection, near, width, height, a, b, c, polygon, spare):
+@kernel
+def _clip(
+    vertices: Singles, projection: Doubles, near: Real, width: Real, height: Real, a: Int, b: Int, c: Int,
+    polygon: Doubles, spare: Doubles,
+) -> Int:  # fmt: skip
     """Cut one face by the near plane and the guard band (Sutherland and Hodgman, 1974).
 
     `polygon` (8, 6) float64 receives the corners: u w, v w, w and the weights of the face's three vertices.
@@ -175,8 +191,12 @@ def _clip(vertices, projection, near, width, height, a, b, c, polygon, spare):
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _emit(vertices, projection, near, width, height, a, b, c, face, polygon, spare, made, px, py, pw, weights, owner):
+@kernel
+def _emit(
+    vertices: Singles, projection: Doubles, near: Real, width: Real, height: Real, a: Int, b: Int, c: Int,
+    face: Int, polygon: Doubles, spare: Doubles, made: Int, px: Ints, py: Ints, pw: Doubles, weights: Doubles,
+    owner: Ints,
+) -> Int:  # fmt: skip
     """Append the pieces of a clipped face; returns the new number of pieces. Counts only where `px` is empty."""
     count = _clip(vertices, projection, near, width, height, a, b, c, polygon, spare)
     for t in range(2, count):
@@ -194,11 +214,12 @@ def _emit(vertices, projection, near, width, height, a, b, c, face, polygon, spa
     return made
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def clip_outside(
-    vertices, faces, projection, near, width, height, x, w, grid_w, row_boxes, boxes, first_face, corners, chunk_boxes,
-    chunk, px, py, pw, weights, owner
-):  # fmt: skip
+    vertices: Singles, faces: Ints, projection: Doubles, near: Real, width: Real, height: Real, x: Ints,
+    w: Doubles, grid_w: Int, row_boxes: Ints, boxes: Ints, first_face: Int, corners: Ints, chunk_boxes: Ints,
+    chunk: Int, px: Ints, py: Ints, pw: Doubles, weights: Doubles, owner: Ints,
+) -> Int:  # fmt: skip
     """Clip every face that has a vertex outside the guard band into pieces that lie inside it.
 
     Call it first with empty `px` to learn the number of pieces, then with arrays of that length: `px`, `py`
@@ -209,7 +230,7 @@ def clip_outside(
         Number of pieces.
     """
     polygon, spare = np.empty((_MAX_CORNERS, 6)), np.empty((_MAX_CORNERS, 6))
-    made = 0
+    made = np.int64(0)  # not a literal: `_emit` would be compiled once more for it
     quads = len(row_boxes) * (grid_w - 1)
     for i in range(len(row_boxes)):
         if not row_boxes[i, 2]:
@@ -235,7 +256,7 @@ def clip_outside(
         if not chunk_boxes[c, 2]:
             continue
         for f in range(first_face + c * chunk, min(first_face + (c + 1) * chunk, len(faces))):
-            a, b, d = faces[f]
+            a, b, d = np.int64(faces[f, 0]), np.int64(faces[f, 1]), np.int64(faces[f, 2])
             if min(x[a], x[b], x[d]) == OUTSIDE and not max(w[a], w[b], w[d]) < 0:
                 made = _emit(
                     vertices, projection, near, width, height, a, b, d, f, polygon, spare, made,
