@@ -29,7 +29,8 @@ _STRETCH = 3
 _EDGE_SHARE = 0.5
 _EDGE_REACH = 0.04
 """Distance over which the continuation of a hole's edge gives way to the prior, as a share of the width."""
-_FOREGROUND_WINDOW = 0.5
+_FOREGROUND_WINDOW = 0.8
+_LEAST_GAP = 0.05
 _FOREGROUND_RATIO = (1.1, 1.4)
 
 
@@ -92,7 +93,8 @@ def fill(color: NDArray[np.uint8], known: NDArray[np.bool_], depth: Floats | Non
         weight = np.minimum(weight, np.maximum(_background_weight(known, depth), 1e-4 * weight))
     rows = _row_prior(image, weight, prior)
     near = _continue_edges(image, weight)
-    distance = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 5)
+    # Without any known pixel the distance is as good as infinite.
+    distance = np.minimum(cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 5), np.float32(1e6))
     share = (_EDGE_SHARE * np.exp(-distance / (_EDGE_REACH * width)))[..., None]
     filled = share * near + (1 - share) * rows
     return np.where(known[..., None], color, np.clip(np.rint(filled), 0, 255).astype(np.uint8))
@@ -128,17 +130,20 @@ def _row_prior(image: Floats, weight: Floats, prior: Floats) -> Floats:
 
 
 def _background_weight(known: NDArray[np.bool_], depth: Floats) -> Floats:
-    """1 for background, 0 for pixels that stand clearly before what else their row's surroundings show.
+    """1 for background, 0 for pixels that stand clearly before what else their row shows nearby.
 
-    A pixel is foreground if its disparity is over 1.1 to 1.4 times that of the farthest surface known nearby in
-    its row (grey-scale opening along rows, so that single far pixels do not count).
+    A pixel is foreground if its disparity is over 1.1 to 1.4 times that of the farthest surface known within
+    two fifths of the width to either side. Far gaps narrower than a twentieth of the width, closed first, do not
+    count: a glimpse of sky does not make a house the foreground.
     """
     known = known & np.isfinite(depth)
-    disparity = np.where(known, 1.0 / np.where(known, depth, 1.0), 1e6).astype(np.float32)
-    window = np.ones((1, int(_FOREGROUND_WINDOW * known.shape[1]) | 1), np.uint8)
-    farthest = cv2.erode(disparity, window, borderType=cv2.BORDER_CONSTANT, borderValue=1e6)
-    farthest = np.where(farthest > 1e5, -1.0, farthest).astype(np.float32)
-    farthest = cv2.dilate(farthest, window, borderType=cv2.BORDER_CONSTANT, borderValue=-1.0)
+    width = known.shape[1]
+    disparity = np.where(known, 1.0 / np.where(known, depth, 1.0), -1.0).astype(np.float32)
+    gap = np.ones((1, int(_LEAST_GAP * width) | 1), np.uint8)
+    solid = cv2.morphologyEx(disparity, cv2.MORPH_CLOSE, gap)
+    window = np.ones((1, int(_FOREGROUND_WINDOW * width) | 1), np.uint8)
+    reached = np.where(solid > 0, solid, 1e6).astype(np.float32)
+    farthest = cv2.erode(reached, window, borderType=cv2.BORDER_CONSTANT, borderValue=1e6)
     ratio = np.where(known, disparity / np.maximum(farthest, 1e-9), 1.0)
     low, high = _FOREGROUND_RATIO
     return (np.clip((high - ratio) / (high - low), 0.0, 1.0) * known).astype(np.float32)
