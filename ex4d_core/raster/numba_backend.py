@@ -19,7 +19,10 @@ from ex4d_core.raster.jit import is_cached
 
 _log = logging.getLogger(__name__)
 
-BAND_ROWS = 2 * numba_draw.SLAB_ROWS
+_BANDS_PER_WORKER = 3
+_MOST_BAND_ROWS = 128
+"""Small bands balance the load and keep the output in the cache; large ones set fewer faces up twice."""
+
 _CHUNK = 64
 """Faces outside the grid that are boxed together."""
 
@@ -110,7 +113,7 @@ def rasterize_homogeneous(
             2 * lattice.faces, face_boxes, chunk_boxes, _CHUNK, *pieces, start, stop, width, *flat,
         )  # fmt: skip
 
-    _spread(draw, height, BAND_ROWS, workers)
+    _spread(draw, height, _band_rows(height, workers), workers)
     return raster
 
 
@@ -133,8 +136,14 @@ def interpolate(
             lattice.width, lattice.faces, lattice.corners, result[start:stop].reshape(-1, attributes.shape[1]),
         )  # fmt: skip
 
-    _spread(blend, height, BAND_ROWS, threads or default_threads())
+    workers = threads or default_threads()
+    _spread(blend, height, _band_rows(height, workers), workers)
     return result
+
+
+def _band_rows(height: int, workers: int) -> int:
+    slabs = -(-height // (workers * _BANDS_PER_WORKER * numba_draw.SLAB_ROWS))
+    return min(slabs * numba_draw.SLAB_ROWS, _MOST_BAND_ROWS)
 
 
 def default_threads() -> int:

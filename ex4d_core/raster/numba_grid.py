@@ -28,10 +28,8 @@ _HITS = 256
 
 # Rows of `_draw_grid`'s scratch, one entry a quad of the strip.
 LEFT, RIGHT, TOP, BOTTOM, KIND, CODE, F_BD, F_DA, F_AB, F_BE, F_ED, OFF, S0, S1, S2, S3, S4, SEVERAL = range(18)
-# One entry a pixel that a triangle of the strip hits: 2 k + side, pixel, edge functions, sign of the area ...
-HIT_K, HIT_P, H0, H1, H2, SIGN = range(6)
-# ... and depth, weights.
-ZS, N0, N1, N2 = range(4)
+# One entry a pixel that a triangle of the strip hits: 2 k + side, pixel, edge functions.
+HIT_K, HIT_P, H0, H1, H2 = range(5)
 
 _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whose centre is at or right of x
 
@@ -60,11 +58,9 @@ def draw_grid(
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
     quads = (grid_h - 1) * (grid_w - 1)
     # Scratch in few arrays: the compiler has to prove that what a vector loop reads and writes does not overlap.
-    t, hit, weight = np.empty((18, STRIP), np.int32), np.empty((6, _HITS), np.int32), np.empty((4, _HITS), np.float32)
+    t, hit = np.empty((18, STRIP), np.int32), np.empty((5, _HITS), np.int32)
     late_count = 0
     row_width, row_first, row_stop = np.int32(width), np.int32(y_first), np.int32(y_stop)
-    upper0, upper1, upper2 = np.int64(places[0, 0]), np.int64(places[0, 1]), np.int64(places[0, 2])
-    lower0, lower1, lower2 = np.int64(places[1, 0]), np.int64(places[1, 1]), np.int64(places[1, 2])
     for i in range(grid_h - 1):
         if row_boxes[i, 0] >= band_high or row_boxes[i, 1] < band_low:
             continue
@@ -146,27 +142,25 @@ def draw_grid(
             for n in range(more + 1):
                 if n == more or hits > _HITS - 2 * (SMALL // SUBPIXELS + 1) ** 2:
                     for h in range(hits):
-                        side, m = np.int64(hit[HIT_K, h] & 1), np.int64(base + (hit[HIT_K, h] >> 1))
-                        m0 = hit[H0, h] * w[np.uintp(m + side)]
-                        m1 = hit[H1, h] * w[np.uintp(m + grid_w)]
-                        m2 = hit[H2, h] * w[np.uintp(m + 1 + side * grid_w)]
+                        k, p = np.int64(hit[HIT_K, h]), np.uintp(hit[HIT_P, h])
+                        side = k & 1
+                        m = base + (k >> 1)
+                        e0, e1, e2 = np.float64(hit[H0, h]), np.float64(hit[H1, h]), np.float64(hit[H2, h])
+                        m0 = e0 * w[np.uintp(m + side)]
+                        m1 = e1 * w[np.uintp(m + grid_w)]
+                        m2 = e2 * w[np.uintp(m + 1 + side * grid_w)]
+                        area = e0 + e1 + e2
                         scale = 1.0 / (m0 + m1 + m2)
-                        area = np.float64(hit[H0, h]) + np.float64(hit[H1, h]) + np.float64(hit[H2, h])
-                        weight[ZS, h] = area * scale
-                        weight[N0, h], weight[N1, h], weight[N2, h] = m0 * scale, m1 * scale, m2 * scale
-                        hit[SIGN, h] = 1 if area > 0 else 0
-                    for h in range(hits):
-                        p, side = np.uintp(hit[HIT_P, h]), np.int64(hit[HIT_K, h] & 1)
-                        label = i * (grid_w - 1) + j0 + (hit[HIT_K, h] >> 1) + side * quads
-                        z = weight[ZS, h]
+                        z = np.float32(area * scale)
+                        label = m - i + side * quads
                         if z < depth[p] or (z == depth[p] and label < face_id[p]):
                             depth[p] = z
                             face_id[p] = label
-                            front[p] = (hit[SIGN, h] == 1) != (signs[side] > 0)
+                            front[p] = (area > 0) != (signs[side] > 0)
                             q = 3 * np.int64(hit[HIT_P, h])
-                            barycentrics[np.uintp(q + (lower0 if side else upper0))] = weight[N0, h]
-                            barycentrics[np.uintp(q + (lower1 if side else upper1))] = weight[N1, h]
-                            barycentrics[np.uintp(q + (lower2 if side else upper2))] = weight[N2, h]
+                            barycentrics[np.uintp(q + places[side, 0])] = m0 * scale
+                            barycentrics[np.uintp(q + places[side, 1])] = m1 * scale
+                            barycentrics[np.uintp(q + places[side, 2])] = m2 * scale
                     hits = 0
                     if n == more:
                         break
