@@ -90,7 +90,7 @@ def fill(color: NDArray[np.uint8], known: NDArray[np.bool_], depth: Floats | Non
     # A mesh's rim mixes two surfaces: the outermost known pixels do not lead into the hole.
     weight = cv2.erode(known.astype(np.float32), np.ones((3, 3), np.uint8), borderValue=1.0)
     if depth is not None:
-        weight = np.minimum(weight, np.maximum(_background_weight(known, depth), 1e-4 * weight))
+        weight = np.minimum(weight, np.maximum(_background_weight(known, depth), 1e-8 * weight))
     rows = _row_prior(image, weight, prior)
     near = _continue_edges(image, weight)
     # Without any known pixel the distance is as good as infinite.

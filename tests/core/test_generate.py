@@ -113,9 +113,9 @@ def test_far_side_makes_objects_solid(scene: Scene) -> None:
 def test_fill_continues_the_background_and_not_the_foreground() -> None:
     color = np.tile(WALL, (40, 60, 1))
     depth = np.full((40, 60), 4.0, np.float32)
-    color[:, :20], depth[:, :20] = RED, 1.0
+    color[:, :12], depth[:, :12] = RED, 1.0
     known = np.ones((40, 60), np.bool_)
-    known[:, 20:35] = False
+    known[:, 12:23] = False
     filled = fill(color, known, depth, np.broadcast_to(WALL.astype(np.float32), color.shape))
     np.testing.assert_array_equal(filled[known], color[known])
     assert np.abs(filled[~known].astype(int) - WALL).max() < 12
