@@ -18,6 +18,7 @@ def main() -> None:
     python = prepare()
     out = ROOT / "demo"
     command = [str(python), "-m", "ex4d_core.cli", "reshoot", "sample", "--preset", "orbit", "--yaw", "60"]
+    command += ["--radius", "3.4"]  # where the robot walks; the middle of the picture lies behind it
     command += ["--engine", "draft", "-o", str(out), "--json"]
     say("Re-shooting the bundled clip along a 60-degree orbit ...")
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

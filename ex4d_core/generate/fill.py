@@ -48,7 +48,7 @@ class ElevationPrior:
         elevation = _elevation(camera, self.world_from_first) + 90.0
         low = np.clip(np.floor(elevation), 0, _ELEVATIONS - 2).astype(np.int64)
         share = (elevation - low)[..., None].astype(np.float32)
-        return self.color[low] * (1 - share) + self.color[low + 1] * share
+        return np.asarray(self.color[low] * (1 - share) + self.color[low + 1] * share, np.float32)
 
 
 def elevation_prior(frames: list[tuple[NDArray[np.uint8], Camera]]) -> ElevationPrior:
@@ -88,7 +88,8 @@ def fill(color: NDArray[np.uint8], known: NDArray[np.bool_], depth: Floats | Non
     width = known.shape[1]
     image = color.astype(np.float32)
     # A mesh's rim mixes two surfaces: the outermost known pixels do not lead into the hole.
-    weight = cv2.erode(known.astype(np.float32), np.ones((3, 3), np.uint8), borderValue=1.0)
+    inner = cv2.erode(known.astype(np.float32), np.ones((3, 3), np.uint8), borderValue=1.0)
+    weight = np.asarray(inner, np.float32)
     if depth is not None:
         weight = np.minimum(weight, np.maximum(_background_weight(known, depth), 1e-8 * weight))
     rows = _row_prior(image, weight, prior)
@@ -116,7 +117,8 @@ def _blur_rows(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     padded = np.pad(values, ((reach, reach), (0, 0)))
-    return np.stack([np.convolve(padded[:, c], kernel, "valid") for c in range(values.shape[1])], axis=1)
+    blurred = [np.convolve(padded[:, c], kernel, "valid") for c in range(values.shape[1])]
+    return np.asarray(np.stack(blurred, axis=1), np.float64)
 
 
 def _row_prior(image: Floats, weight: Floats, prior: Floats) -> Floats:
@@ -157,9 +159,15 @@ def _continue_edges(image: Floats, weight: Floats) -> Floats:
     color = np.pad(image * weight[..., None], ((0, 0), (0, padding), (0, 0)))
     color = color.reshape(height, columns, _STRETCH, 3).sum(axis=2)
     amount = np.pad(weight, ((0, 0), (0, padding))).reshape(height, columns, _STRETCH).sum(axis=2)
-    squeezed = _pull_push(color / np.maximum(amount, 1e-9)[..., None], np.minimum(amount, 1.0))
-    wide = cv2.resize(squeezed, (columns * _STRETCH, height), interpolation=cv2.INTER_LINEAR)
-    return wide[:, :width]
+    average = np.asarray(color / np.maximum(amount, 1e-9)[..., None], np.float32)
+    squeezed = _pull_push(average, np.asarray(np.minimum(amount, 1.0), np.float32))
+    return _resize(squeezed, (columns * _STRETCH, height), cv2.INTER_LINEAR)[:, :width]
+
+
+def _resize(image: Floats, size: tuple[int, int], interpolation: int) -> Floats:
+    """`cv2.resize` that keeps the number of axes; size is (w, h)."""
+    resized = cv2.resize(image, size, interpolation=interpolation)
+    return np.asarray(resized, np.float32).reshape(size[1], size[0], *image.shape[2:])
 
 
 def _pull_push(color: Floats, weight: Floats) -> Floats:
@@ -169,9 +177,9 @@ def _pull_push(color: Floats, weight: Floats) -> Floats:
     height, width = weight.shape
     odd = ((0, height % 2), (0, width % 2))
     half = ((width + 1) // 2, (height + 1) // 2)
-    premultiplied = np.pad(color * weight[..., None], (*odd, (0, 0)))
-    pulled = cv2.resize(premultiplied, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0], 3)
-    amount = cv2.resize(np.pad(weight, odd), half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0])
-    coarse = _pull_push(pulled / np.maximum(amount, 1e-12)[..., None], np.minimum(4.0 * amount, 1.0))
-    pushed = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 3)
-    return color * weight[..., None] + pushed * (1.0 - weight[..., None])
+    pulled = _resize(np.pad(color * weight[..., None], (*odd, (0, 0))), half, cv2.INTER_AREA)
+    amount = _resize(np.pad(weight, odd), half, cv2.INTER_AREA)
+    average = np.asarray(pulled / np.maximum(amount, 1e-12)[..., None], np.float32)
+    coarse = _pull_push(average, np.asarray(np.minimum(4.0 * amount, 1.0), np.float32))
+    pushed = _resize(coarse, (width, height), cv2.INTER_LINEAR)
+    return np.asarray(color * weight[..., None] + pushed * (1.0 - weight[..., None]), np.float32)
