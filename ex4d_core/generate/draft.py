@@ -24,7 +24,6 @@ _OTHER_TIMES = 6
 """How many other moments of the clip are looked at, evenly spread."""
 _TOO_CLOSE = 2
 """Frames nearer than this show the same as now."""
-_PRIOR_FRAMES = 7
 _THICKNESSES = (3.5, 6.0)
 """How steeply objects are believed to thicken behind their silhouette (see `layers.far_side`), beside not at all.
 Nobody knows: the mean of the beliefs is nearer to the truth than each, and steadier."""
@@ -84,7 +83,7 @@ def _from_footage(shot: Shot) -> Callable[[int], GeneratedFrame]:
     assert scene is not None
     assert trajectory is not None
     anchors = {t: SourceFrame.load(scene, t) for t in _spread(scene.frames, _OTHER_TIMES)}
-    prior = elevation_prior([(scene.color(t), scene.source_camera(t)) for t in _spread(scene.frames, _PRIOR_FRAMES)])
+    prior = elevation_prior([(f.color, f.depth, f.camera) for f in anchors.values()])
 
     def finish(index: int) -> GeneratedFrame:
         camera = trajectory.camera(index)

@@ -36,7 +36,7 @@ _FOREGROUND_RATIO = (1.1, 1.4)
 
 @dataclass(frozen=True)
 class ElevationPrior:
-    """Mean colour of the footage by the elevation of the viewing ray."""
+    """Mean colour of the footage's background by the elevation of the viewing ray."""
 
     color: Floats
     """(181, 3) float32, sRGB 0..255, for elevations -90 to 90 degrees above the horizon."""
@@ -51,19 +51,21 @@ class ElevationPrior:
         return np.asarray(self.color[low] * (1 - share) + self.color[low + 1] * share, np.float32)
 
 
-def elevation_prior(frames: list[tuple[NDArray[np.uint8], Camera]]) -> ElevationPrior:
-    """Average footage by elevation.
+def elevation_prior(frames: list[tuple[NDArray[np.uint8], Floats, Camera]]) -> ElevationPrior:
+    """Average the footage's background by elevation.
 
     Args:
-        frames: source frames (H, W, 3) uint8 with their cameras, world poses; the first defines the horizon.
+        frames: source frames: colour (H, W, 3) uint8, z-depth (H, W) float32, and camera, posed in the world; the
+            first defines the horizon.
     """
-    first = frames[0][1].c2w[:3, :3]
+    first = frames[0][2].c2w[:3, :3]
     total, count = np.zeros((_ELEVATIONS, 3)), np.zeros(_ELEVATIONS)
-    for image, camera in frames:
+    for image, depth, camera in frames:
+        weight = np.maximum(_background_weight(np.ones(depth.shape, np.bool_), depth), 1e-3).ravel()
         row = np.clip(np.rint(_elevation(camera, first) + 90), 0, _ELEVATIONS - 1).astype(np.int64).ravel()
-        count += np.bincount(row, minlength=_ELEVATIONS)
+        count += np.bincount(row, weight, _ELEVATIONS)
         for channel in range(3):
-            total[:, channel] += np.bincount(row, image[..., channel].ravel(), minlength=_ELEVATIONS)
+            total[:, channel] += np.bincount(row, weight * image[..., channel].ravel(), _ELEVATIONS)
     total, count = _blur_rows(total, _ELEVATION_BLUR_DEGREES), _blur_rows(count[:, None], _ELEVATION_BLUR_DEGREES)[:, 0]
     known = np.flatnonzero(count > 1e-6 * count.max())
     every = np.arange(_ELEVATIONS)

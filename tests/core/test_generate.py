@@ -127,10 +127,15 @@ def test_the_prior_knows_up_from_down() -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[:32], image[32:] = (120, 180, 250), (90, 140, 60)
     camera = Camera(np.eye(4), LENS)
-    prior = elevation_prior([(image, camera)])
+    prior = elevation_prior([(image, np.full((64, 96), 5.0, np.float32), camera)])
     expected = prior.image(camera)
     assert np.abs(expected[2] - image[2]).max() < 15
     assert np.abs(expected[-3] - image[-3]).max() < 15
+    depth = np.full((64, 96), 5.0, np.float32)
+    flower, depth[:, 40:60] = image.copy(), 1.0
+    flower[:, 40:60] = (250, 220, 0)
+    ignoring = elevation_prior([(flower, depth, camera)])
+    assert np.abs(ignoring.image(camera) - expected).max() < 3, "what stands in front is not what lies around"
     turned = Camera(look_at(np.zeros(3), np.array([1.0, 0.0, 0.2])), LENS)
     np.testing.assert_allclose(prior.image(turned)[2, 48], expected[2, 48], atol=8)
     up = Camera(look_at(np.zeros(3), np.array([0.0, -1.0, 1.0])), LENS)
