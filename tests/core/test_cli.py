@@ -1,6 +1,7 @@
 """The command line as its user meets it: results, exit codes, one sentence for each mistake, nothing half-written."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,14 +33,16 @@ class Outcome:
 
 
 @pytest.fixture
-def ex4d(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def ex4d(capsys: pytest.CaptureFixture[str]) -> Generator[Callable[..., Outcome]]:
     def run(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as exit_:
             main([str(a) for a in arguments])
         captured = capsys.readouterr()
         return Outcome(int(exit_.value.code or 0), captured.out, captured.err)
 
-    return run
+    level = logging.getLogger().level
+    yield run
+    logging.getLogger().setLevel(level)  # --quiet raises it for the rest of a process
 
 
 def refused(outcome: Outcome, *says: str) -> None:
