@@ -28,6 +28,9 @@ TRAJECTORY_SCHEMA = "ex4d.trajectory/1"
 # OpenCV camera axes (y down, z forward) to OpenGL and Blender camera axes (y up, z backward).
 OPENGL_FROM_OPENCV: Array = np.diag([1.0, -1.0, -1.0, 1.0])
 
+MAX_SIDE = 16384
+"""Longest side of a picture that can be rendered, pixels."""
+
 # Focal length of a lens that nobody told us, as a share of the longer side (DESIGN section 3).
 UNKNOWN_LENS_FOCAL = 500.0 / 512.0
 
@@ -155,10 +158,14 @@ class Trajectory:
                 )
         if (self.intrinsics[:, :2] <= 0).any():
             frame = int(np.flatnonzero((self.intrinsics[:, :2] <= 0).any(axis=1))[0])
-            raise CameraError(f"Frame {frame} of the trajectory has a focal length that is not positive.")
+            raise CameraError(
+                f"Frame {frame} of the trajectory has a focal length that is not positive: mend that keyframe."
+            )
         check_rigid(self.c2w, "trajectory")
-        if self.width < 1 or self.height < 1:
-            raise CameraError(f"The trajectory's image size {self.width}x{self.height} is empty.")
+        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
+            raise CameraError(
+                f"The trajectory's image size {self.width}x{self.height} is impossible: give 1 to {MAX_SIDE} pixels."
+            )
         if self.fps <= 0:
             raise CameraError(f"The trajectory's frame rate {self.fps} is not positive.")
 
@@ -286,8 +293,10 @@ def trajectory_from_document(document: object, source: str = "trajectory") -> Tr
         d = _TrajectoryDocument.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CameraError(f"{source} is not a trajectory: {where}: {first['msg'].lower()}.") from error
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise CameraError(
+            f"{source} is not a trajectory: {where} is not as it must be ({first['msg'].lower()}): export it again."
+        ) from error
     if d.fps[0] <= 0 or d.fps[1] <= 0:
         raise CameraError(f"{source} has the frame rate {d.fps[0]}/{d.fps[1]}: give two positive integers.")
     return Trajectory(

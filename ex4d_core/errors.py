@@ -24,6 +24,12 @@ class OutputError(Ex4dError):
     code = "bad-output"
 
 
+class BusyError(OutputError):
+    """Another process is writing the same result."""
+
+    code = "busy"
+
+
 class CameraError(Ex4dError):
     """A camera or trajectory is malformed, or sees nothing of the scene."""
 

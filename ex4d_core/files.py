@@ -9,7 +9,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ex4d_core.errors import CancelledError, Ex4dError, InputError, OutputError
+from filelock import FileLock, Timeout
+
+from ex4d_core.errors import BusyError, CancelledError, Ex4dError, InputError, OutputError
 
 
 def explain_os_error(error: OSError, path: Path) -> OutputError:
@@ -65,11 +67,17 @@ def partial_folder(final: Path) -> Generator[Path]:
     in the folder it is given, and decides what of it can be used.
 
     Raises:
-        OutputError: `final` exists and is not a folder of ours to replace, or cannot be written.
+        BusyError: another process is growing it.
+        OutputError: it cannot be written.
     """
     partial = final.with_name(final.name + ".partial")
+    lock = FileLock(partial.with_name(partial.name + ".lock"), timeout=0)
     with explained(final):
         partial.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(f"Another ex4d is writing {final}: wait for it, or choose another name.") from error
     try:
         with explained(final):
             yield partial
@@ -81,6 +89,9 @@ def partial_folder(final: Path) -> Generator[Path]:
     except Ex4dError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def require_new(path: Path, overwrite: bool) -> None:
@@ -91,3 +102,32 @@ def require_new(path: Path, overwrite: bool) -> None:
     """
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already: choose another name, or add --overwrite to replace it.")
+
+
+def require_replaceable(folder: Path, overwrite: bool, mark: str, kind: str) -> None:
+    """Refuse to replace a folder unless asked to, and anything but one of ours even then.
+
+    Args:
+        folder: what is to be written; an empty folder is as good as none.
+        overwrite: the user asked to replace it.
+        mark: a file that only a folder of this kind has.
+        kind: what to call it.
+
+    Raises:
+        InputError: it exists, and is not empty, and may not be replaced.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / mark).is_file():
+        raise InputError(f"{folder} exists and is not a {kind} folder: choose another name.")
+    require_new(folder, overwrite)
+
+
+def require_outside(source: Path, folder: Path) -> None:
+    """Refuse to replace a folder by something made from what lies in it.
+
+    Raises:
+        InputError: `source` is `folder` or lies in it.
+    """
+    if source.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{source} lies in {folder}, which would be replaced: choose another name for the result.")

@@ -18,6 +18,7 @@ from ex4d_core.errors import InputError
 from ex4d_core.sequence import find_sequence, is_pattern
 
 DEFAULT_MAX_SIDE = 1024
+MAX_SIDE = 16384
 
 # Raise it when the same request would give another scene, so that old ones are made anew.
 _REVISION = 1
@@ -80,9 +81,13 @@ class ImportOptions:
             raise InputError(f"A scene needs frames, so --frames {self.frames} is impossible: give 1 or more.")
         if self.size is not None and self.max_side is not None:
             raise InputError("The working size is given twice: choose one of --size and --max-side.")
-        sides = (*(self.size or ()), *(() if self.max_side is None else (self.max_side,)))
-        if any(side < 2 for side in sides):
-            raise InputError(f"A working size of {sides} pixels is too small for a mesh: give at least 2.")
+        for name, sides in (
+            ("--size", self.size or ()),
+            ("--max-side", (self.max_side,) if self.max_side is not None else ()),
+        ):
+            if any(not 2 <= side <= MAX_SIDE for side in sides):
+                given = "x".join(str(side) for side in sides)
+                raise InputError(f"{name} {given} cannot be meshed: give 2 to {MAX_SIDE} pixels for each side.")
         if self.fps is not None and self.fps <= 0:
             raise InputError(f"A frame rate of {self.fps} is impossible: give a positive number.")
         if self.depth is None and self.depth_range is not None:

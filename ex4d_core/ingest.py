@@ -27,7 +27,7 @@ from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
 from ex4d_core.depth import DepthEstimator, DepthKind, DepthRequest, make_estimator
 from ex4d_core.depth.encoding import FAR_FACTOR, choose_encoding
 from ex4d_core.errors import CancelledError, InputError
-from ex4d_core.files import explained, partial_folder
+from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
 from ex4d_core.images import Image, read_image, to_uint8, write_png
 from ex4d_core.import_request import ImportOptions, request_fingerprint, resume_guard
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
@@ -131,7 +131,10 @@ def import_scene(
     options.check()
     if reuse and (existing := find_import(out, source, options)) is not None:
         return existing
-    _require_replaceable(out, overwrite)
+    require_replaceable(out, overwrite, SCENE_FILE, "scene")
+    for given in (source, depth, source_camera):
+        if isinstance(given, Path):
+            require_outside(given, out)
     with partial_folder(out) as folder:
         _Import(source, options, folder, on_progress, cancelled).run()
         _keep_shots(out, folder)
@@ -410,18 +413,6 @@ def _part(trajectory: Trajectory, part: slice) -> Trajectory:
         height=trajectory.height,
         fps=trajectory.fps,
     )
-
-
-def _require_replaceable(out: Path, overwrite: bool) -> None:
-    """Refuse to replace anything unless asked to, and anything but a scene even then."""
-    if not out.exists():
-        return
-    if out.is_dir() and (not any(out.iterdir())):
-        return
-    if not out.is_dir() or not (out / SCENE_FILE).is_file():
-        raise InputError(f"{out} exists and is not a scene folder: choose another name.")
-    if not overwrite:
-        raise InputError(f"{out} exists already: choose another name, or add --overwrite to replace it.")
 
 
 def _keep_shots(old: Path, new: Path) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 DEFAULT_FRAMES = 49
 """Length of a path over a still, frames: what the video model makes in one go."""
 
+MAX_FRAMES = 100_000
+"""Longest path, frames: over an hour."""
+
 # The reference adds this to the nearest depth, in units where the nearest depth of a clip is 10000/3900.
 _REFERENCE_MARGIN = 0.15
 _REFERENCE_NEAREST = 10000.0 / 3900.0
@@ -75,7 +78,9 @@ class Move:
                     f"The preset {self.preset!r} does not use --{name.replace('_', '-')}: it takes {takes}."
                 )
             if not np.isfinite(value).all():
-                raise CameraError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
+                raise CameraError(f"--{name.replace('_', '-')} must be a finite number, not {value}: give one.")
+        if self.look_at is not None and not any(self.look_at):
+            raise CameraError("--look-at 0 0 0 is where the camera stands: give a point before it, such as 0 0 3.")
         if self.zoom is not None and self.zoom <= 0:
             raise CameraError(f"--zoom must be positive, not {self.zoom}: 2 doubles the focal length.")
 
@@ -257,8 +262,8 @@ def source_times(clip_frames: int, frames: int | None, freeze: float | None, spe
     Raises:
         CameraError: a frame outside the clip, or a speed that is not positive.
     """
-    if frames is not None and frames < 1:
-        raise CameraError(f"--frames must be at least 1, not {frames}.")
+    if frames is not None and not 1 <= frames <= MAX_FRAMES:
+        raise CameraError(f"--frames {frames} is impossible: give 1 to {MAX_FRAMES}.")
     if freeze is not None:
         if not 0 <= freeze <= clip_frames - 1:
             raise CameraError(f"--freeze {freeze:g} is outside the clip: choose 0 to {clip_frames - 1}.")
@@ -273,14 +278,14 @@ def source_times(clip_frames: int, frames: int | None, freeze: float | None, spe
 
 
 def subject_distance(depth: NDArray[np.float32]) -> float:
-    """Distance of what stands in the middle of the picture: median z-depth of the central ninth.
+    """Distance of the subject: a quarter of the middle of the picture is nearer.
 
     Args:
         depth: (H, W) float32, z-depth in scene units.
     """
     height, width = depth.shape
-    centre = depth[height // 3 : max(height - height // 3, height // 3 + 1), width // 3 : max(width - width // 3, 1)]
-    return float(np.median(centre))
+    middle = depth[height // 6 : height - height // 6, width // 6 : width - width // 6]
+    return float(np.percentile(middle, 25))
 
 
 def reference_radius(first_depth: NDArray[np.float32], nearest: float) -> float:
@@ -322,7 +327,7 @@ def make_trajectory(
         CameraError: a radius that is not positive, or a move that looks straight up or down.
     """
     if not (math.isfinite(radius) and radius > 0):
-        raise CameraError(f"The radius must be a positive length in scene units, not {radius:g}.")
+        raise CameraError(f"The radius must be a positive length, not {radius:g}: give the subject's distance.")
     frames = len(source_time)
     path = PRESETS[move.preset].path(move, progress_of(move, frames), radius)
     k = np.tile(np.array(intrinsics.as_tuple()), (frames, 1))
@@ -354,7 +359,7 @@ def preset(
         scene: gives lens, size, frame rate, source cameras, and the radius from its depth.
         move: a `Move`, or a preset's name for its defaults.
         frames: length of the path; default: the clip's (49 for a still or a frozen moment).
-        radius: distance of the subject, scene units; default: the depth in the middle of the first frame,
+        radius: distance of the subject, scene units; default: see `subject_distance`,
             for the reference's presets the reference's own rule. A `look_at` point sets it too.
         follow: let the move stand in each frame's source camera instead of the first one's.
         freeze: hold this clip frame.

@@ -20,7 +20,7 @@ from ex4d_core.depth.encoding import Encoding
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.encoder import VideoFeed
 from ex4d_core.errors import CameraError, CancelledError, InputError
-from ex4d_core.files import explained, partial_folder, require_new
+from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
 from ex4d_core.frame import RenderedFrame, render_frame
 from ex4d_core.images import write_png
 from ex4d_core.mesh import METHODS, DWMesh, build_mesh
@@ -33,6 +33,7 @@ from ex4d_core.shot import (
     DEPTH_PATTERN,
     MASK_FILE,
     RISK_PATTERN,
+    SHOT_FILE,
     TRAJECTORY_FILE,
     SceneReference,
     ShotDocument,
@@ -148,9 +149,8 @@ def render_shot(
         OutputError: the folder cannot be written.
         CancelledError: `cancelled` said so.
     """
-    require_new(out, overwrite)
-    if scene.path.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"The shot would replace its own scene {scene.path}: choose another name than {out}.")
+    require_replaceable(out, overwrite, SHOT_FILE, "shot")
+    require_outside(scene.path, out)
     frames = render(
         scene,
         trajectory,

@@ -15,13 +15,13 @@ from ex4d_core.camera import Trajectory, load_trajectory
 from ex4d_core.clip import iter_frames, read_lossless
 from ex4d_core.contact import contact_sheet, pick_times
 from ex4d_core.errors import Ex4dError, InputError
-from ex4d_core.files import atomic_file
+from ex4d_core.files import atomic_file, require_new, require_replaceable
 from ex4d_core.generate import generate_shot
 from ex4d_core.images import to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.rendering import render_shot
 from ex4d_core.scene import Scene
-from ex4d_core.shot import ShotDocument, read_shot
+from ex4d_core.shot import SHOT_FILE, ShotDocument, read_shot
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ def reshoot(
     """
     result = Reshot(scene.path, out / "shot", out / "output.mp4", out / "contact.png")
     rendered = _finished(result.shot)
+    if rendered is None:  # what lies here is not an earlier run of ours
+        require_replaceable(result.shot, False, SHOT_FILE, "shot")
+        for name in (result.output, result.contact):
+            require_new(name, overwrite)
     if rendered is None or not _same_render(result.shot, rendered, scene, trajectory, method, background, passes):
         if rendered is not None and not overwrite:
             raise InputError(

@@ -377,7 +377,7 @@ def _read_document(path: Path) -> tuple[Scene, dict[str, object]]:
     file = path / SCENE_FILE
     try:
         text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{path} is not a scene folder, it has no {SCENE_FILE}: make one with `ex4d import`."
         ) from error

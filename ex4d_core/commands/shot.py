@@ -115,7 +115,7 @@ def camera_command(
     console: Console, scene: Path | None, frames: int | None, output: Path | None, show_list: bool, **options: Any
 ) -> None:
     """Make a camera trajectory from a named move."""
-    from ex4d_core.camera import save_trajectory
+    from ex4d_core.camera import load_trajectory, save_trajectory
     from ex4d_core.presets import PRESETS
     from ex4d_core.scene import Scene
 
@@ -128,6 +128,8 @@ def camera_command(
     if scene is None or output is None:
         raise InputError("Give a scene folder and -o with a .json or .npz name: see `ex4d camera --help`.")
     trajectory = make_path(Scene.open(scene), frames, options)
+    if output.exists():
+        load_trajectory(output, 1, 1, trajectory.fps)  # an earlier path may be replaced, nothing else
     save_trajectory(trajectory, output)
     console.result({"trajectory": str(output), "frames": len(trajectory)}, f"{output}: {len(trajectory)} frames")
 

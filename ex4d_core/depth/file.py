@@ -17,9 +17,6 @@ from ex4d_core.depth.resample import resample_depth
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.progress import Cancelled, OnProgress
 
-ASPECT_TOLERANCE = 0.015
-"""How far the aspect ratios of clip and depth may differ: estimators round their sizes to multiples of 14 or 16."""
-
 
 class FileEstimator:
     """Reads depth from disk."""
@@ -45,7 +42,7 @@ class FileEstimator:
             raise InputError(f"There is no depth kind {request.kind!r}: choose one of {', '.join(DEPTH_KINDS)}.")
         source = open_depth(request.path)
         scale = _scale(source, request.value_range)
-        _check_aspect(source, request.clip_size or size, size)
+        _check_size(source, request.clip_size or size, size)
         if source.count is not None:  # before the long reading
             _first_frame(source, source.count, frames, request)
         survey = _survey(source, request.kind, scale, on_progress, cancelled)
@@ -140,19 +137,14 @@ def _scale(source: DepthFile, value_range: tuple[float, float] | None) -> tuple[
     return value_range
 
 
-def _check_aspect(source: DepthFile, clip: tuple[int, int], working: tuple[int, int]) -> None:
-    """Depth may have another size than the clip, not another shape."""
+def _check_size(source: DepthFile, clip: tuple[int, int], working: tuple[int, int]) -> None:
+    """Depth has the size of the clip, or the size that is worked at."""
     width, height = source.size
-    for clip_width, clip_height in (clip, working):
-        ratio = (width * clip_height) / (height * clip_width)
-        # One pixel of either side is rounding, whatever the size.
-        slack = max(ASPECT_TOLERANCE, 1 / width, 1 / height)
-        if abs(math.log(ratio)) <= slack:
-            return
-    raise InputError(
-        f"The depth {source.path} has {width}x{height} pixels and the clip {clip[0]}x{clip[1]}, another aspect "
-        "ratio: give depth of the whole, uncropped frame."
-    )
+    if source.size not in (clip, working):
+        raise InputError(
+            f"The depth {source.path} has {width}x{height} pixels and the clip {clip[0]}x{clip[1]}: give depth of the "
+            f"whole frame at that size, or add --size {width}x{height} to work at the depth's."
+        )
 
 
 def _first_frame(source: DepthFile, count: int, wanted: int, request: DepthRequest) -> int:

@@ -68,6 +68,20 @@ def _project(
 
 
 @njit(cache=True, fastmath=False)
+def _from_to(
+    rotation_a: Doubles, shift_a: Doubles, rotation_b: Doubles, shift_b: Doubles
+) -> tuple[Doubles, Doubles]:  # pragma: no cover - compiled
+    """The pose of b from a: R_b R_a^T and t_b - R t_a. Written out: compiled `@` would need SciPy."""
+    relative, offset = np.zeros((3, 3)), shift_b.copy()
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                relative[i, j] += rotation_b[i, k] * rotation_a[j, k]
+            offset[i] -= relative[i, j] * shift_a[j]
+    return relative, offset
+
+
+@njit(cache=True, fastmath=False)
 def _robust_cost(
     rays: Doubles,
     first: Integers,
@@ -84,8 +98,7 @@ def _robust_cost(
     for s in range(len(first) - 1):
         for p in range(first[s], first[s + 1]):
             t = target[p]
-            relative = rotation[t] @ rotation[s].T
-            offset = shift[t] - relative @ shift[s]
+            relative, offset = _from_to(rotation[s], shift[s], rotation[t], shift[t])
             for i in range(len(rays)):
                 w = weight[p, i]
                 if w <= 0.0:
@@ -141,8 +154,7 @@ def _linearise(
         offset = np.zeros((pairs, 3))
         for k in range(pairs):
             t = target[first[s] + k]
-            relative[k] = rotation[t] @ rotation[s].T
-            offset[k] = shift[t] - relative[k] @ shift[s]
+            relative[k], offset[k] = _from_to(rotation[s], shift[s], rotation[t], shift[t])
         for i in range(count):
             x = rays[i, 0]
             y = rays[i, 1]

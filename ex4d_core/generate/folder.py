@@ -130,6 +130,8 @@ def generate_pair(
         CancelledError: `cancelled` said so.
     """
     chosen = make_engine(engine)
+    if out.resolve() in (color.resolve(), mask.resolve()):
+        raise InputError(f"{out} is one of the inputs: choose another name for the result.")
     require_new(out, overwrite)
     if out.suffix != ".mp4":
         raise InputError(f"Cannot write a video as {out.name}: use a name ending in .mp4.")

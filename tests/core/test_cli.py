@@ -342,6 +342,35 @@ def test_wrong_requests(scene: Path, tmp_path: Path, monkeypatch, ex4d, argument
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_not_ours_is_never_replaced(scene: Path, tmp_path: Path, ex4d) -> None:
+    ex4d("camera", scene, "--preset", "static", "-o", tmp_path / "c.json")
+    mine = tmp_path / "mine"
+    (mine / "shot").mkdir(parents=True)
+    for name in ("notes.txt", "output.mp4", "shot/notes.txt"):
+        (mine / name).write_text("precious")
+    render = ("render", scene, "--trajectory", tmp_path / "c.json", "-o", mine, "--overwrite")
+    refused(ex4d(*render), "not a shot folder")
+    refused(ex4d("reshoot", scene, "--preset", "static", "-o", mine), "not a shot folder")
+    shutil.rmtree(mine / "shot")
+    refused(ex4d("reshoot", scene, "--preset", "static", "-o", mine), "output.mp4 exists already")
+    refused(ex4d("camera", scene, "--preset", "static", "-o", write(mine / "a.json", b"mine")), "not readable")
+    refused(ex4d("generate", "--color", mine / "a.mp4", "--mask", mine / "a.mp4", "-o", mine / "a.mp4"), "input")
+    assert (mine / "notes.txt").read_text() == (mine / "output.mp4").read_text() == "precious"
+    assert ex4d("camera", scene, "--preset", "truck", "-o", tmp_path / "c.json").code == 0, "an older path may go"
+
+
+def test_two_at_once_do_not_share_a_folder(footage: Path, tmp_path: Path, ex4d) -> None:
+    from ex4d_core.files import partial_folder
+
+    out = tmp_path / "s.ex4d"
+    with partial_folder(out) as partial:
+        refused(ex4d("import", footage / "clip.mp4", "-o", out, *metric_depth(footage)), "Another ex4d is writing")
+        assert partial.is_dir()
+    shutil.rmtree(out)
+    assert ex4d("import", footage / "clip.mp4", "-o", out, *metric_depth(footage)).code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["s.ex4d"], "no lock file stays"
+
+
 def test_wrong_usage_exits_with_2(scene: Path, ex4d) -> None:
     for arguments in (
         ("render", scene),

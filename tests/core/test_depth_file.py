@@ -200,20 +200,22 @@ def test_depth_of_the_whole_clip_is_trimmed_to_the_part(tmp_path: Path) -> None:
         estimate(source, frames=7)
 
 
-def test_another_size_of_the_same_shape_is_resampled(tmp_path: Path) -> None:
-    found = read(depth_npy(tmp_path), size=(WIDTH * 2, HEIGHT * 2))
+def test_depth_of_the_clips_size_is_resampled_to_the_working_size(tmp_path: Path) -> None:
+    found = read(depth_npy(tmp_path), size=(WIDTH * 2, HEIGHT * 2), clip_size=(WIDTH, HEIGHT))
     assert found.shape == (FRAMES, HEIGHT * 2, WIDTH * 2)
     box = found[0, 2 * (HEIGHT // 3) : 2 * (2 * HEIGHT // 3), 20:40]
     assert (box == 2.0).all()
     assert ((found == 2.0) | (found > 3.9)).all()
 
 
-def test_a_size_rounded_by_an_estimator_passes_and_another_shape_does_not(tmp_path: Path) -> None:
-    rounded = np.full((1, 294, 518), 3.0, np.float32)  # 16:9 in multiples of 14
-    assert read(depth_npy(tmp_path, rounded), frames=1, size=(64, 36), clip_size=(1920, 1080)).shape == (1, 36, 64)
-    square = np.full((1, 512, 512), 3.0, np.float32)
-    with pytest.raises(InputError, match="512x512 pixels and the clip 1920x1080"):
-        estimate(depth_npy(tmp_path, square), frames=1, size=(64, 36), clip_size=(1920, 1080))
+def test_depth_of_the_working_size_passes_and_any_other_does_not(tmp_path: Path) -> None:
+    working = np.full((1, 36, 64), 3.0, np.float32)
+    assert read(depth_npy(tmp_path, working), frames=1, size=(64, 36), clip_size=(1920, 1080)).shape == (1, 36, 64)
+    for shape in ((1, 294, 518), (1, 512, 512), (1, 540, 960)):
+        other = np.full(shape, 3.0, np.float32)
+        size = f"{shape[2]}x{shape[1]}"
+        with pytest.raises(InputError, match=f"{size} pixels and the clip 1920x1080.*--size {size}"):
+            estimate(depth_npy(tmp_path, other), frames=1, size=(64, 36), clip_size=(1920, 1080))
 
 
 @pytest.mark.parametrize(

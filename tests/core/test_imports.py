@@ -1,6 +1,7 @@
 """Arrows point one way: the extension talks HTTP, the server imports the core, the core imports neither."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,19 @@ def test_core_imports_without_torch() -> None:
     modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in (ROOT / "ex4d_core").rglob("*.py")]
     importing = "\n".join(f"import {m.removesuffix('.__init__')}" for m in modules)
     assert "torch" not in loaded_by(importing)
+
+
+def test_compiled_code_needs_no_scipy() -> None:
+    """Numba's `@`, `np.dot` and `np.linalg` call SciPy's BLAS, which is not a dependency."""
+    found: list[str] = []
+    for file in (ROOT / "ex4d_core").rglob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            if not any(re.search(r"jit|kernel|compiled", ast.unparse(d)) for d in function.decorator_list):
+                continue
+            for node in ast.walk(function):
+                text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+                if isinstance(node, ast.MatMult) or text in ("np.dot", "np.linalg", "np.vdot"):
+                    found.append(f"{file.name}: {function.name}")
+    assert not found

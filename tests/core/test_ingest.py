@@ -246,8 +246,9 @@ def test_a_large_file_is_recognised_by_samples(tmp_path: Path) -> None:
         ({"frames": 7}, "has 6 frames"),
         ({"start": 4, "frames": 3}, "has 2 frames"),
         ({"size": (64, 36), "max_side": 64}, "size is given twice"),
-        ({"size": (1, 36)}, "at least 2"),
-        ({"max_side": 0}, "at least 2"),
+        ({"size": (1, 36)}, "--size 1x36 .* give 2"),
+        ({"size": (100000, 36)}, "--size 100000x36"),
+        ({"max_side": 0}, "--max-side 0 .* give 2"),
         ({"max_side": 2}, "too small at 2x1"),
         ({"fps": Fraction(0)}, "frame rate of 0"),
         ({"depth_range": (0.0, 1.0)}, "add --depth"),
@@ -384,3 +385,14 @@ def test_rendered_truth_is_imported_exactly(tmp_path: Path, shared: Path) -> Non
         np.testing.assert_allclose(scene.depth(t), 1 / (low + stored / 65535 * (high - low)), rtol=2**-10.9)
         np.testing.assert_array_equal(scene.source_camera(t).c2w, poses[30 + t])
     assert scene.intrinsics(0) == Intrinsics(500, 500, 256, 256, 512, 512)
+
+
+def test_a_result_never_replaces_its_own_input(tmp_path: Path) -> None:
+    out = tmp_path / "s.ex4d"
+    out.mkdir()
+    (out / "scene.json").write_text("{}")
+    clip = out / "in.mp4"
+    clip.write_bytes(b"footage")
+    with pytest.raises(InputError, match="would be replaced"):
+        import_scene(clip, out, overwrite=True)
+    assert clip.is_file()

@@ -158,7 +158,7 @@ def test_source_times() -> None:
 
 def test_radii() -> None:
     depth = np.full((9, 9), 8.0, np.float32)
-    depth[3:6, 3:6] = 3.0
+    depth[2:7, 3:6] = 3.0
     depth[0, 0] = 10000 / 3900
     assert subject_distance(depth) == 3.0
     assert subject_distance(np.full((1, 1), 4.0, np.float32)) == 4.0

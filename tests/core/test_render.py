@@ -165,7 +165,7 @@ def test_a_shot_is_replaced_only_on_request(tmp_path: Path) -> None:
     render_shot(scene, sideways(3), out, overwrite=True)
     assert len(read_shot(out).frames) == 3
     for folder in (scene.path, tmp_path):
-        with pytest.raises(InputError, match="its own scene"):
+        with pytest.raises(InputError, match="not a shot folder"):
             render_shot(scene, sideways(2), folder, overwrite=True)
     assert scene.color(0).shape == (HEIGHT, WIDTH, 3)
     nested = render_shot(scene, sideways(2), scene.path / "shots" / "take_1")
