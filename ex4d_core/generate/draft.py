@@ -16,7 +16,7 @@ import numpy as np
 
 from ex4d_core.errors import CancelledError
 from ex4d_core.generate.engine import GeneratedFrame, Shot
-from ex4d_core.generate.fill import elevation_prior, fill
+from ex4d_core.generate.fill import blur_rows, elevation_prior, fill
 from ex4d_core.generate.layers import Layer, SourceFrame, before, far_side, open_view, other_times
 from ex4d_core.progress import Cancelled, OnProgress
 
@@ -27,6 +27,8 @@ _TOO_CLOSE = 2
 _THICKNESSES = (3.5, 6.0)
 """How steeply objects are believed to thicken behind their silhouette (see `layers.far_side`), beside not at all.
 Nobody knows: the mean of the beliefs is nearer to the truth than each, and steadier."""
+_PAIR_ROW_BLUR = 0.08
+"""Standard deviation of the smoothing of row means where there is no scene, as a share of the height."""
 # Softness of what was not seen, as shares of the width.
 _BLUR_RECOVERED, _BLUR_INVENTED = 0.0014, 0.004
 
@@ -62,9 +64,11 @@ def _from_pair(shot: Shot) -> Callable[[int], GeneratedFrame]:
     """Colour and mask alone: the prior is the mean colour of each row over the whole clip."""
     seen = shot.mask.sum(axis=(0, 2), dtype=np.float64)
     total = shot.color.sum(axis=(0, 2), dtype=np.float64)
+    # Rows by themselves would show as stripes, and rows hardly seen as the colour of the one object in them.
+    blur = _PAIR_ROW_BLUR * len(seen)
+    seen, total = blur_rows(seen[:, None], blur)[:, 0], blur_rows(total, blur)
     if not seen.any():
-        mean = np.full((1, 3), 127.0)
-        rows = np.repeat(mean, len(seen), axis=0)
+        rows = np.full((len(seen), 3), 127.0)
     else:
         known = np.flatnonzero(seen)
         every = np.arange(len(seen))

@@ -45,10 +45,8 @@ class ElevationPrior:
 
     def image(self, camera: Camera) -> Floats:
         """What the prior expects to see from a camera: (h, w, 3) float32, sRGB 0..255."""
-        elevation = _elevation(camera, self.world_from_first) + 90.0
-        low = np.clip(np.floor(elevation), 0, _ELEVATIONS - 2).astype(np.int64)
-        share = (elevation - low)[..., None].astype(np.float32)
-        return np.asarray(self.color[low] * (1 - share) + self.color[low + 1] * share, np.float32)
+        place = (_elevation(camera, self.world_from_first) + 90.0).astype(np.float32)
+        return np.asarray(cv2.remap(self.color[None], place, np.zeros_like(place), cv2.INTER_LINEAR), np.float32)
 
 
 def elevation_prior(frames: list[tuple[NDArray[np.uint8], Floats, Camera]]) -> ElevationPrior:
@@ -66,7 +64,7 @@ def elevation_prior(frames: list[tuple[NDArray[np.uint8], Floats, Camera]]) -> E
         count += np.bincount(row, weight, _ELEVATIONS)
         for channel in range(3):
             total[:, channel] += np.bincount(row, weight * image[..., channel].ravel(), _ELEVATIONS)
-    total, count = _blur_rows(total, _ELEVATION_BLUR_DEGREES), _blur_rows(count[:, None], _ELEVATION_BLUR_DEGREES)[:, 0]
+    total, count = blur_rows(total, _ELEVATION_BLUR_DEGREES), blur_rows(count[:, None], _ELEVATION_BLUR_DEGREES)[:, 0]
     known = np.flatnonzero(count > 1e-6 * count.max())
     every = np.arange(_ELEVATIONS)
     color = np.stack([np.interp(every, known, total[known, c] / count[known]) for c in range(3)], axis=1)
@@ -87,19 +85,24 @@ def fill(color: NDArray[np.uint8], known: NDArray[np.bool_], depth: Floats | Non
     """
     if known.all():
         return color
-    width = known.shape[1]
-    image = color.astype(np.float32)
+    height, width = known.shape
     # A mesh's rim mixes two surfaces: the outermost known pixels do not lead into the hole.
     inner = cv2.erode(known.astype(np.float32), np.ones((3, 3), np.uint8), borderValue=1.0)
     weight = np.asarray(inner, np.float32)
     if depth is not None:
         weight = np.minimum(weight, np.maximum(_background_weight(known, depth), 1e-8 * weight))
-    rows = _row_prior(image, weight, prior)
-    near = _continue_edges(image, weight)
+    # What follows has no detail: half the size is enough.
+    half = ((width + 1) // 2, (height + 1) // 2)
+    amount = _resize(weight, half, cv2.INTER_AREA)
+    weighted = _resize(np.asarray(color * weight[..., None], np.float32), half, cv2.INTER_AREA)
+    image = np.asarray(weighted / np.maximum(amount, 1e-12)[..., None], np.float32)
+    rows = _row_prior(image, amount, _resize(prior, half, cv2.INTER_AREA))
+    near = _continue_edges(image, amount)
     # Without any known pixel the distance is as good as infinite.
-    distance = np.minimum(cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 5), np.float32(1e6))
-    share = (_EDGE_SHARE * np.exp(-distance / (_EDGE_REACH * width)))[..., None]
-    filled = share * near + (1 - share) * rows
+    hole = cv2.resize((~known).astype(np.uint8), half, interpolation=cv2.INTER_NEAREST)
+    distance = cv2.distanceTransform(hole, cv2.DIST_L2, 5)
+    share = (_EDGE_SHARE * np.exp(-np.minimum(distance, np.float32(1e6)) / (_EDGE_REACH * half[0])))[..., None]
+    filled = _resize(np.asarray(share * near + (1 - share) * rows, np.float32), (width, height), cv2.INTER_LINEAR)
     return np.where(known[..., None], color, np.clip(np.rint(filled), 0, 255).astype(np.uint8))
 
 
@@ -113,7 +116,7 @@ def _elevation(camera: Camera, world_from_first: NDArray[np.float64]) -> NDArray
     return np.degrees(np.arctan2(-ray[..., 1], np.hypot(ray[..., 0], ray[..., 2])))
 
 
-def _blur_rows(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+def blur_rows(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Gaussian blur of (N, C) along N, nothing outside."""
     reach = int(np.ceil(4 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -129,7 +132,7 @@ def _row_prior(image: Floats, weight: Floats, prior: Floats) -> Floats:
     difference = ((image - prior) * weight[..., None]).sum(axis=1, dtype=np.float64)
     amount = weight.sum(axis=1, dtype=np.float64)
     sigma = _ROW_BLUR * height
-    shift = _blur_rows(difference, sigma) / (_blur_rows(amount[:, None], sigma) + _PRIOR_PIXELS * width)
+    shift = blur_rows(difference, sigma) / (blur_rows(amount[:, None], sigma) + _PRIOR_PIXELS * width)
     return prior + shift[:, None].astype(np.float32)
 
 

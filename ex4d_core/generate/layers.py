@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,37 +118,20 @@ def other_times(now: SourceFrame, others: list[SourceFrame], camera: Camera, wan
         camera: the target camera, world pose.
         wanted: (h, w) bool, where to look; the rest of the layer stays empty.
     """
-    color, depth = np.zeros((*wanted.shape, 3), np.uint8), np.full(wanted.shape, np.inf, np.float32)
-    rows, columns = np.nonzero(wanted)
-    if not others or not len(rows):
-        return Layer(color, depth)
-    colors = np.empty((len(others), len(rows), 3), np.uint8)
-    disparity = np.empty((len(others), len(rows)), np.float32)
-    for index, frame in enumerate(others):
-        layer = open_view(frame, camera)
-        allowed = layer.there & _uncontradicted(now, camera, layer.depth)
-        colors[index] = layer.color[rows, columns]
-        disparity[index] = np.where(allowed, 1.0 / layer.depth, np.float32(np.inf))[rows, columns]
-    farthest = disparity.min(axis=0)
-    found = np.isfinite(farthest)
-    agree = disparity <= farthest * _SAME_DEPTH
-    color[rows[found], columns[found]] = _median(colors[:, found], agree[:, found])
-    depth[rows[found], columns[found]] = 1.0 / farthest[found]
-    return Layer(color, depth)
+    color, farthest = np.zeros((*wanted.shape, 3), np.uint8), np.full(wanted.shape, np.inf, np.float32)
+    if not others or not wanted.any():
+        return Layer(color, farthest)
+    layers = [open_view(frame, camera) for frame in others]
+    lenses = [np.array(lens.as_tuple()) for lens in (camera.intrinsics, now.mesh.intrinsics)]
+    for layer in layers:
+        _drop_contradicted(layer.depth, wanted, now.depth, now.seen_by(camera).c2w, *lenses)
+    _merge(np.stack([layer.depth for layer in layers]), np.stack([layer.color for layer in layers]), color, farthest)
+    return Layer(color, farthest)
 
 
 def before(front: Layer, behind: Floats) -> NDArray[np.bool_]:
     """(h, w) bool, where a layer stands clearly before a depth (h, w), inf = nothing."""
     return front.there & (front.depth < behind * _IN_FRONT)
-
-
-def _median(colors: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Median over the first axis of (N, P, 3), each pixel over its valid samples (N, P), at least one."""
-    # What is not valid sorts behind everything; the middle of the valid ones lies at half their number.
-    ordered = np.sort(np.where(valid[..., None], colors.astype(np.uint16), 256), axis=0)
-    count = valid.sum(axis=0)
-    low, high = (np.take_along_axis(ordered, at[None, :, None], axis=0)[0] for at in ((count - 1) // 2, count // 2))
-    return ((low + high + 1) // 2).astype(np.uint8)
 
 
 def _thickness(source: SourceFrame, steepness: float) -> Floats:
@@ -165,17 +150,64 @@ def _thickness(source: SourceFrame, steepness: float) -> Floats:
     return np.minimum(steepness * pixels * footprint, _THICKEST * depth).astype(np.float32)
 
 
-def _uncontradicted(now: SourceFrame, camera: Camera, depth: Floats) -> NDArray[np.bool_]:
-    """Where a point at a target pixel's depth is hidden from a frame's source camera, or outside its picture."""
-    height, width = depth.shape
-    target, source = camera.intrinsics, now.mesh.intrinsics
-    x = ((np.arange(width, dtype=np.float32) + 0.5 - target.cx) / target.fx).astype(np.float32)
-    y = ((np.arange(height, dtype=np.float32) + 0.5 - target.cy) / target.fy).astype(np.float32)
-    z = np.where(np.isfinite(depth), depth, np.float32(1))
-    pose = now.seen_by(camera).c2w.astype(np.float32)
-    point = [pose[r, 0] * x[None] * z + pose[r, 1] * y[:, None] * z + pose[r, 2] * z + pose[r, 3] for r in range(3)]
-    ahead = np.maximum(point[2], 1e-9)
-    u, v = point[0] / ahead * source.fx + source.cx, point[1] / ahead * source.fy + source.cy
-    inside = (point[2] > 0) & (u >= 0) & (u < source.width) & (v >= 0) & (v < source.height)
-    surface = cv2.remap(now.depth, u - 0.5, v - 0.5, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    return ~inside | (ahead * (1.0 + _CONTRADICTION) > surface)
+@numba.njit(cache=True, nogil=True)
+def _drop_contradicted(depth: Any, wanted: Any, surface: Any, pose: Any, target: Any, source: Any) -> None:
+    """Make holes (inf) of what is not wanted, and of points that a source camera sees through.
+
+    Args:
+        depth: (h, w) float32, z-depth in the target camera, inf in holes; changed in place.
+        wanted: (h, w) bool.
+        surface: (H, W) float32, z-depth that the source camera saw.
+        pose: (4, 4) float64, target camera to source camera.
+        target: fx, fy, cx, cy of the target camera.
+        source: fx, fy, cx, cy of the source camera.
+    """
+    rows, columns = surface.shape
+    for y in range(depth.shape[0]):
+        for x in range(depth.shape[1]):
+            if not wanted[y, x]:
+                depth[y, x] = np.inf
+            z = np.float64(depth[y, x])
+            if z == np.inf:
+                continue
+            px = (x + 0.5 - target[2]) / target[0] * z
+            py = (y + 0.5 - target[3]) / target[1] * z
+            ahead = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * z + pose[2, 3]
+            if ahead <= 0:
+                continue
+            across = pose[0, 0] * px + pose[0, 1] * py + pose[0, 2] * z + pose[0, 3]
+            down = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * z + pose[1, 3]
+            u = across / ahead * source[0] + source[2]
+            v = down / ahead * source[1] + source[3]
+            # A point outside the picture is contradicted by nothing.
+            if 0 <= u < columns and 0 <= v < rows and ahead * (1.0 + _CONTRADICTION) <= surface[int(v), int(u)]:
+                depth[y, x] = np.inf
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge(depths: Any, colors: Any, color: Any, farthest: Any) -> None:
+    """The farthest of depths (N, h, w), and the median colour of those layers (N, h, w, 3) that agree with it."""
+    layers, height, width = depths.shape
+    values = np.empty((3, layers), np.int64)
+    for y in range(height):
+        for x in range(width):
+            far = np.float32(0)
+            for k in range(layers):
+                if depths[k, y, x] < np.inf:
+                    far = max(far, depths[k, y, x])
+            if far == 0:
+                continue
+            count = 0
+            for k in range(layers):
+                if depths[k, y, x] < np.inf and far <= depths[k, y, x] * _SAME_DEPTH:
+                    for c in range(3):
+                        value = np.int64(colors[k, y, x, c])
+                        place = count
+                        while place > 0 and values[c, place - 1] > value:
+                            values[c, place] = values[c, place - 1]
+                            place -= 1
+                        values[c, place] = value
+                    count += 1
+            for c in range(3):
+                color[y, x, c] = (values[c, (count - 1) // 2] + values[c, count // 2] + 1) // 2
+            farthest[y, x] = far
