@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -71,6 +71,7 @@ def partial_folder(final: Path) -> Generator[Path]:
         OutputError: it cannot be written.
     """
     partial = final.with_name(final.name + ".partial")
+    parent_is_ours = not final.parent.exists()
     lock = FileLock(partial.with_name(partial.name + ".lock"), timeout=0)
     with explained(final):
         partial.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,9 @@ def partial_folder(final: Path) -> Generator[Path]:
     finally:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
+        if parent_is_ours:
+            with suppress(OSError):  # it holds something: it stays
+                final.parent.rmdir()
 
 
 def require_new(path: Path, overwrite: bool) -> None:

@@ -29,6 +29,7 @@ SUFFIXES = (".ply", ".obj", ".glb")
 def mesh_command(console: Console, scene: Path, frame: str, output: Path, visible_only: bool, method: str) -> None:
     """Export the DW-Mesh of one frame, or of all.
 
+    It stands in the scene's world: that of the source camera's solve, or else of the source camera itself.
     With --frame all the frame number is put into the name: shot.glb becomes shot.000000.glb, ...
     """
     from ex4d_core.mesh import build_mesh
@@ -44,7 +45,8 @@ def mesh_command(console: Console, scene: Path, frame: str, output: Path, visibl
         for done, t in enumerate(frames):
             name = output if frame != "all" else output.with_name(f"{output.stem}.{t:06d}{output.suffix}")
             mesh = build_mesh(opened.depth(t), opened.intrinsics(t), method)
-            export_mesh(mesh, opened.color(t), name, visible_only=visible_only)
+            pose = opened.source_camera(t).c2w
+            export_mesh(mesh, opened.color(t), name, visible_only=visible_only, c2w=pose)
             written.append(str(name))
             on_progress(done + 1, len(frames), "exporting meshes")
     console.result({"files": written}, "\n".join(written))

@@ -274,6 +274,8 @@ def test_bad_footage(footage: Path, tmp_path: Path, ex4d, case: str) -> None:
         bad.symlink_to(tmp_path / "gone.mp4")
     refused(ex4d("import", bad, "-o", tmp_path / "s.ex4d"), re.escape(bad.name))
     assert not list(tmp_path.glob("s.ex4d*"))
+    refused(ex4d("reshoot", bad, "--preset", "60", "-o", tmp_path / "out"), re.escape(bad.name))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
