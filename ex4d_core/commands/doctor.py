@@ -130,7 +130,10 @@ def _gpu() -> Check:
 def _gpu_packages() -> Check:
     absent = [name for name in _GPU_PACKAGES if find_spec(name) is None]
     if absent:
-        remedy = "for the diffusion engines: pip install torch (see pytorch.org for your card), then pip install .[gpu] in EX-4D's folder"
+        remedy = (
+            "for the diffusion engines: pip install torch (see pytorch.org for your card), "
+            "then pip install .[gpu] in EX-4D's folder"
+        )
         return Check("gpu packages", "missing", f"{', '.join(absent)} not installed", remedy, needed=False)
     return Check("gpu packages", "ok", ", ".join(f"{name} {version(name)}" for name in _GPU_PACKAGES), needed=False)
 
