@@ -78,7 +78,7 @@ def reshoot(
     result = Reshot(scene.path, out / "shot", out / "output.mp4", out / "contact.png")
     rendered = _finished(result.shot)
     if rendered is None:  # what lies here is not an earlier run of ours
-        require_replaceable(result.shot, False, SHOT_FILE, "shot")
+        require_replaceable(result.shot, overwrite, SHOT_FILE, "shot")
         for name in (result.output, result.contact):
             require_new(name, overwrite)
     if rendered is None or not _same_render(result.shot, rendered, scene, trajectory, method, background, passes):

@@ -162,6 +162,9 @@ def test_reshoot_keeps_what_is_finished(footage: Path, tmp_path: Path, ex4d) -> 
     after = {p for p, when in made.items() if p.stat().st_mtime_ns == when}
     assert tmp_path / "out/scene.ex4d/scene.json" in after, "the depth is not made again"
     assert tmp_path / "out/shot/color.mp4" not in after
+    (tmp_path / "out/shot/shot.json").write_text("damaged")
+    refused(ex4d(*[a for a in other if a != "--json"]), "exists already", "--overwrite")
+    assert ex4d(*other, "--overwrite").code == 0, "a damaged shot of ours can be replaced"
 
 
 def test_npz_matches_the_reference_through_the_command_line(shared: Path, scene: Path, tmp_path: Path, ex4d) -> None:
