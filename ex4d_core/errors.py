@@ -11,6 +11,12 @@ class Ex4dError(Exception):
     code = "error"
     exit_code = 1
 
+    @property
+    def remedy(self) -> str:
+        """What to do: what follows the last ": " of the message, as all our messages are built; "" without one."""
+        _, colon, rest = str(self).rpartition(": ")
+        return rest if colon else ""
+
 
 class InputError(Ex4dError):
     """A file or folder given by the user cannot be used as it is."""
@@ -22,6 +28,12 @@ class OutputError(Ex4dError):
     """A result cannot be written: disk full, folder read-only, name taken."""
 
     code = "bad-output"
+
+
+class SpaceError(OutputError):
+    """The disk or the user's quota is full: nothing is wrong with the request, and it can go on later."""
+
+    code = "no-space"
 
 
 class BusyError(OutputError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ex4d_core.errors import BusyError, CancelledError, Ex4dError, InputError, OutputError
+from ex4d_core.errors import BusyError, CancelledError, Ex4dError, InputError, OutputError, SpaceError
 
 
 def explain_os_error(error: OSError, path: Path) -> OutputError:
@@ -27,7 +27,8 @@ def explain_os_error(error: OSError, path: Path) -> OutputError:
         errno.ENOTDIR: "a part of its path is a file, not a folder: choose another name",
         errno.ENAMETOOLONG: "its name is too long for this disk: choose a shorter one",
     }
-    return OutputError(f"Cannot write {path}: {reasons.get(error.errno or 0, error.strerror or str(error))}.")
+    kind = SpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
+    return kind(f"Cannot write {path}: {reasons.get(error.errno or 0, error.strerror or str(error))}.")
 
 
 @contextmanager
