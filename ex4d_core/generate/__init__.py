@@ -4,6 +4,15 @@ One module per engine behind one `Protocol`; engines are imported when they are 
 """
 
 from ex4d_core.generate.engine import Engine, GeneratedFrame, Shot, engine_names, make_engine
-from ex4d_core.generate.folder import generate_pair, generate_shot
+from ex4d_core.generate.folder import OnFrame, generate_pair, generate_shot
 
-__all__ = ["Engine", "GeneratedFrame", "Shot", "engine_names", "generate_pair", "generate_shot", "make_engine"]
+__all__ = [
+    "Engine",
+    "GeneratedFrame",
+    "OnFrame",
+    "Shot",
+    "engine_names",
+    "generate_pair",
+    "generate_shot",
+    "make_engine",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from ex4d_core.camera import load_trajectory
 from ex4d_core.clip import load_clip, probe_clip, write_viewing
 from ex4d_core.errors import Ex4dError, InputError
 from ex4d_core.files import partial_folder, require_new
-from ex4d_core.generate.engine import GeneratedFrame, Shot, make_engine
+from ex4d_core.generate.engine import Engine, GeneratedFrame, Shot, make_engine
 from ex4d_core.images import write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene import Scene
@@ -27,6 +27,9 @@ _FRAME_NAME = "%06d.png"
 
 _log = logging.getLogger(__name__)
 
+OnFrame = Callable[[int, NDArray[np.uint8]], None]
+"""Shown each finished frame, for previews: its number from 0, and (h, w, 3) uint8 sRGB, not to be changed."""
+
 
 def generate_shot(
     folder: Path,
@@ -35,6 +38,8 @@ def generate_shot(
     seed: int = 0,
     prompt: str = "",
     overwrite: bool = False,
+    make: Callable[[str], Engine] = make_engine,
+    on_frame: OnFrame | None = None,
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
 ) -> Path:
@@ -49,6 +54,8 @@ def generate_shot(
         seed: for engines that draw at random.
         prompt: for engines that read one.
         overwrite: replace an earlier output.
+        make: gives the engine of a name; one's own can keep engines, and so models, loaded between shots.
+        on_frame: shown each finished frame.
         on_progress: told about the frames done.
         cancelled: asked between frames.
 
@@ -60,7 +67,7 @@ def generate_shot(
         OutputError: the results cannot be written.
         CancelledError: `cancelled` said so.
     """
-    chosen = make_engine(engine)
+    chosen = make(engine)
     document = read_shot(folder)
     video, frames_folder = folder / OUTPUT_VIDEO, folder / OUTPUT_FRAMES
     for earlier in (video, frames_folder):
@@ -76,6 +83,8 @@ def generate_shot(
             for index, frame in enumerate(chosen.generate(shot, on_progress, cancelled)):
                 write_png(partial / (_FRAME_NAME % index), frame.color)
                 records[index] = records[index].model_copy(update=_shares(frame))
+                if on_frame is not None:
+                    on_frame(index, frame.color)
                 yield frame.color
 
         sound, start = _sound(shot)

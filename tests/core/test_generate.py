@@ -14,7 +14,7 @@ import pytest
 from ex4d_core.camera import Camera, Intrinsics, look_at
 from ex4d_core.clip import load_clip, probe_clip, write_lossless
 from ex4d_core.errors import CancelledError, InputError
-from ex4d_core.generate import Shot, generate_pair, generate_shot, make_engine
+from ex4d_core.generate import Engine, Shot, generate_pair, generate_shot, make_engine
 from ex4d_core.generate.fill import elevation_prior, fill
 from ex4d_core.generate.layers import SourceFrame, far_side, open_view, other_times
 from ex4d_core.images import read_image
@@ -222,6 +222,31 @@ def test_generating_a_folder(scene: Scene, folder: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
         generate_shot(folder, "draft")
     generate_shot(folder, "draft", overwrite=True)
+
+
+def test_a_caller_may_keep_the_engine_and_watch_the_frames(folder: Path) -> None:
+    kept, asked, shown = make_engine("draft"), [], {}
+
+    def make(name: str) -> Engine:
+        asked.append(name)
+        return kept
+
+    for _ in range(2):
+        generate_shot(folder, "draft", overwrite=True, make=make, on_frame=lambda t, color: shown.update({t: color}))
+    assert asked == ["draft", "draft"]
+    assert list(shown) == list(range(FRAMES))
+    for t, color in shown.items():
+        np.testing.assert_array_equal(color, read_image(folder / f"output/{t:06d}.png"))
+
+
+def test_a_shot_finds_its_scene_two_levels_up(scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The sidecar keeps scenes and shots in folders of their own."""
+    shutil.copytree(scene.path, tmp_path / "scenes/walk/scene.ex4d")
+    moved = Scene.open(tmp_path / "scenes/walk/scene.ex4d")
+    shot = render_shot(moved, preset(moved, Move("orbit", yaw=25), radius=3.0), tmp_path / "jobs/one/shot")
+    generate_shot(shot, "draft")
+    assert "is not there" not in caplog.text
+    assert any(frame["recovered"] > 0 for frame in json.loads((shot / "shot.json").read_text())["frames"])
 
 
 def test_without_its_scene_a_shot_is_still_filled(
