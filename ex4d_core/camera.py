@@ -252,7 +252,9 @@ class _Sample(BaseModel):
     source_time: float
 
 
-class _TrajectoryDocument(BaseModel):
+class TrajectoryDocument(BaseModel):
+    """`trajectory.json` (DESIGN section 3): its form; `trajectory_from_document` checks what the numbers mean."""
+
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
     schema_: Literal["ex4d.trajectory/1"] = Field(alias="schema")
     width: int
@@ -290,7 +292,7 @@ def trajectory_from_document(document: object, source: str = "trajectory") -> Tr
         CameraError: a field is missing, of the wrong kind, or not finite.
     """
     try:
-        d = _TrajectoryDocument.model_validate(document)
+        d = TrajectoryDocument.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"

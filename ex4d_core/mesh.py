@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.errors import InputError
-
-METHODS = ("reference", "dwmesh")
+from ex4d_core.methods import METHODS
 
 # recon.py: depth of the border ring, and the smallest angle of a face that is not degenerate.
 REFERENCE_FAR_DEPTH = 100.0

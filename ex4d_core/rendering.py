@@ -23,7 +23,8 @@ from ex4d_core.errors import CameraError, CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
 from ex4d_core.frame import RenderedFrame, render_frame
 from ex4d_core.images import write_png
-from ex4d_core.mesh import METHODS, DWMesh, build_mesh
+from ex4d_core.mesh import DWMesh, build_mesh
+from ex4d_core.methods import METHODS, PASSES
 from ex4d_core.occluder import BRIDGE_REACH
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.raster import warm_up
@@ -47,8 +48,6 @@ from ex4d_core.shot import (
 )
 
 __all__ = ["PASSES", "RenderedFrame", "render", "render_frame", "render_shot"]
-
-PASSES = ("depth", "risk")
 
 _LARGEST_HALF = 65504.0
 
@@ -78,7 +77,7 @@ def render(
     Args:
         scene: the clip with depth.
         trajectory: cameras in the scene's world and the source time that each looks at.
-        method: mesh method, one of `ex4d_core.mesh.METHODS`.
+        method: mesh method, one of `ex4d_core.methods.METHODS`.
         background: use the persistent background layer; accepted and without effect for now.
         passes: of `PASSES`; "risk" measures the resolution.
         allow_unseen: go on where a frame sees nothing of the scene.

@@ -51,7 +51,7 @@ class ShotRequest(BaseModel):
     engine: str | None = None
     """Name of the engine; None while only conditioning is rendered."""
     method: str = "dwmesh"
-    """Mesh method, see `ex4d_core.mesh.METHODS`."""
+    """Mesh method, see `ex4d_core.methods`."""
     size: tuple[int, int] | None = None
     """Width and height, pixels."""
     seed: int | None = None

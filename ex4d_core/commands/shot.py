@@ -10,12 +10,11 @@ import click
 
 from ex4d_core.commands.console import Console, command
 from ex4d_core.errors import InputError
+from ex4d_core.methods import METHODS
 
 if TYPE_CHECKING:
     from ex4d_core.camera import Trajectory
     from ex4d_core.scene import Scene
-
-METHODS = ("reference", "dwmesh")
 
 _MOVE_OPTIONS = (
     click.option("--preset", metavar="P", help="The move: orbit, arc, dolly, ...; `ex4d camera --list` shows all."),
