@@ -134,17 +134,26 @@ def _embedded(request: DepthRequest) -> DepthEstimator:
     return EmbeddedEstimator()
 
 
-_FACTORIES: dict[str, Callable[[DepthRequest], DepthEstimator]] = {"file": _file, "embedded": _embedded}
+_FACTORIES: dict[str, tuple[Callable[[DepthRequest], DepthEstimator], str]] = {
+    "file": (_file, "depth that another program made, read from EXR, PNG, NPY, NPZ or a grey video"),
+    "embedded": (_embedded, "a rough guess from parallax and position in the picture: no weights, no GPU"),
+}
+"""Name -> factory, and what it is in a line."""
 
 
-def register_estimator(name: str, factory: Callable[[DepthRequest], DepthEstimator]) -> None:
-    """Add an estimator, or replace the one of that name."""
-    _FACTORIES[name] = factory
+def register_estimator(name: str, factory: Callable[[DepthRequest], DepthEstimator], summary: str = "") -> None:
+    """Add an estimator, or replace the one of that name; `summary` is one line for people."""
+    _FACTORIES[name] = (factory, summary)
 
 
 def estimator_names() -> tuple[str, ...]:
     """The names that `make_estimator` knows."""
     return tuple(_FACTORIES)
+
+
+def estimator_summaries() -> dict[str, str]:
+    """What each estimator is, in a line for people."""
+    return {name: summary for name, (_, summary) in _FACTORIES.items()}
 
 
 def make_estimator(name: str, request: DepthRequest | None = None) -> DepthEstimator:
@@ -155,4 +164,5 @@ def make_estimator(name: str, request: DepthRequest | None = None) -> DepthEstim
     """
     if name not in _FACTORIES:
         raise InputError(f"There is no depth estimator {name!r}: choose one of {', '.join(_FACTORIES)}.")
-    return _FACTORIES[name](request or DepthRequest())
+    factory, _ = _FACTORIES[name]
+    return factory(request or DepthRequest())

@@ -6,7 +6,6 @@ show there, and else a calm continuation of the background (see `layers` and `fi
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from ex4d_core.errors import CancelledError
-from ex4d_core.generate.engine import GeneratedFrame, Shot
+from ex4d_core.generate.engine import GeneratedFrame, Shot, draft_workers
 from ex4d_core.generate.fill import blur_rows, elevation_prior, fill
 from ex4d_core.generate.layers import Layer, SourceFrame, before, far_side, open_view, other_times
 from ex4d_core.progress import Cancelled, OnProgress
@@ -39,7 +38,7 @@ class DraftEngine:
     def generate(self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled) -> Iterator[GeneratedFrame]:
         """See `Engine.generate`. Works for conditioning made elsewhere too, without depth and other times."""
         finish = _from_pair(shot) if shot.scene is None or shot.trajectory is None else _from_footage(shot)
-        workers = min(4, os.cpu_count() or 1)
+        workers = draft_workers()
         waiting: deque[Future[GeneratedFrame]] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="draft") as pool:
             try:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import load_trajectory
-from ex4d_core.clip import load_clip, probe_clip, write_viewing
-from ex4d_core.errors import Ex4dError, InputError
+from ex4d_core.clip import iter_frames, load_clip, probe_clip, write_viewing
+from ex4d_core.errors import CancelledError, Ex4dError, InputError
 from ex4d_core.files import partial_folder, require_new
 from ex4d_core.generate.engine import Engine, GeneratedFrame, Shot, make_engine
-from ex4d_core.images import write_png
+from ex4d_core.images import to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene import Scene
 from ex4d_core.shot import COLOR_FILE, MASK_FILE, ShotDocument, read_shot, write_shot
@@ -72,7 +72,7 @@ def generate_shot(
     video, frames_folder = folder / OUTPUT_VIDEO, folder / OUTPUT_FRAMES
     for earlier in (video, frames_folder):
         require_new(earlier, overwrite)
-    shot = _open_shot(folder, document, seed, prompt)
+    shot = _open_shot(folder, document, seed, prompt, cancelled)
     if len(document.frames) != len(shot):
         raise InputError(f"{folder} lists {len(document.frames)} frames and has {len(shot)}: render the shot again.")
     started = time.perf_counter()
@@ -144,24 +144,29 @@ def generate_pair(
     require_new(out, overwrite)
     if out.suffix != ".mp4":
         raise InputError(f"Cannot write a video as {out.name}: use a name ending in .mp4.")
-    shot = _load_pair(color, mask, seed, prompt)
+    shot = _load_pair(color, mask, seed, prompt, cancelled)
     frames = (frame.color for frame in chosen.generate(shot, on_progress, cancelled))
     write_viewing(out, frames, shot.fps)
     return out
 
 
-def _load_pair(color: Path, mask: Path, seed: int, prompt: str) -> Shot:
+def _load_pair(color: Path, mask: Path, seed: int, prompt: str, cancelled: Cancelled) -> Shot:
     facts = [probe_clip(path) for path in (color, mask)]
     sizes = [f"{f.frames} frames of {f.width}x{f.height}" for f in facts]
     if sizes[0] != sizes[1]:
         raise InputError(f"{color} has {sizes[0]} and {mask} {sizes[1]}: give both at one size and length.")
-    clip = load_clip(color)
-    seen = load_clip(mask).frames[..., 0] > 127
-    return Shot(np.where(seen[..., None], clip.frames, np.uint8(0)), seen, clip.fps, prompt, seed)
+    clip = load_clip(color, cancelled=cancelled)
+    seen = np.empty(clip.frames.shape[:3], np.bool_)
+    for index, frame in enumerate(iter_frames(mask)):  # in place: a long shot is large
+        if cancelled():
+            raise CancelledError(f"Reading {mask} was stopped.")
+        seen[index] = to_uint8(frame)[..., 0] > 127
+        clip.frames[index][~seen[index]] = 0
+    return Shot(clip.frames, seen, clip.fps, prompt, seed)
 
 
-def _open_shot(folder: Path, document: ShotDocument, seed: int, prompt: str) -> Shot:
-    pair = _load_pair(folder / COLOR_FILE, folder / MASK_FILE, seed, prompt)
+def _open_shot(folder: Path, document: ShotDocument, seed: int, prompt: str, cancelled: Cancelled) -> Shot:
+    pair = _load_pair(folder / COLOR_FILE, folder / MASK_FILE, seed, prompt, cancelled)
     height, width = pair.mask.shape[1:]
     path = load_trajectory(folder / document.request.trajectory, width, height, pair.fps)
     scene = _open_scene(folder, document)

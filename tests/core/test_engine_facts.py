@@ -1,0 +1,78 @@
+"""What the sidecar is told about engines and estimators before any work starts."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ex4d_core import sample
+from ex4d_core.depth import estimator_names, estimator_summaries
+from ex4d_core.errors import InputError
+from ex4d_core.generate import engine, engine_facts, engine_names, engine_needs, missing
+from ex4d_core.ingest import import_scene
+from ex4d_core.presets import Move, preset
+from ex4d_core.rendering import render_shot
+
+
+def test_every_engine_and_estimator_says_what_it_is() -> None:
+    for name in engine_names():
+        facts = engine_facts(name)
+        assert facts.name == name
+        assert facts.summary
+        assert facts.licence
+        assert facts.cancel_seconds > 0
+    assert engine_facts("draft").cancel_seconds <= 1.0
+    assert set(estimator_summaries()) == set(estimator_names())
+    for line in (*estimator_summaries().values(), *(engine_facts(n).summary for n in engine_names())):
+        assert line
+        assert "\n" not in line
+    for ask in (engine_facts, missing, lambda name: engine_needs(name, 8, 8, 1)):
+        with pytest.raises(InputError, match="no engine 'magic'"):
+            ask("magic")
+
+
+def test_facts_come_without_the_engine() -> None:
+    code = (
+        "from ex4d_core.generate.engine import engine_facts, engine_needs, missing\n"
+        "engine_facts('draft'), engine_needs('draft', 832, 480, 49), missing('draft')\n"
+        "import sys; assert not {'ex4d_core.generate.draft', 'numba', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert missing("draft") == ()
+    draft = engine._ENGINES["draft"]
+    heavy = replace(draft.facts, name="heavy", packages=("numpy", "no_such_package"), models=("some/model",))
+    monkeypatch.setitem(engine._ENGINES, "heavy", replace(draft, facts=heavy))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    package, model = missing("heavy")
+    assert "no_such_package" in package
+    assert "numpy" not in package
+    assert "some/model" in model
+    snapshot = tmp_path / "models--some--model/snapshots/0123abc"
+    snapshot.mkdir(parents=True)
+    assert len(missing("heavy")) == 2, "an interrupted download leaves an empty folder"
+    (snapshot / "weights.safetensors").write_bytes(b"x")
+    assert missing("heavy") == (package,)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("size", [(480, 270), (832, 480), pytest.param((1920, 1080), marks=pytest.mark.slow)])
+def test_the_draft_engine_takes_the_memory_that_it_says(tmp_path: Path, size: tuple[int, int]) -> None:
+    frames = 8
+    scene = import_scene(sample.clip_path(), tmp_path / "s.ex4d", size=size, frames=frames, **sample.import_options())
+    path = preset(scene, Move("orbit", yaw=25), radius=sample.facts().orbit_radius)
+    shot = render_shot(scene, path, tmp_path / "shot")
+    code = (
+        "import sys; from pathlib import Path; from ex4d_core.generate import generate_shot\n"
+        "generate_shot(Path(sys.argv[1]), 'draft')\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(shot)], capture_output=True, text=True, check=True)
+    peak = int(done.stdout) * 1024
+    needs = engine_needs("draft", *size, frames)
+    assert needs.vram_bytes == 0
+    assert abs(needs.ram_bytes / peak - 1) < 0.3, f"{needs.ram_bytes / 1e6:.0f} MB said, {peak / 1e6:.0f} MB taken"
