@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import Literal
 
 from ex4d_core import __version__
 from ex4d_core.commands.console import Console, command
+from ex4d_core.errors import MissingDependencyError
 
 State = Literal["ok", "missing", "broken"]
 _GPU_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors")
@@ -112,19 +112,18 @@ def _rasterizer() -> Check:
 
 
 def _gpu() -> Check:
-    smi = shutil.which("nvidia-smi")
-    if smi is None:
+    from ex4d_core.devices import gpus
+
+    try:
+        found = gpus()
+    except MissingDependencyError as error:
+        return Check("gpu", "broken", str(error).removesuffix(f": {error.remedy}"), error.remedy, needed=False)
+    if not found:
         return Check(
             "gpu", "missing", "no NVIDIA driver", "all but large-model diffusion runs without one", needed=False
         )
-    query = [smi, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("gpu", "broken", f"nvidia-smi does not answer ({error})", "reinstall the driver", needed=False)
-    if done.returncode:
-        return Check("gpu", "broken", (done.stderr or done.stdout).strip(), "reinstall the driver", needed=False)
-    return Check("gpu", "ok", "; ".join(done.stdout.strip().splitlines()), needed=False)
+    cards = [f"{g.name}, {g.total_bytes / 2**30:.0f} GB, {g.free_bytes / 2**30:.0f} GB free" for g in found]
+    return Check("gpu", "ok", f"{'; '.join(cards)}; driver {found[0].driver}", needed=False)
 
 
 def _gpu_packages() -> Check:
