@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.errors import InputError
 from ex4d_core.files import atomic_file
+from ex4d_core.media import open_media
 from ex4d_core.sequence import is_pattern
 from ex4d_core.video_in import probe_video, require_file
 
@@ -59,7 +60,7 @@ class AudioPassage:
             return None
         require_file(path)
         try:
-            container = stack.enter_context(av.open(str(path.absolute()), "r", metadata_errors="replace"))
+            container = stack.enter_context(open_media(path))
         except (av.error.FFmpegError, ValueError) as error:
             raise InputError(f"The sound of {path} cannot be read: check the file or leave it out.") from error
         if not container.streams.audio:

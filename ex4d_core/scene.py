@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -61,6 +62,7 @@ class Scene:
         path: Path,
         *,
         verify: bool = False,
+        confined: bool = False,
         on_progress: OnProgress = silent,
         cancelled: Cancelled = never_cancelled,
     ) -> Scene:
@@ -72,14 +74,18 @@ class Scene:
         Args:
             path: the folder.
             verify: also hash every file and compare with `content_hash`.
+            confined: refuse a folder with any symbolic link in it, wherever that leads: for scenes that strangers
+                sent. Links that lead out of the folder are never followed.
             on_progress: told about each file hashed.
             cancelled: asked before each file hashed.
 
         Raises:
             InputError: the folder is not a scene, or incomplete, or its names lead out of it, or `verify` finds it
-                changed.
+                changed, or `confined` finds a link.
             CancelledError: `cancelled` said so.
         """
+        if confined:
+            _refuse_links(path)
         scene, raw = _read_document(path)
         document = scene.document
         check_frames_exist(path, document.files.color, document.frames, "colour")
@@ -371,6 +377,21 @@ def make_frame_folders(folder: Path, files: FilePatterns) -> None:
     for pattern in (files.color, files.depth, files.occlusion, files.plate):
         if pattern is not None:
             (folder / Path(pattern).parent).mkdir(parents=True, exist_ok=True)
+
+
+def _refuse_links(path: Path) -> None:
+    """Require plain files and folders all the way down, and at the top.
+
+    Raises:
+        InputError: naming a link, or what else is there (pipes, devices).
+    """
+    if path.is_symlink():
+        raise InputError(f"The scene {path} is a link: give the folder itself.")
+    for folder, folders, files in os.walk(path, followlinks=False):
+        for name in (*folders, *files):
+            entry = Path(folder, name)
+            if not stat.S_ISREG(mode := entry.lstat().st_mode) and not stat.S_ISDIR(mode):
+                raise InputError(f"{entry} is a link or no ordinary file: put the file itself there.")
 
 
 def _read_document(path: Path) -> tuple[Scene, dict[str, object]]:

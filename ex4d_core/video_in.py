@@ -10,7 +10,6 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-import av
 import av.error
 import numpy as np
 from av.container import InputContainer
@@ -20,6 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ex4d_core.errors import InputError
+from ex4d_core.media import open_media
 from ex4d_core.pixels import bit_depth, has_alpha, orientation
 from ex4d_core.timeline import Timeline, nearest_constant_rate
 
@@ -186,8 +186,7 @@ def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream]]:
         InputError: not a video, or one without pictures.
     """
     try:
-        # An absolute path can't be mistaken for a protocol ("take:2.mp4").
-        container = av.open(str(path.absolute()), "r", metadata_errors="replace")
+        container = open_media(path)
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(_explain_open(path)) from error
     with container:

@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ex4d_core.errors import InputError
+from ex4d_core.media import open_media
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # AVColorRange
 
@@ -65,7 +65,7 @@ def open_depth_video(path: Path) -> VideoDepth:
 def _decode(path: Path) -> Iterator[VideoFrame]:
     """The frames of the first video stream in the order of their display."""
     try:
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no pictures: give depth as EXR, PNG, NPZ, NPY or a grey video.")
             stream = container.streams.video[0]

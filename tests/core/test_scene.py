@@ -229,6 +229,31 @@ def test_links_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:
         Scene.open(scene.path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need privileges on Windows")
+@pytest.mark.parametrize("name", ["color/000001.png", "depth", "occlusion/000000.png", "scene.json", "shots/new", ""])
+def test_a_confined_scene_holds_no_link_at_all(tmp_path: Path, name: str) -> None:
+    scene = small_scene(tmp_path)
+    Scene.open(scene.path, confined=True)
+    entry, hidden = scene.path / name, tmp_path / "hidden"
+    if name == "shots/new":
+        entry.parent.mkdir()
+        hidden.mkdir()
+    else:
+        shutil.move(entry, hidden)
+    entry.symlink_to(hidden)
+    with pytest.raises(InputError, match=" is a link") as caught:
+        Scene.open(scene.path, confined=True)
+    assert str(entry) in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_confined_scene_holds_no_pipe(tmp_path: Path) -> None:
+    scene = small_scene(tmp_path)
+    os.mkfifo(scene.path / "color/extra.png")
+    with pytest.raises(InputError, match="no ordinary file"):
+        Scene.open(scene.path, confined=True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
