@@ -1,0 +1,65 @@
+"""The HTTP application of a sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from ex4d_server import API_VERSION, __version__
+from ex4d_server.documents import EventData
+from ex4d_server.guard import Guard
+from ex4d_server.problems import Problem, add_handlers
+from ex4d_server.routes import control, events, jobs, scenes, uploads
+from ex4d_server.sidecar import Sidecar
+
+_REF = "#/components/schemas/{model}"
+
+
+def create_app(sidecar: Sidecar) -> FastAPI:
+    """The application; the sidecar starts and stops with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        sidecar.start()
+        yield
+        sidecar.stop()
+
+    app = FastAPI(
+        title="EX-4D sidecar",
+        version=f"{API_VERSION}",
+        description=f"EX-4D {__version__}. Every route but health wants `Authorization: Bearer TOKEN`.",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # loads scripts from the internet
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.sidecar = sidecar
+    for module in (control, uploads, scenes, jobs, events):
+        app.include_router(module.router, prefix="/v1")
+    add_handlers(app)
+    app.add_middleware(Guard, token=sidecar.settings.token, host=sidecar.settings.host, on_request=sidecar.note_request)
+    app.openapi = lambda: _openapi(app)
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        components = document.setdefault("components", {})
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for model in (Problem, EventData):
+            schema = model.model_json_schema(ref_template=_REF)
+            components["schemas"] |= schema.pop("$defs", {}) | {model.__name__: schema}
+        document["security"] = [{"token": []}]
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                # FastAPI describes its own validation error; ours is a problem document
+                refused = operation["responses"].get("422", {})
+                refused.get("content", {}).pop("application/json", None)
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,196 @@
+"""Finished stages on disk, found by the content they depend on; the oldest that nothing needs go first.
+
+A folder under its final name is whole (`ex4d_core.files.partial_folder`), so what a crash left unrecorded is taken
+in, and what it left half-made is kept as long as a job may go on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from ex4d_server.folders import KINDS, DataFolder, Kind
+from ex4d_server.store import Store, entries, jobs, now, scenes, uploads, uses
+
+_log = logging.getLogger(__name__)
+_TRASH = "trash-"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage."""
+
+    key: str
+    kind: Kind
+    bytes: int
+    made_at: str
+    pinned: bool
+    """A job or a scene still needs it: it is never evicted."""
+
+
+class Cache:
+    """The finished stages of a data folder."""
+
+    def __init__(self, folder: DataFolder, store: Store, limit_bytes: int) -> None:
+        self.folder, self.store, self.limit_bytes = folder, store, limit_bytes
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @contextmanager
+    def making(self, key: str) -> Generator[None]:
+        """Let one worker at a time make a stage, so that a second one finds it."""
+        with self._locks[key]:
+            yield
+
+    def use(self, job: str, key: str, keeps: bool = False) -> None:
+        """Note that a job needs a stage, before it is looked for or made.
+
+        Args:
+            job: id of the job.
+            key: of the stage.
+            keeps: also once the job has succeeded: its result, or what the result refers to.
+        """
+        with self.store.writing() as connection:
+            mine = (uses.c.job == job) & (uses.c.key == key)
+            if connection.execute(select(uses.c.keeps).where(mine)).first() is None:
+                connection.execute(insert(uses).values(job=job, key=key, keeps=keeps))
+            elif keeps:
+                connection.execute(update(uses).where(mine).values(keeps=True))
+
+    def find(self, kind: Kind, key: str) -> Path | None:
+        """The folder of a finished stage; None if it has to be made."""
+        path = self.folder.entry(kind, key)
+        there = path.is_dir()
+        with self.store.writing() as connection:
+            if not there:
+                connection.execute(delete(entries).where(entries.c.key == key))
+                return None
+            touched = update(entries).where(entries.c.key == key).values(used=_next_use(connection))
+            if connection.execute(touched).rowcount:
+                return path
+        self.add(kind, key)
+        return path
+
+    def add(self, kind: Kind, key: str) -> None:
+        """Record a finished stage that lies under its final name."""
+        size = folder_bytes(self.folder.entry(kind, key))
+        with self.store.writing() as connection:
+            connection.execute(delete(entries).where(entries.c.key == key))
+            values = {"key": key, "kind": kind, "bytes": size, "used": _next_use(connection), "made_at": now()}
+            connection.execute(insert(entries).values(**values))
+
+    def adopt(self, kind: Kind) -> None:
+        """Record finished stages that nobody recorded: by-products, and what a crash kept from being recorded."""
+        with self.store.reading() as connection:
+            known = set(connection.execute(select(entries.c.key).where(entries.c.kind == kind)).scalars())
+        for key, path in self.folder.entries(kind):
+            if key not in known and path == self.folder.entry(kind, key) and path.is_dir():
+                self.add(kind, key)
+
+    def list(self) -> list[Entry]:
+        """All finished stages, the first to go first."""
+        with self.store.reading() as connection:
+            return _listed(connection)
+
+    def total_bytes(self) -> int:
+        """What all of them take on disk."""
+        with self.store.reading() as connection:
+            return connection.execute(select(func.coalesce(func.sum(entries.c.bytes), 0))).scalar_one()
+
+    def evict(self, limit_bytes: int | None = None) -> list[Entry]:
+        """Remove what nothing needs, oldest use first, until the rest fits the limit.
+
+        Args:
+            limit_bytes: default the cache's own.
+
+        Returns:
+            What was removed.
+        """
+        limit = self.limit_bytes if limit_bytes is None else limit_bytes
+        gone: list[Entry] = []
+        trash: list[Path] = []
+        with self.store.writing() as connection:
+            found = _listed(connection)
+            total = sum(e.bytes for e in found)
+            for entry in found:
+                if total <= limit:
+                    break
+                if entry.pinned:
+                    continue
+                path = self.folder.entry(entry.kind, entry.key)
+                with suppress(FileNotFoundError):
+                    # Inside the transaction: from here on nobody finds it, on disk or in the store.
+                    trash.append(path.rename(path.with_name(_TRASH + path.name)))
+                connection.execute(delete(entries).where(entries.c.key == entry.key))
+                connection.execute(update(uploads).where(uploads.c.key == entry.key).values(key=None))
+                total -= entry.bytes
+                gone.append(entry)
+        for path in trash:
+            shutil.rmtree(path, ignore_errors=True)
+        return gone
+
+    def sweep(self) -> None:
+        """Bring disk and store together: at the start, and after a job was deleted."""
+        with self.store.reading() as connection:
+            wanted = select(uses.c.key).join(jobs, jobs.c.id == uses.c.job).where(jobs.c.state != "succeeded")
+            unfinished = set(connection.execute(wanted).scalars())
+            known_jobs = set(connection.execute(select(jobs.c.id)).scalars())
+            known_uploads = set(connection.execute(select(uploads.c.id)).scalars())
+            recorded = {(row.kind, row.key) for row in connection.execute(select(entries.c.kind, entries.c.key))}
+        for kind in KINDS:
+            on_disk: set[str] = set()
+            for key, path in self.folder.entries(kind):
+                if path == self.folder.entry(kind, key):
+                    on_disk.add(key)
+                elif key not in unfinished and not path.name.endswith(".lock"):
+                    _log.info("removing %s, which no job needs", path)
+                    _remove(path)
+                    _remove(path.with_name(path.name + ".lock"))
+            self.adopt(kind)
+            for key in {key for k, key in recorded if k == kind} - on_disk:
+                self.find(kind, key)  # forgets it
+        for path in (self.folder.root / "jobs").iterdir():
+            if path.name not in known_jobs:
+                _remove(path)
+        for path in (self.folder.root / "uploads").iterdir():
+            if path.name.removesuffix(".part") not in known_uploads:
+                _remove(path)
+
+
+def folder_bytes(folder: Path) -> int:
+    """What a folder takes on disk, bytes; of a file that other folders share by hard links, its share."""
+    total = 0.0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = os.stat(os.path.join(root, name))
+                total += status.st_size / max(status.st_nlink, 1)
+    return round(total)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _next_use(connection: Connection) -> Any:
+    return connection.execute(select(func.coalesce(func.max(entries.c.used), 0) + 1)).scalar_one()
+
+
+def _listed(connection: Connection) -> list[Entry]:
+    by_jobs = select(uses.c.key).join(jobs, jobs.c.id == uses.c.job)
+    needed = by_jobs.where(uses.c.keeps | (jobs.c.state != "succeeded"))
+    pinned = set(connection.execute(needed).scalars()) | set(connection.execute(select(scenes.c.key)).scalars())
+    rows = connection.execute(select(entries).order_by(entries.c.used))
+    return [Entry(row.key, row.kind, row.bytes, row.made_at, row.key in pinned) for row in rows]

@@ -1,0 +1,370 @@
+"""The bodies of the HTTP interface: what a job is asked for, and what the sidecar tells about it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from ex4d_core.camera import TrajectoryDocument, trajectory_from_document
+from ex4d_core.errors import Ex4dError
+from ex4d_core.methods import METHODS, PASSES
+from ex4d_server.names import Id
+from ex4d_server.problems import Problem
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+TERMINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+MAX_PIXELS = 16384
+Seconds = float
+
+_REQUEST = ConfigDict(extra="forbid", frozen=True)
+_Side = Annotated[int, Field(ge=2, le=MAX_PIXELS)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Text = Annotated[str, Field(max_length=10_000)]
+
+
+def _trajectory(document: TrajectoryDocument) -> TrajectoryDocument:
+    """Also what only the numbers tell: rigid poses, finite values."""
+    try:
+        trajectory_from_document(document.model_dump(by_alias=True), "The trajectory")
+    except Ex4dError as error:
+        raise ValueError(str(error)) from error
+    return document
+
+
+TrajectoryBody = Annotated[TrajectoryDocument, AfterValidator(_trajectory)]
+"""`trajectory.json`."""
+
+
+def _method(name: str) -> str:
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r}, choose one of {', '.join(METHODS)}")
+    return name
+
+
+def _pass(name: str) -> str:
+    if name not in PASSES:
+        raise ValueError(f"there is no pass {name!r}, choose from {', '.join(PASSES)}")
+    return name
+
+
+class FromUpload(BaseModel):
+    """A file that was uploaded."""
+
+    model_config = _REQUEST
+    upload: Id
+
+
+class FromPath(BaseModel):
+    """A file or folder on this machine, for clients on the same machine."""
+
+    model_config = _REQUEST
+    path: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$", description="Absolute.")
+
+
+Media = FromUpload | FromPath
+
+
+class ImportFields(BaseModel):
+    """The options of `ex4d import`; names as in `ex4d_core.ingest.import_scene`."""
+
+    model_config = _REQUEST
+    depth: Media | None = None
+    depth_kind: Literal["metric", "relative", "disparity"] = "relative"
+    depth_range: tuple[_Finite, _Finite] | None = None
+    estimator: Annotated[str, Field(max_length=100)] | None = None
+    fov_degrees: Annotated[float, Field(gt=0, lt=180)] | None = None
+    focal_mm: _Positive | None = None
+    sensor_mm: _Positive | None = None
+    focal_px: _Positive | None = None
+    source_camera: TrajectoryBody | None = None
+    start: int = Field(default=0, ge=0, le=10_000_000)
+    frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    size: tuple[_Side, _Side] | None = None
+    max_side: _Side | None = None
+    fps: tuple[Annotated[int, Field(ge=1, le=1_000_000)], Annotated[int, Field(ge=1, le=1_000_000)]] | None = None
+    plate: bool = False
+
+
+class RenderFields(BaseModel):
+    """The options of `ex4d render`."""
+
+    model_config = _REQUEST
+    method: Annotated[str, Field(max_length=100), AfterValidator(_method)] = "dwmesh"
+    background: bool = True
+    passes: tuple[Annotated[str, Field(max_length=100), AfterValidator(_pass)], ...] = Field(default=(), max_length=16)
+    allow_unseen: bool = False
+
+
+class GenerateFields(BaseModel):
+    """The options of `ex4d generate`."""
+
+    model_config = _REQUEST
+    engine: str = Field(default="draft", max_length=100)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    prompt: _Text = ""
+
+
+class MoveDocument(BaseModel):
+    """A named camera move; the options of `ex4d camera`."""
+
+    model_config = _REQUEST
+    preset: str = Field(max_length=100, examples=["orbit"])
+    yaw: _Finite | None = None
+    pitch: _Finite | None = None
+    amount: _Finite | None = None
+    zoom: _Positive | None = None
+    turns: _Finite | None = None
+    look_at: tuple[_Finite, _Finite, _Finite] | None = None
+    easing: str = Field(default="linear", max_length=100)
+    there_and_back: bool = False
+    radius: _Positive | None = None
+    follow: bool = False
+    freeze: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    speed: _Positive = 1.0
+    frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class ImportJob(ImportFields):
+    """Footage in, a scene folder out."""
+
+    kind: Literal["import"]
+    footage: Media
+    scene: Id | None = Field(default=None, description="Id to give the scene; default the job's.")
+
+
+class RenderJob(RenderFields):
+    """A scene from a trajectory: colour, mask, passes."""
+
+    kind: Literal["render"]
+    scene: Id
+    trajectory: TrajectoryBody
+
+
+class GenerateJob(GenerateFields):
+    """Fill what an earlier job's shot never saw."""
+
+    kind: Literal["generate"]
+    shot: Id = Field(description="A job that rendered a shot.")
+
+
+class ReshootJob(ImportFields, RenderFields, GenerateFields):
+    """All of it: import (unless `scene` is given), render, generate."""
+
+    kind: Literal["reshoot"]
+    scene: Id | None = Field(default=None, description="A scene that is there; with `footage`: id to give it.")
+    footage: Media | None = None
+    trajectory: TrajectoryBody | None = None
+    move: MoveDocument | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> ReshootJob:
+        if self.footage is None and self.scene is None:
+            raise ValueError("a reshoot needs footage or a scene, give one")
+        if (self.trajectory is None) == (self.move is None):
+            raise ValueError("say how the camera moves with either trajectory or move")
+        return self
+
+
+JobRequest = Annotated[ImportJob | RenderJob | GenerateJob | ReshootJob, Field(discriminator="kind")]
+"""What a job is asked for."""
+
+
+class SceneSource(BaseModel):
+    """Where a scene comes from: an uploaded zip of a scene folder, or a scene folder on this machine."""
+
+    model_config = _REQUEST
+    upload: Id | None = None
+    path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> SceneSource:
+        if (self.upload is None) == (self.path is None):
+            raise ValueError("a scene comes from either an upload or a path, give one")
+        return self
+
+
+class UploadStatus(BaseModel):
+    """How far an upload is."""
+
+    id: str
+    name: str
+    size: int = Field(description="Bytes of the whole file.")
+    sha256: str
+    received: int = Field(description="Bytes from the start that are here; the next piece starts there.")
+    complete: bool
+
+
+class SceneStatus(BaseModel):
+    """A scene that is here."""
+
+    id: str
+    content_hash: str
+    bytes: int
+    path: str | None = Field(description="Its folder, for a client on the same machine.")
+    document: dict[str, JsonValue] = Field(description="scene.json")
+
+
+class SceneList(BaseModel):
+    """All scenes."""
+
+    scenes: list[SceneStatus]
+
+
+class FileStatus(BaseModel):
+    """A file of a scene or a result."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class FileList(BaseModel):
+    """Files of a scene or a result."""
+
+    files: list[FileStatus]
+
+
+class StageStatus(BaseModel):
+    """A stage of a job that is finished."""
+
+    name: str
+    cached: bool = Field(description="Answered from disk.")
+    seconds: Seconds
+
+
+class JobResult(BaseModel):
+    """Where a succeeded job's result is."""
+
+    kind: Literal["scene", "shot"]
+    scene: str | None = Field(description="Id of the scene.")
+    path: str | None = Field(description="Its folder, for a client on the same machine.")
+    content_hash: str | None = Field(default=None, description="Of the scene.")
+
+
+class JobStatus(BaseModel):
+    """A job."""
+
+    id: str
+    number: int = Field(description="Jobs run in this order.")
+    kind: str
+    state: State
+    stage: str | None = Field(description="depth, scene, render or generate")
+    fraction: float | None = Field(ge=0, le=1)
+    eta_s: Seconds | None
+    message: str = Field(description="What goes on, for people.")
+    preview_url: str | None
+    problem: Problem | None
+    request: dict[str, JsonValue]
+    attempt: int
+    stages: list[StageStatus]
+    result: JobResult | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    last_event: int
+
+
+class JobList(BaseModel):
+    """Some jobs, in order."""
+
+    jobs: list[JobStatus]
+    next: int | None = Field(description="`after` of the next page; null at the end.")
+
+
+class EventData(BaseModel):
+    """The data of a server-sent event."""
+
+    job: str
+    state: State
+    stage: str | None
+    fraction: float | None
+    eta_s: Seconds | None
+    message: str
+    preview_url: str | None
+    problem: Problem | None
+
+
+class Health(BaseModel):
+    """Whether the sidecar can work."""
+
+    status: Literal["starting", "ready", "busy", "failed"]
+    detail: str
+    version: str
+    api: int
+
+
+class Shortage(BaseModel):
+    """Something that a job needs and this machine lacks."""
+
+    what: Literal["disk", "vram", "ram", "engine"]
+    needed_bytes: int | None
+    free_bytes: int | None
+    message: str
+    choices: list[str] = Field(description="What would fit.")
+
+
+class Preflight(BaseModel):
+    """Whether a job fits this machine."""
+
+    fits: bool
+    shortages: list[Shortage]
+
+
+class EngineStatus(BaseModel):
+    """A generator."""
+
+    name: str
+    summary: str
+    licence: str
+    available: bool
+    missing: list[str] = Field(description="What this machine lacks, one sentence each.")
+    packages: list[str]
+    models: list[str]
+
+
+class EstimatorStatus(BaseModel):
+    """A depth estimator."""
+
+    name: str
+    summary: str
+
+
+class Device(BaseModel):
+    """Something that runs stages."""
+
+    name: str
+    total_bytes: int | None = Field(description="VRAM; null for a CPU.")
+    free_bytes: int | None
+    worker: Literal["starting", "idle", "busy", "failed"]
+
+
+class Disk(BaseModel):
+    """The disk of the data folder."""
+
+    free_bytes: int
+    cache_bytes: int
+    cache_limit_bytes: int
+
+
+class Capabilities(BaseModel):
+    """What this sidecar can do on this machine."""
+
+    version: str
+    api: int
+    job_kinds: list[str]
+    methods: list[str]
+    passes: list[str]
+    engines: list[EngineStatus]
+    depth_estimators: list[EstimatorStatus]
+    devices: list[Device]
+    disk: Disk
+    models: list[str] = Field(description="Model weights on disk.")
+    upload_piece_bytes: int = Field(description="Largest piece of an upload.")
+    upload_bytes: int = Field(description="Largest upload.")
+
+
+def canonical(request: BaseModel) -> dict[str, Any]:
+    """The form in which a request is stored and compared with a repetition."""
+    return request.model_dump(mode="json", by_alias=True)

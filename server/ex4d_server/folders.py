@@ -1,0 +1,101 @@
+"""Where the sidecar keeps what: the data folder, and the state folder with the addresses of running sidecars."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from ex4d_core.files import explained
+
+Kind = Literal["depth", "scene", "render", "generate", "upload"]
+KINDS: tuple[Kind, ...] = ("depth", "scene", "render", "generate", "upload")
+_SUFFIX = {"scene": ".ex4d"}
+_BALLAST = 4 * 2**20
+
+
+def default_data() -> Path:
+    """The data folder where none is given."""
+    return platformdirs.user_data_path("ex4d", appauthor=False) / "sidecar"
+
+
+def state_folder() -> Path:
+    """Where running sidecars leave their addresses; `client.discover` finds it without this package."""
+    given = os.environ.get("EX4D_STATE_DIR")
+    return Path(given) if given else platformdirs.user_state_path("ex4d", appauthor=False)
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The layout of one data folder; everything that the sidecar writes lies in it.
+
+    ex4d.sqlite3  ballast  jobs/ID/{log.txt,preview.jpg}  logs/  uploads/ID.part
+    cache/{depth,scene,render,generate,upload}/KEY
+    """
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The job store."""
+        return self.root / "ex4d.sqlite3"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the server and its workers."""
+        return self.root / "logs"
+
+    def cache(self, kind: Kind) -> Path:
+        """The folder of one kind of finished stages."""
+        return self.root / "cache" / kind
+
+    def entry(self, kind: Kind, key: str) -> Path:
+        """One finished stage."""
+        return self.cache(kind) / (key + _SUFFIX.get(kind, ""))
+
+    def entries(self, kind: Kind) -> Iterator[tuple[str, Path]]:
+        """Key and path of what lies on disk, finished stages and half-made ones (`.partial`) alike."""
+        suffix = _SUFFIX.get(kind, "")
+        for path in sorted(self.cache(kind).iterdir()):
+            yield path.name.split(".", 1)[0] if suffix else path.name.removesuffix(".partial"), path
+
+    def job(self, job: str) -> Path:
+        """What belongs to a job besides its results: log and preview."""
+        return self.root / "jobs" / job
+
+    def upload(self, name: str) -> Path:
+        """An upload that is not complete."""
+        return self.root / "uploads" / f"{name}.part"
+
+    def make(self) -> None:
+        """Create the folders, readable by the owner alone.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with explained(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.root, 0o700)
+            for folder in (self.logs, self.root / "jobs", self.root / "uploads", *map(self.cache, KINDS)):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.fill_ballast()
+
+    def fill_ballast(self) -> None:
+        """Keep some space back, so that a full disk can still be written down as the reason of a failure."""
+        ballast = self.root / "ballast"
+        if ballast.exists() and ballast.stat().st_size == _BALLAST:
+            return
+        if shutil.disk_usage(self.root).free > 4 * _BALLAST:
+            ballast.write_bytes(bytes(_BALLAST))
+
+    def drop_ballast(self) -> bool:
+        """Give that space to the job store; whether there was any."""
+        ballast = self.root / "ballast"
+        there = ballast.exists()
+        ballast.unlink(missing_ok=True)
+        return there

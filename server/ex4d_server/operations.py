@@ -1,0 +1,261 @@
+"""What a worker process can do: one function per stage, JSON in and JSON out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ex4d_core.errors import BusyError, InputError
+from ex4d_core.progress import Cancelled, OnProgress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ex4d_core.generate import Engine
+    from ex4d_core.import_request import ImportOptions
+
+Arguments = dict[str, Any]
+Result = dict[str, Any]
+
+_PREVIEW_SIDE = 480
+_PREVIEW_EVERY = 1.0
+_BUSY_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an operation may use."""
+
+    on_progress: OnProgress
+    cancelled: Cancelled
+    on_preview: Callable[[], None]
+    """Told that the preview file is new."""
+    engine: Callable[[str], Engine]
+    """Gives engines that stay loaded between jobs."""
+
+
+def identify(arguments: Arguments, context: Context) -> Result:
+    """What an import will give, without doing it: `key`, `width`, `height`, `frames`, `plate` (its size or None)."""
+    from ex4d_core.clip import probe_clip, working_size
+    from ex4d_core.import_request import request_fingerprint
+
+    source = _footage(arguments["footage"])
+    options = _options(arguments)
+    options.check()
+    info = probe_clip(source, fps=options.fps)
+    width, height = working_size(info, options.size, options.working_max_side)
+    return {
+        "key": request_fingerprint(source, options),
+        "width": width,
+        "height": height,
+        "frames": options.frames or max(info.frames - options.start, 1),
+        "plate": [info.width, info.height] if options.plate else None,
+        "bit_depth": info.bit_depth,
+    }
+
+
+def import_(arguments: Arguments, context: Context) -> Result:
+    """Make a scene folder."""
+    from ex4d_core.ingest import import_scene
+
+    options = _options(arguments)
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    scene = import_scene(
+        _footage(arguments["footage"]),
+        Path(arguments["out"]),
+        **given,
+        # DC
+        on_progress=context.on_progress,
+        cancelled=context.cancelled,
+    )
+    return {"warnings": list(scene.warnings)}
+
+
+def path(arguments: Arguments, context: Context) -> Result:
+    """The trajectory of a named move through a scene."""
+    from ex4d_core.camera import trajectory_to_document
+    from ex4d_core.presets import Move, preset
+    from ex4d_core.scene import Scene
+
+    move = dict(arguments["move"])
+    timing = {name: move.pop(name) for name in ("radius", "follow", "freeze", "speed", "frames")}
+    trajectory = preset(Scene.open(Path(arguments["scene"])), Move(**move), **timing)
+    return {"trajectory": trajectory_to_document(trajectory)}
+
+
+def render(arguments: Arguments, context: Context) -> Result:
+    """Render a scene along a trajectory into a shot folder."""
+    from ex4d_core.camera import trajectory_from_document
+    from ex4d_core.rendering import render_shot
+    from ex4d_core.scene import Scene
+    from ex4d_core.shot import read_shot
+
+    out = Path(arguments["out"])
+    render_shot(
+        Scene.open(Path(arguments["scene"])),
+        trajectory_from_document(arguments["trajectory"]),
+        out,
+        method=arguments["method"],
+        background=arguments["background"],
+        passes=tuple(arguments["passes"]),
+        allow_unseen=arguments["allow_unseen"],
+        on_progress=context.on_progress,
+        cancelled=context.cancelled,
+    )
+    return {"warnings": list(read_shot(out).result.warnings)}
+
+
+def generate(arguments: Arguments, context: Context) -> Result:
+    """Make a whole shot folder out of a rendered one."""
+    from ex4d_core.files import partial_folder
+    from ex4d_core.generate import generate_shot
+    from ex4d_core.scene import clear_folder
+
+    with partial_folder(Path(arguments["out"])) as partial:
+        clear_folder(partial)
+        _link_conditioning(Path(arguments["shot"]), partial)
+        generate_shot(
+            partial,
+            arguments["engine"],
+            seed=arguments["seed"],
+            prompt=arguments["prompt"],
+            make=context.engine,
+            on_frame=_previews(Path(arguments["preview"]), context),
+            on_progress=context.on_progress,
+            cancelled=context.cancelled,
+        )
+    return {"warnings": []}
+
+
+def check_scene(arguments: Arguments, context: Context) -> Result:
+    """Decode every frame of a scene folder that came from outside.
+
+    Raises:
+        InputError: it is damaged, or holds links, or is not what its hash says.
+    """
+    from ex4d_core.images import read_image
+    from ex4d_core.scene import Scene
+
+    folder = Path(arguments["scene"])
+    scene = Scene.open(folder, verify=True, confined=True, cancelled=context.cancelled)
+    files = scene.document.files
+    for frame in range(scene.frames):
+        scene.color(frame)
+        scene.depth(frame)
+        for pattern in (files.occlusion, files.plate):
+            if pattern is not None:
+                read_image(folder / (pattern % frame))
+        context.on_progress(frame + 1, scene.frames, "checking")
+    return {"content_hash": scene.content_hash}
+
+
+OPERATIONS: dict[str, Callable[[Arguments, Context], Result]] = {
+    "identify": identify,
+    "import": import_,
+    "path": path,
+    "render": render,
+    "generate": generate,
+    "check-scene": check_scene,
+}
+
+
+def perform(name: str, arguments: Arguments, context: Context) -> Result:
+    """Run an operation; where another process still holds the folder (a worker just killed), wait a little.
+
+    Raises:
+        Ex4dError: as the operation.
+    """
+    deadline = time.monotonic() + _BUSY_PATIENCE
+    while True:
+        try:
+            return OPERATIONS[name](arguments, context)
+        except BusyError:
+            if time.monotonic() > deadline or context.cancelled():
+                raise
+            time.sleep(0.1)
+
+
+def _options(arguments: Arguments) -> ImportOptions:
+    from ex4d_core.camera import trajectory_from_document
+    from ex4d_core.import_request import ImportOptions
+
+    given = dict(arguments["options"])
+    for name in ("depth_range", "size"):
+        given[name] = None if given[name] is None else tuple(given[name])
+    given["fps"] = None if given["fps"] is None else Fraction(*given["fps"])
+    given["depth"] = None if given["depth"] is None else _footage(given["depth"])
+    if given["source_camera"] is not None:
+        given["source_camera"] = trajectory_from_document(given["source_camera"], "The source camera")
+    return ImportOptions(**given)
+
+
+def _footage(given: str) -> Path:
+    """A clip, or the folder of a zip that holds an image sequence."""
+    from ex4d_server.unpack import unpack
+
+    source = Path(given)
+    if source.suffix.lower() != ".zip" or not source.is_file():
+        return source
+    folder = source.with_name(source.stem)
+    if not folder.is_dir():
+        partial = source.with_name(source.stem + ".unpacking")
+        shutil.rmtree(partial, ignore_errors=True)
+        unpack(source, partial, _UNPACKED_BYTES)
+        partial.rename(folder)
+    return folder
+
+
+_UNPACKED_BYTES = 500 * 10**9
+
+
+def _link_conditioning(shot: Path, folder: Path) -> None:
+    """The files of a rendered shot, shared where the disk can, without what an engine made of it."""
+    from ex4d_core.generate.folder import OUTPUT_FRAMES, OUTPUT_VIDEO
+    from ex4d_core.shot import SHOT_FILE
+
+    if not shot.is_dir():
+        raise InputError(f"The shot {shot.name} is no longer there: render it again.")
+    for source in sorted(shot.rglob("*")):
+        name = source.relative_to(shot)
+        if name.parts[0] in (OUTPUT_FRAMES, OUTPUT_VIDEO) or source.is_dir():
+            continue
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.parts[0] == SHOT_FILE:  # rewritten by the engine
+            shutil.copyfile(source, target)
+            continue
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def _previews(file: Path, context: Context) -> Callable[[int, NDArray[np.uint8]], None]:
+    """A small JPEG of the newest frame, once a second at most."""
+    last = -_PREVIEW_EVERY
+
+    def on_frame(index: int, color: NDArray[np.uint8]) -> None:
+        nonlocal last
+        if time.monotonic() - last < _PREVIEW_EVERY:
+            return
+        import cv2
+
+        last = time.monotonic()
+        height, width = color.shape[:2]
+        scale = min(1.0, _PREVIEW_SIDE / max(height, width))
+        small = cv2.resize(color, (max(1, round(width * scale)), max(1, round(height * scale))))
+        encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+        if not encoded:
+            return
+        temporary = file.with_suffix(".next")
+        temporary.write_bytes(jpeg.tobytes())
+        temporary.replace(file)
+        context.on_preview()
+
+    return on_frame

@@ -1,0 +1,132 @@
+"""Whether a stage fits this machine, said before the work starts, with numbers and with what would fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from ex4d_core.errors import Ex4dError
+from ex4d_core.footprint import generate_bytes, render_bytes
+from ex4d_core.scene_format import SCENE_FILE
+from ex4d_server.documents import GenerateJob, ImportJob, RenderJob, ReshootJob, Shortage
+from ex4d_server.folders import DataFolder
+from ex4d_server.store import Store
+
+_MARGIN = 128 * 2**20
+"""Disk that is left alone, bytes."""
+
+
+def preflight(request: BaseModel, store: Store, folder: DataFolder) -> list[Shortage]:
+    """What a job would lack, as far as it is known before the work starts.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    size = _shot_size(request, store, folder)
+    found: list[Shortage | None] = []
+    if isinstance(request, GenerateJob | ReshootJob):
+        found += engine_shortages(request.engine, *(size or (0, 0, 0)))
+        if size is not None:
+            found.append(disk_shortage(folder.root, generate_bytes(*size), "The shot"))
+    if isinstance(request, RenderJob | ReshootJob) and size is not None:
+        found.append(disk_shortage(folder.root, render_bytes(*size, request.passes), "The render"))
+    if isinstance(request, ImportJob | ReshootJob):
+        found.append(disk_shortage(folder.root, 0, "Any scene"))
+    return [shortage for shortage in found if shortage is not None]
+
+
+def _shot_size(request: BaseModel, store: Store, folder: DataFolder) -> tuple[int, int, int] | None:
+    """Width, height and frames of the shot, where they are known."""
+    if isinstance(request, RenderJob | ReshootJob) and request.trajectory is not None:
+        return request.trajectory.width, request.trajectory.height, len(request.trajectory.frames)
+    if isinstance(request, GenerateJob):
+        row = store.job(request.shot)
+        if row is not None and row["result"] is not None and row["result"]["kind"] == "shot":
+            return row["result"]["width"], row["result"]["height"], row["result"]["frames"]
+    if isinstance(request, ReshootJob) and request.footage is None and request.scene is not None:
+        key = store.scene_key(request.scene)
+        path = None if key is None else folder.entry("scene", key) / SCENE_FILE
+        if path is not None and path.is_file():
+            document = json.loads(path.read_text(encoding="utf-8"))
+            assert request.move is not None
+            return document["width"], document["height"], request.move.frames or document["frames"]
+    return None
+
+
+class DoesNotFit(Ex4dError):
+    """This machine lacks something that the job needs."""
+
+    code = "does-not-fit"
+
+
+def disk_shortage(folder: Path, needed: int, what: str) -> Shortage | None:
+    """Whether the disk of the data folder has room for a result.
+
+    Args:
+        folder: the data folder.
+        needed: bytes.
+        what: the result, for people.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed + _MARGIN <= free:
+        return None
+    choices = ["free some space there", "delete old jobs, then run `ex4d cache prune`", "choose a smaller size"]
+    left = max(free - _MARGIN, 0)
+    return Shortage(
+        what="disk",
+        needed_bytes=needed,
+        free_bytes=free,
+        message=f"{what} needs {_gb(needed)} of disk and {_gb(left)} are free: {' or '.join(choices)}.",
+        choices=choices,
+    )
+
+
+def engine_shortages(engine: str, width: int, height: int, frames: int) -> list[Shortage]:
+    """What an engine lacks on this machine for a shot of that size.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    from ex4d_core.devices import gpus
+    from ex4d_core.generate.engine import engine_names, engine_needs, missing
+
+    found: list[Shortage] = []
+    others = [e for e in engine_names() if e != engine and not missing(e)]
+    choices = [f"the {other} engine" for other in others]
+    for sentence in missing(engine):
+        found.append(Shortage(what="engine", needed_bytes=None, free_bytes=None, message=sentence, choices=choices))
+    needs = engine_needs(engine, width, height, frames)
+    if needs.vram_bytes:
+        free = max((gpu.free_bytes for gpu in gpus()), default=0)
+        if needs.vram_bytes > free:
+            fitting = [f"the {o} engine" for o in others if engine_needs(o, width, height, frames).vram_bytes <= free]
+            fitting.append("a smaller size or fewer frames")
+            found.append(_short("vram", engine, "GPU memory", needs.vram_bytes, free, fitting))
+    available = _available_ram()
+    if available is not None and needs.ram_bytes > available:
+        choices = ["a smaller size or fewer frames", "close other programs"]
+        found.append(_short("ram", engine, "memory", needs.ram_bytes, available, choices))
+    return found
+
+
+def _short(what: str, engine: str, kind: str, needed: int, free: int, choices: list[str]) -> Shortage:
+    return Shortage(
+        what=what,  # type: ignore[arg-type]  # one of the two
+        needed_bytes=needed,
+        free_bytes=free,
+        message=f"The {engine} engine needs {_gb(needed)} of {kind} and {_gb(free)} are free: {' or '.join(choices)}.",
+        choices=choices,
+    )
+
+
+def _available_ram() -> int | None:
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"

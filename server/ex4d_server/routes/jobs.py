@@ -1,0 +1,202 @@
+"""Jobs: asked for once, found again after anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import RowMapping
+from starlette.responses import FileResponse, PlainTextResponse
+
+from ex4d_server.documents import (
+    FileList,
+    FromPath,
+    GenerateJob,
+    ImportJob,
+    JobList,
+    JobRequest,
+    JobResult,
+    JobStatus,
+    ReshootJob,
+    State,
+    canonical,
+)
+from ex4d_server.joblog import LOG_FILE
+from ex4d_server.names import Id
+from ex4d_server.problems import RequestError, not_found
+from ex4d_server.results import file_response, list_files
+from ex4d_server.routes.scenes import FileName, refuse_remote_path
+from ex4d_server.routes.shared import IsLocal, ThisSidecar, problems
+from ex4d_server.sidecar import Sidecar
+from ex4d_server.store import preview_url
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_After = Annotated[int, Query(ge=0, le=2**53, description="Only jobs with a larger number.")]
+_Limit = Annotated[int, Query(ge=1, le=1000)]
+_States = Annotated[Sequence[State], Query(description="Only jobs in these states.")]
+
+
+@router.put("/{id}", responses={**problems(403, 409, 422, 507), 201: {"description": "A new job", "model": JobStatus}})
+def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id, body: JobRequest) -> JobStatus:
+    """Ask for a job. The same request again, after a lost answer say, changes nothing."""
+    if isinstance(body, ImportJob | ReshootJob):
+        for media in (body.footage, body.depth):
+            if isinstance(media, FromPath):
+                refuse_remote_path(media.path, is_local)
+                _check_path(media.path)
+    if isinstance(body, GenerateJob | ReshootJob):
+        _check_engine(body.engine)
+    request = canonical(body)
+    row, new = sidecar.store.add_job(id, request)
+    if row["request"] != request:
+        raise RequestError(f"The job {id!r} is another request: choose another id.", "job-differs", 409)
+    if new:
+        sidecar.wake()
+    response.status_code = 201 if new else 200
+    return _status(row, sidecar, is_local)
+
+
+@router.get("", responses=problems(422))
+def get_jobs(
+    sidecar: ThisSidecar,
+    is_local: IsLocal,
+    state: _States = (),
+    after: _After = 0,
+    limit: _Limit = 100,
+) -> JobList:
+    """Jobs in the order in which they were asked for."""
+    rows = sidecar.store.list_jobs(state, after, limit + 1)
+    following = rows[limit - 1]["number"] if len(rows) > limit else None
+    return JobList(jobs=[_status(row, sidecar, is_local) for row in rows[:limit]], next=following)
+
+
+@router.get("/{id}", responses=problems(404, 422))
+def get_job(sidecar: ThisSidecar, is_local: IsLocal, id: Id) -> JobStatus:
+    """A job as it is now."""
+    return _status(_row(sidecar, id), sidecar, is_local)
+
+
+@router.post("/{id}/cancel", responses=problems(404, 409, 422))
+def cancel_job(sidecar: ThisSidecar, is_local: IsLocal, id: Id) -> JobStatus:
+    """Stop a job; `retry` goes on with what is finished."""
+    store = sidecar.store
+    if store.change(id, "state", only=("queued",), state="cancelled", message="cancelled") is None:
+        if store.change(id, "progress", cancel=True, message="stopping") is not None:
+            sidecar.cancel(id)
+        elif _row(sidecar, id)["state"] != "cancelled":
+            raise RequestError(f"The job {id!r} is finished: there is nothing to cancel.", "job-finished", 409)
+    return _status(_row(sidecar, id), sidecar, is_local)
+
+
+@router.post("/{id}/retry", responses=problems(404, 409, 422))
+def retry_job(sidecar: ThisSidecar, is_local: IsLocal, id: Id) -> JobStatus:
+    """Queue a failed or cancelled job again."""
+    fresh: dict[str, Any] = {
+        "problem": None,
+        "fraction": None,
+        "eta_s": None,
+        "stage": None,
+        "finished_at": None,
+        "preview": None,
+        "state": "queued",
+        "message": "waiting",
+        "stages": [],
+        "cancel": False,
+    }
+    if sidecar.store.change(id, "state", only=("failed", "cancelled"), **fresh) is None:
+        state = _row(sidecar, id)["state"]
+        raise RequestError(
+            f"The job {id!r} is {state}: only failed and cancelled jobs can be retried.", "job-state", 409
+        )
+    sidecar.wake()
+    return _status(_row(sidecar, id), sidecar, is_local)
+
+
+@router.delete("/{id}", status_code=204, responses=problems(404, 409, 422))
+def delete_job(sidecar: ThisSidecar, id: Id) -> None:
+    """Forget a job; its results may be evicted from then on."""
+    _row(sidecar, id)
+    if not sidecar.store.delete_job(id):
+        raise RequestError(f"The job {id!r} is running: cancel it first.", "job-running", 409)
+    sidecar.cache.sweep()
+
+
+@router.get("/{id}/files", responses=problems(404, 409, 422))
+def get_job_files(sidecar: ThisSidecar, id: Id) -> FileList:
+    """The files of a succeeded job's result."""
+    return FileList(files=list_files(_result_folder(sidecar, id)))
+
+
+@router.get("/{id}/files/{name:path}", response_class=Response, responses=problems(404, 409, 416, 422))
+def get_job_file(sidecar: ThisSidecar, request: Request, id: Id, name: FileName) -> Response:
+    """One file of the result; understands Range, If-Range and If-None-Match."""
+    return file_response(request, _result_folder(sidecar, id), name)
+
+
+@router.get("/{id}/log", response_class=PlainTextResponse, responses=problems(404, 422))
+def get_job_log(sidecar: ThisSidecar, id: Id) -> Response:
+    """What the worker wrote while it did the job."""
+    _row(sidecar, id)
+    return _own_file(sidecar, id, LOG_FILE, "text/plain; charset=utf-8") or PlainTextResponse("")
+
+
+@router.get(
+    "/{id}/preview",
+    response_class=Response,
+    responses={**problems(404, 422), 200: {"content": {"image/jpeg": {}}, "description": "The newest thumbnail"}},
+)
+def get_job_preview(sidecar: ThisSidecar, id: Id) -> Response:
+    """The newest frame, small."""
+    _row(sidecar, id)
+    found = _own_file(sidecar, id, "preview.jpg", "image/jpeg")
+    if found is None:
+        raise RequestError(f"The job {id!r} has no preview yet: wait for its preview event.", "no-preview", 404)
+    return found
+
+
+def _own_file(sidecar: Sidecar, job: str, name: str, media_type: str) -> Response | None:
+    path = sidecar.folder.job(job) / name
+    return FileResponse(path, media_type=media_type) if path.is_file() else None
+
+
+def _row(sidecar: Sidecar, job: str) -> RowMapping:
+    row = sidecar.store.job(job)
+    if row is None:
+        raise not_found("job", job)
+    return row
+
+
+def _result_folder(sidecar: Sidecar, job: str) -> Path:
+    row = _row(sidecar, job)
+    result = row["result"]
+    if row["state"] != "succeeded" or result is None:
+        raise RequestError(f"The job {job!r} is {row['state']}: it has no files yet.", "job-state", 409)
+    folder = sidecar.cache.find(result["disk_kind"], result["key"])
+    if folder is None:
+        raise RequestError(f"The result of {job!r} was removed by hand: delete the job, ask again.", "no-result", 404)
+    return folder
+
+
+def _status(row: RowMapping, sidecar: Sidecar, is_local: bool) -> JobStatus:
+    values = dict(row)
+    result = None
+    if row["result"] is not None and row["state"] == "succeeded":
+        found = row["result"]
+        folder = sidecar.folder.entry(found["disk_kind"], found["key"])
+        path = str(folder) if is_local else None
+        result = JobResult(kind=found["kind"], scene=found["scene"], path=path, content_hash=found["content_hash"])
+    return JobStatus.model_validate({**values, "preview_url": preview_url(row), "result": result})
+
+
+def _check_path(path: str) -> None:
+    if not Path(path).is_absolute():
+        raise RequestError(f"{path!r} is not an absolute path: give the whole path.", "bad-path", 422)
+
+
+def _check_engine(engine: str) -> None:
+    from ex4d_core.generate.engine import engine_facts
+
+    engine_facts(engine)

@@ -1,0 +1,254 @@
+"""The stages of a job: scene, render, generate; each found in the cache by what it depends on, or made.
+
+Moving the camera changes the key of the render, not that of the scene; the same request changes none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import RowMapping
+
+from ex4d_core import __version__
+from ex4d_core.errors import InputError
+from ex4d_core.footprint import generate_bytes, render_bytes, scene_bytes
+from ex4d_core.scene_format import SCENE_FILE
+from ex4d_server.cache import Cache
+from ex4d_server.folders import Kind
+from ex4d_server.preflight import DoesNotFit, disk_shortage, engine_shortages
+from ex4d_server.progress import JobProgress
+from ex4d_server.uploads import Uploads, file_of
+
+JOB_STAGES: dict[str, tuple[Kind, ...]] = {
+    "import": ("scene",),
+    "render": ("render",),
+    "generate": ("generate",),
+    "reshoot": ("scene", "render", "generate"),
+}
+_OPTIONS = (
+    *("depth", "depth_kind", "depth_range", "estimator", "fov_degrees", "focal_mm", "sensor_mm", "focal_px"),
+    *("source_camera", "start", "frames", "size", "max_side", "fps", "plate"),
+)
+_RENDER_OPTIONS = ("method", "background", "passes", "allow_unseen")
+
+
+class Ask(Protocol):
+    """Lets a worker perform an operation (see `operations`)."""
+
+    def __call__(
+        self, operation: str, arguments: dict[str, Any], stage: Kind, grace_seconds: float, progress: JobProgress
+    ) -> dict[str, Any]:
+        """Its result.
+
+        Raises:
+            Ex4dError: as the operation.
+            WorkerDied: see `worker_process`.
+        """
+        ...
+
+
+@dataclass
+class JobRun:
+    """One run of a job; `run` leaves what it found out in `result` and `stages`."""
+
+    job: RowMapping
+    cache: Cache
+    uploads: Uploads
+    ask: Ask
+    on_stage: Callable[[Kind, list[dict[str, Any]], float, str], None]
+    """Told the stage, the stages finished, the fraction, and a message."""
+    stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    progress: JobProgress = field(init=False)
+
+    def __post_init__(self) -> None:
+        stages = JOB_STAGES[self.job["kind"]]
+        if self.job["request"].get("footage") is None and "scene" in stages and self.job["kind"] == "reshoot":
+            stages = stages[1:]
+        self.progress = JobProgress(stages)
+
+    def run(self) -> dict[str, Any]:
+        """Do it all.
+
+        Returns:
+            What `jobs.result` keeps: kind, key and disk_kind of the result, scene, content_hash, render_key.
+
+        Raises:
+            Ex4dError: the request cannot be carried out.
+            WorkerDied: see `worker_process`.
+        """
+        request: dict[str, Any] = self.job["request"]
+        match self.job["kind"]:
+            case "import":
+                return self._scene(request)
+            case "render":
+                return self._render(request, request["scene"], request["trajectory"])
+            case "generate":
+                return self._generate(request, self._shot(request["shot"]))
+            case _:
+                return self._reshoot(request)
+
+    def _reshoot(self, request: dict[str, Any]) -> dict[str, Any]:
+        scene: str = self._scene(request)["scene"] if request["footage"] else request["scene"]
+        trajectory = request["trajectory"]
+        if trajectory is None:
+            arguments = {"move": request["move"], "scene": str(self._scene_folder(scene)[1])}
+            trajectory = self._asked("path", arguments, "render", _CPU_GRACE)["trajectory"]
+        rendered = self._render(request, scene, trajectory)
+        return self._generate(request, rendered)
+
+    def _scene(self, request: dict[str, Any]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "footage": self._media(request["footage"]),
+            "options": {name: request[name] for name in _OPTIONS},
+            "depth_cache": str(self.cache.folder.cache("depth")),
+        }
+        arguments["options"]["depth"] = None if request["depth"] is None else self._media(request["depth"])
+        facts = self._asked("identify", arguments, "scene", _CPU_GRACE)
+        key: str = facts["key"]
+
+        def fits() -> None:
+            plate = tuple(facts["plate"]) if facts["plate"] else None
+            size = (facts["width"], facts["height"], facts["frames"])
+            needed = scene_bytes(*size, plate, bit_depth=facts["bit_depth"])
+            self._check_disk(needed, "The scene")
+
+        path = self._stage("scene", key, "import", arguments, fits, _CPU_GRACE)
+        self.cache.adopt("depth")
+        scene: str = request.get("scene") or self.job["id"]
+        self.cache.store.name_scene(scene, key)
+        return {"kind": "scene", "disk_kind": "scene", "key": key, "scene": scene, "content_hash": _hash_of(path)}
+
+    def _render(self, request: dict[str, Any], scene: str, trajectory: dict[str, Any]) -> dict[str, Any]:
+        scene_key, folder = self._scene_folder(scene)
+        content_hash = _hash_of(folder)
+        expected = trajectory.get("scene_hash")
+        if expected and expected != content_hash:
+            raise InputError(
+                f"The trajectory was made for another version of the scene {scene!r}: export it again, or leave out "
+                "its scene_hash."
+            )
+        options = {name: request[name] for name in _RENDER_OPTIONS}
+        path_of_camera = {name: value for name, value in trajectory.items() if name != "scene_hash"}
+        key = _key("render", content_hash, path_of_camera, options)
+        frames, width, height = len(trajectory["frames"]), trajectory["width"], trajectory["height"]
+
+        def fits() -> None:
+            self._check_disk(render_bytes(width, height, frames, tuple(request["passes"])), "The render")
+
+        arguments = {"scene": str(folder), "trajectory": trajectory, **options}
+        self._stage("render", key, "render", arguments, fits, _CPU_GRACE)
+        size = {"width": width, "height": height, "frames": frames}
+        facts = {"scene": scene, "scene_key": scene_key, "content_hash": content_hash, "render_key": key, **size}
+        return {"kind": "shot", "disk_kind": "render", "key": key, **facts}
+
+    def _generate(self, request: dict[str, Any], shot: dict[str, Any]) -> dict[str, Any]:
+        from ex4d_core.generate.engine import engine_facts
+
+        engine: str = request["engine"]
+        grace = engine_facts(engine).cancel_seconds
+        options = {name: request[name] for name in ("engine", "seed", "prompt")}
+        key = _key("generate", shot["render_key"], options)
+        size = (shot["width"], shot["height"], shot["frames"])
+
+        def fits() -> None:
+            self._check_disk(generate_bytes(*size) + render_bytes(*size, ()), "The shot")
+            shortages = engine_shortages(engine, *size)
+            if shortages:
+                raise DoesNotFit(shortages[0].message)
+
+        conditioning = self.cache.find(shot["disk_kind"], shot["key"])
+        if conditioning is None:
+            raise InputError("The shot to generate from is no longer on disk: render it again.")
+        preview = self.cache.folder.job(self.job["id"]) / "preview.jpg"
+        arguments = {"shot": str(conditioning), "preview": str(preview), **options}
+        self._stage("generate", key, "generate", arguments, fits, grace)
+        return {**shot, "kind": "shot", "disk_kind": "generate", "key": key}
+
+    def _stage(
+        self,
+        kind: Kind,
+        key: str,
+        operation: str,
+        arguments: dict[str, Any],
+        fits: Callable[[], None],
+        grace_seconds: float,
+    ) -> Path:
+        """Find a stage or have it made; its folder."""
+        last = kind == JOB_STAGES[self.job["kind"]][-1]
+        started = time.monotonic()
+        # A shot refers to its scene: that is kept with it.
+        self.cache.use(self.job["id"], key, keeps=last or kind == "scene")
+        with self.cache.making(key):
+            path = self.cache.find(kind, key)
+            cached = path is not None
+            if path is None:
+                fits()
+                path = self.cache.folder.entry(kind, key)
+                self.progress.restart_clock()
+                self._asked(operation, {**arguments, "out": str(path)}, kind, grace_seconds)
+                self.cache.add(kind, key)
+        seconds = round(time.monotonic() - started, 3)
+        self.stages.append({"name": kind, "cached": cached, "seconds": seconds})
+        done = "found on disk" if cached else "finished"
+        self.on_stage(kind, self.stages, self.progress.finish(kind), f"{kind} {done}")
+        return path
+
+    def _asked(self, operation: str, arguments: dict[str, Any], stage: Kind, grace_seconds: float) -> dict[str, Any]:
+        return self.ask(operation, arguments, stage, grace_seconds, self.progress)
+
+    def _scene_folder(self, scene: str) -> tuple[str, Path]:
+        key = self.cache.store.scene_key(scene)
+        folder = None
+        if key is not None:
+            self.cache.use(self.job["id"], key, keeps=True)
+            folder = self.cache.find("scene", key)
+        if key is None or folder is None:
+            raise InputError(f"There is no scene {scene!r}: import it first.")
+        return key, folder
+
+    def _shot(self, job: str) -> dict[str, Any]:
+        row = self.cache.store.job(job)
+        if row is None or row["state"] != "succeeded" or row["result"]["kind"] != "shot":
+            raise InputError(f"The job {job!r} has no shot to generate from: give one that rendered a shot.")
+        shot = row["result"]
+        self.cache.use(self.job["id"], shot["key"])
+        self.cache.use(self.job["id"], shot["scene_key"], keeps=True)
+        return shot
+
+    def _media(self, media: dict[str, str]) -> str:
+        """Where footage or depth lies."""
+        if "path" in media:
+            return media["path"]
+        key = self.uploads.key(media["upload"])
+        self.cache.use(self.job["id"], key)
+        entry = self.cache.find("upload", key)
+        if entry is None:
+            raise InputError(f"The upload {media['upload']!r} is no longer on disk: send it again.")
+        return str(file_of(entry))
+
+    def _check_disk(self, needed: int, what: str) -> None:
+        self.cache.evict(max(self.cache.limit_bytes - needed, 0))
+        shortage = disk_shortage(self.cache.folder.root, needed, what)
+        if shortage is not None:
+            raise DoesNotFit(shortage.message)
+
+
+_CPU_GRACE = 1.0
+"""Seconds until a worker that does not notice a cancel is ended; what it did stays for the next run."""
+
+
+def _key(*parts: Any) -> str:
+    """What a stage depends on, as a name; another version makes everything anew."""
+    text = json.dumps([__version__, *parts], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash_of(scene: Path) -> str:
+    """The content hash that a scene in the cache states; it was checked when it came in."""
+    return json.loads((scene / SCENE_FILE).read_text(encoding="utf-8"))["content_hash"]
