@@ -66,12 +66,16 @@ class Cache:
             elif keeps:
                 connection.execute(update(uses).where(mine).values(keeps=True))
 
-    def find(self, kind: Kind, key: str) -> Path | None:
-        """The folder of a finished stage; None if it has to be made."""
+    def path(self, kind: Kind, key: str) -> Path | None:
+        """The folder of a finished stage, for reading; does not count as a use."""
         path = self.folder.entry(kind, key)
-        there = path.is_dir()
+        return path if path.is_dir() else None
+
+    def find(self, kind: Kind, key: str) -> Path | None:
+        """The folder of a finished stage, used once more; None if it has to be made."""
+        path = self.path(kind, key)
         with self.store.writing() as connection:
-            if not there:
+            if path is None:
                 connection.execute(delete(entries).where(entries.c.key == key))
                 return None
             touched = update(entries).where(entries.c.key == key).values(used=_next_use(connection))
@@ -127,9 +131,14 @@ class Cache:
                 if entry.pinned:
                     continue
                 path = self.folder.entry(entry.kind, entry.key)
-                with suppress(FileNotFoundError):
+                try:
                     # Inside the transaction: from here on nobody finds it, on disk or in the store.
                     trash.append(path.rename(path.with_name(_TRASH + path.name)))
+                except FileNotFoundError:
+                    _log.info("%s was removed by hand", path)
+                except OSError as error:  # somebody reads it, on Windows
+                    _log.info("cannot evict %s now: %s", path, error)
+                    continue
                 connection.execute(delete(entries).where(entries.c.key == entry.key))
                 connection.execute(update(uploads).where(uploads.c.key == entry.key).values(key=None))
                 total -= entry.bytes
@@ -138,8 +147,17 @@ class Cache:
             shutil.rmtree(path, ignore_errors=True)
         return gone
 
+    def forget(self, keys: list[str]) -> None:
+        """Remove what a deleted job left half-made, unless another job may go on with it."""
+        with self.store.reading() as connection:
+            left = set(keys) - set(connection.execute(select(uses.c.key)).scalars())
+        for kind in KINDS:
+            for key in left:
+                path = self.folder.entry(kind, key)
+                _remove(path.with_name(path.name + ".partial"))
+
     def sweep(self) -> None:
-        """Bring disk and store together: at the start, and after a job was deleted."""
+        """Bring disk and store together, while nothing works yet."""
         with self.store.reading() as connection:
             wanted = select(uses.c.key).join(jobs, jobs.c.id == uses.c.job).where(jobs.c.state != "succeeded")
             unfinished = set(connection.execute(wanted).scalars())
@@ -151,10 +169,9 @@ class Cache:
             for key, path in self.folder.entries(kind):
                 if path == self.folder.entry(kind, key):
                     on_disk.add(key)
-                elif key not in unfinished and not path.name.endswith(".lock"):
+                elif key not in unfinished or path.suffix == ".lock":
                     _log.info("removing %s, which no job needs", path)
                     _remove(path)
-                    _remove(path.with_name(path.name + ".lock"))
             self.adopt(kind)
             for key in {key for k, key in recorded if k == kind} - on_disk:
                 self.find(kind, key)  # forgets it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -58,7 +59,7 @@ def serve_command(
     def on_ready(address: str) -> None:
         facts = {"address": address, "data": str(folder), "address_file": str(address_file(folder))}
         console.result(facts, f"The sidecar listens on {address}, data in {folder}; Ctrl-C ends it.")
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
 
     with log_to(folder / "logs"):
         serve(settings, port, Life(parent_pid, exit_when_idle), on_ready)

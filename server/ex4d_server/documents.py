@@ -43,6 +43,10 @@ def _method(name: str) -> str:
     return name
 
 
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
 def _pass(name: str) -> str:
     if name not in PASSES:
         raise ValueError(f"there is no pass {name!r}, choose from {', '.join(PASSES)}")
@@ -93,7 +97,11 @@ class RenderFields(BaseModel):
     model_config = _REQUEST
     method: Annotated[str, Field(max_length=100), AfterValidator(_method)] = "dwmesh"
     background: bool = True
-    passes: tuple[Annotated[str, Field(max_length=100), AfterValidator(_pass)], ...] = Field(default=(), max_length=16)
+    passes: Annotated[
+        tuple[Annotated[str, Field(max_length=100), AfterValidator(_pass)], ...],
+        Field(max_length=16),
+        AfterValidator(_unique),
+    ] = ()
     allow_unseen: bool = False
 
 
@@ -256,7 +264,6 @@ class JobStatus(BaseModel):
     message: str = Field(description="What goes on, for people.")
     preview_url: str | None
     problem: Problem | None
-    request: dict[str, JsonValue]
     attempt: int
     stages: list[StageStatus]
     result: JobResult | None
@@ -264,6 +271,12 @@ class JobStatus(BaseModel):
     started_at: str | None
     finished_at: str | None
     last_event: int
+
+
+class JobRequestBack(BaseModel):
+    """What a job was asked for."""
+
+    request: dict[str, JsonValue] = Field(description="The body of its PUT, defaults filled in.")
 
 
 class JobList(BaseModel):

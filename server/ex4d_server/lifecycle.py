@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -173,8 +174,9 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
         raise InputError(f"There is no address {host!r} on this machine: give --host 127.0.0.1 or its own.") from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     with listener:
-        if os.name != "nt":  # there it would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows SO_REUSEADDR lets two servers share a port.
+        option = socket.SO_EXCLUSIVEADDRUSE if sys.platform == "win32" else socket.SO_REUSEADDR
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             listener.bind((host, port))
         except OverflowError as error:

@@ -106,6 +106,9 @@ class Runner(threading.Thread):
                 self.state = "busy"
                 self._run_job(job)
                 self._idle_since = time.monotonic()
+        except Exception as error:
+            _log.exception("the runner of %s ended", self.settings.device)
+            self.state, self.trouble = "failed", f"The sidecar met an error of its own ({error!r}): start it again."
         finally:
             if self._worker is not None:
                 self._worker.end()

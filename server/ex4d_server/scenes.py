@@ -40,7 +40,7 @@ def take_in(scene: str, source: SceneSource, cache: Cache, uploads: Uploads, lim
         shutil.rmtree(partial, ignore_errors=True)
         try:
             if source.upload is not None:
-                entry = cache.find("upload", uploads.key(source.upload))
+                entry = cache.path("upload", uploads.key(source.upload))
                 if entry is None:
                     raise InputError(f"The upload {source.upload!r} is no longer on disk: send it again.")
                 unpack(file_of(entry), partial, limit_bytes)
@@ -82,7 +82,7 @@ def scene_folder(scene: str, cache: Cache) -> Path:
         RequestError: 404: there is none of that id.
     """
     key = cache.store.scene_key(scene)
-    folder = None if key is None else cache.find("scene", key)
+    folder = None if key is None else cache.path("scene", key)
     if folder is None:
         raise not_found("scene", scene)
     return folder

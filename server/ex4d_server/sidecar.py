@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from dataclasses import dataclass, field
@@ -94,6 +95,15 @@ class Sidecar:
         """Stop a job wherever it runs."""
         for runner in self.runners:
             runner.cancel(job)
+
+    def delete_job(self, job: str) -> bool:
+        """Forget a job and what only it had on disk; False if it runs."""
+        keys = self.store.delete_job(job)
+        if keys is None:
+            return False
+        shutil.rmtree(self.folder.job(job), ignore_errors=True)
+        self.cache.forget(keys)
+        return True
 
     def unload(self) -> None:
         """Give back the memory of loaded models."""

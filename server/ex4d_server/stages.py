@@ -120,6 +120,9 @@ class JobRun:
 
         path = self._stage("scene", key, "import", arguments, fits, _CPU_GRACE)
         self.cache.adopt("depth")
+        for media in (request["footage"], request["depth"] or {}):
+            if "upload" in media:  # a zip has been unpacked there
+                self.cache.add("upload", self.uploads.key(media["upload"]))
         scene: str = request.get("scene") or self.job["id"]
         self.cache.store.name_scene(scene, key)
         return {"kind": "scene", "disk_kind": "scene", "key": key, "scene": scene, "content_hash": _hash_of(path)}

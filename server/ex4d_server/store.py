@@ -64,6 +64,7 @@ jobs = Table(
     Column("last_event", Integer, nullable=False, default=0),
     sqlite_autoincrement=True,
 )
+_STATUS = [column for column in jobs.c if column.name != "request"]
 events = Table(
     "events",
     _META,
@@ -160,37 +161,43 @@ class Store:
 
     # Jobs
 
-    def add_job(self, job: str, request: Mapping[str, Any]) -> tuple[RowMapping, bool]:
+    def add_job(self, job: str, request: Mapping[str, Any]) -> tuple[RowMapping, bool, bool]:
         """Enqueue a job unless its id is taken.
 
         Returns:
-            The job of that id, and whether it is new.
+            The job of that id, whether it is new, and whether it has this very request.
         """
         with self.writing() as connection:
             row = _job(connection, job)
             if row is not None:
-                return row, False
+                known = connection.execute(select(jobs.c.request).where(jobs.c.id == job)).scalar_one()
+                return row, False, known == request
             values = {"id": job, "kind": request["kind"], "request": request, "state": "queued", "created_at": now()}
             connection.execute(insert(jobs).values(**values, message="waiting"))
             row = _tell(connection, job, "state")
         self.on_event(job)
-        return row, True
+        return row, True, True
 
     def job(self, job: str) -> RowMapping | None:
-        """A job, or None."""
+        """A job without its request, which may be long; or None."""
         with self.reading() as connection:
             return _job(connection, job)
 
+    def request(self, job: str) -> dict[str, Any] | None:
+        """What a job was asked for; None if there is none of that id."""
+        with self.reading() as connection:
+            return connection.execute(select(jobs.c.request).where(jobs.c.id == job)).scalar()
+
     def list_jobs(self, states: Sequence[State] = (), after: int = 0, limit: int = 1000) -> list[RowMapping]:
         """Jobs with a number over `after`, in order."""
-        query = select(jobs).where(jobs.c.number > after).order_by(jobs.c.number).limit(limit)
+        query = select(*_STATUS).where(jobs.c.number > after).order_by(jobs.c.number).limit(limit)
         if states:
             query = query.where(jobs.c.state.in_(states))
         with self.reading() as connection:
             return list(connection.execute(query).mappings())
 
     def claim(self) -> RowMapping | None:
-        """The next queued job, now running; None if none waits."""
+        """The next queued job with its request, now running; None if none waits."""
         with self.writing() as connection:
             first = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.number).limit(1)
             job = connection.execute(first).scalar()
@@ -198,7 +205,8 @@ class Store:
                 return None
             changes = {"state": "running", "started_at": now(), "message": "starting", "attempt": jobs.c.attempt + 1}
             connection.execute(update(jobs).where(jobs.c.id == job).values(**changes, cancel=False))
-            row = _tell(connection, job, "state")
+            _tell(connection, job, "state")
+            row = connection.execute(select(jobs).where(jobs.c.id == job)).mappings().one()
         self.on_event(job)
         return row
 
@@ -230,16 +238,21 @@ class Store:
         self.on_event(job)
         return row
 
-    def delete_job(self, job: str) -> bool:
-        """Forget a job that is not running; whether it was there."""
+    def delete_job(self, job: str) -> list[str] | None:
+        """Forget a job that is not running.
+
+        Returns:
+            The keys of the stages that it used; None, and nothing changed, if it runs or is not there.
+        """
         with self.writing() as connection:
             gone = connection.execute(delete(jobs).where(jobs.c.id == job, jobs.c.state != "running")).rowcount > 0
+            keys = list(connection.execute(select(uses.c.key).where(uses.c.job == job)).scalars())
             if gone:
                 connection.execute(delete(uses).where(uses.c.job == job))
                 connection.execute(delete(events).where(events.c.job == job))
         if gone:
             self.on_event(job)
-        return gone
+        return keys if gone else None
 
     def events_after(self, job: str, last: int, limit: int = 500) -> list[RowMapping]:
         """Events of a job with an id over `last`, in order."""
@@ -323,7 +336,7 @@ def preview_url(row: RowMapping) -> str | None:
 
 
 def _job(connection: Connection, job: str) -> RowMapping | None:
-    return connection.execute(select(jobs).where(jobs.c.id == job)).mappings().first()
+    return connection.execute(select(*_STATUS).where(jobs.c.id == job)).mappings().first()
 
 
 def _tell(connection: Connection, job: str, kind: EventKind) -> RowMapping:

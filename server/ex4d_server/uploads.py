@@ -124,7 +124,7 @@ class Uploads:
         return row
 
     def _complete(self, row: RowMapping) -> bool:
-        return row["key"] is not None and self._cache.find("upload", row["key"]) is not None
+        return row["key"] is not None and self._cache.path("upload", row["key"]) is not None
 
     def _received(self, upload: str) -> int:
         try:

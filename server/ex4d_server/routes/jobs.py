@@ -17,6 +17,7 @@ from ex4d_server.documents import (
     ImportJob,
     JobList,
     JobRequest,
+    JobRequestBack,
     JobResult,
     JobStatus,
     ReshootJob,
@@ -50,8 +51,8 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
     if isinstance(body, GenerateJob | ReshootJob):
         _check_engine(body.engine)
     request = canonical(body)
-    row, new = sidecar.store.add_job(id, request)
-    if row["request"] != request:
+    row, new, same = sidecar.store.add_job(id, request)
+    if not same:
         raise RequestError(f"The job {id!r} is another request: choose another id.", "job-differs", 409)
     if new:
         sidecar.wake()
@@ -77,6 +78,15 @@ def get_jobs(
 def get_job(sidecar: ThisSidecar, is_local: IsLocal, id: Id) -> JobStatus:
     """A job as it is now."""
     return _status(_row(sidecar, id), sidecar, is_local)
+
+
+@router.get("/{id}/request", responses=problems(404, 422))
+def get_job_request(sidecar: ThisSidecar, id: Id) -> JobRequestBack:
+    """What a job was asked for, as to ask for another like it."""
+    request = sidecar.store.request(id)
+    if request is None:
+        raise not_found("job", id)
+    return JobRequestBack(request=request)
 
 
 @router.post("/{id}/cancel", responses=problems(404, 409, 422))
@@ -119,9 +129,8 @@ def retry_job(sidecar: ThisSidecar, is_local: IsLocal, id: Id) -> JobStatus:
 def delete_job(sidecar: ThisSidecar, id: Id) -> None:
     """Forget a job; its results may be evicted from then on."""
     _row(sidecar, id)
-    if not sidecar.store.delete_job(id):
+    if not sidecar.delete_job(id):
         raise RequestError(f"The job {id!r} is running: cancel it first.", "job-running", 409)
-    sidecar.cache.sweep()
 
 
 @router.get("/{id}/files", responses=problems(404, 409, 422))
@@ -174,7 +183,7 @@ def _result_folder(sidecar: Sidecar, job: str) -> Path:
     result = row["result"]
     if row["state"] != "succeeded" or result is None:
         raise RequestError(f"The job {job!r} is {row['state']}: it has no files yet.", "job-state", 409)
-    folder = sidecar.cache.find(result["disk_kind"], result["key"])
+    folder = sidecar.cache.path(result["disk_kind"], result["key"])
     if folder is None:
         raise RequestError(f"The result of {job!r} was removed by hand: delete the job, ask again.", "no-result", 404)
     return folder
