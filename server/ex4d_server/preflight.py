@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from ex4d_core.engines import engine_names, engine_needs, missing
 from ex4d_core.errors import Ex4dError
 from ex4d_core.footprint import generate_bytes, render_bytes
 from ex4d_core.scene_format import SCENE_FILE
@@ -91,7 +92,6 @@ def engine_shortages(engine: str, width: int, height: int, frames: int) -> list[
         InputError: there is no such engine.
     """
     from ex4d_core.devices import gpus
-    from ex4d_core.generate.engine import engine_names, engine_needs, missing
 
     found: list[Shortage] = []
     others = [e for e in engine_names() if e != engine and not missing(e)]

@@ -151,7 +151,7 @@ class JobRun:
         return {"kind": "shot", "disk_kind": "render", "key": key, **facts}
 
     def _generate(self, request: dict[str, Any], shot: dict[str, Any]) -> dict[str, Any]:
-        from ex4d_core.generate.engine import engine_facts
+        from ex4d_core.engines import engine_facts
 
         engine: str = request["engine"]
         grace = engine_facts(engine).cancel_seconds

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ex4d_core import sample
+from ex4d_core import engines, sample
 from ex4d_core.depth import estimator_names, estimator_summaries
+from ex4d_core.engines import engine_facts, engine_names, engine_needs, missing
 from ex4d_core.errors import InputError
-from ex4d_core.generate import engine, engine_facts, engine_names, engine_needs, missing
 from ex4d_core.ingest import import_scene
 from ex4d_core.presets import Move, preset
 from ex4d_core.rendering import render_shot
@@ -35,18 +35,18 @@ def test_every_engine_and_estimator_says_what_it_is() -> None:
 
 def test_facts_come_without_the_engine() -> None:
     code = (
-        "from ex4d_core.generate.engine import engine_facts, engine_needs, missing\n"
+        "from ex4d_core.engines import engine_facts, engine_needs, missing\n"
         "engine_facts('draft'), engine_needs('draft', 832, 480, 49), missing('draft')\n"
-        "import sys; assert not {'ex4d_core.generate.draft', 'numba', 'torch'} & set(sys.modules)"
+        "import sys; assert not {'ex4d_core.generate', 'numba', 'torch', 'cv2', 'av', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert missing("draft") == ()
-    draft = engine._ENGINES["draft"]
+    draft = engines._ENGINES["draft"]
     heavy = replace(draft.facts, name="heavy", packages=("numpy", "no_such_package"), models=("some/model",))
-    monkeypatch.setitem(engine._ENGINES, "heavy", replace(draft, facts=heavy))
+    monkeypatch.setitem(engines._ENGINES, "heavy", replace(draft, facts=heavy))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     package, model = missing("heavy")
     assert "no_such_package" in package

@@ -6,6 +6,7 @@ import shutil
 
 from fastapi import APIRouter
 
+from ex4d_core.engines import engine_facts, engine_names, missing
 from ex4d_core.methods import METHODS, PASSES
 from ex4d_server import API_VERSION, __version__
 from ex4d_server.documents import (
@@ -37,7 +38,6 @@ def get_health(sidecar: ThisSidecar) -> Health:
 def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
     """What this sidecar can do on this machine."""
     from ex4d_core.depth import estimator_summaries
-    from ex4d_core.generate.engine import engine_facts, engine_names, missing
 
     engines: list[EngineStatus] = []
     for name in engine_names():

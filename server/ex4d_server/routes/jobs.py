@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import RowMapping
 from starlette.responses import FileResponse, PlainTextResponse
 
+from ex4d_core.engines import engine_facts
 from ex4d_server.documents import (
     FileList,
     FromPath,
@@ -206,6 +207,4 @@ def _check_path(path: str) -> None:
 
 
 def _check_engine(engine: str) -> None:
-    from ex4d_core.generate.engine import engine_facts
-
     engine_facts(engine)
