@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy import RowMapping
 
 from ex4d_core import __version__
+from ex4d_core.engines import engine_facts
 from ex4d_core.errors import InputError
 from ex4d_core.footprint import generate_bytes, render_bytes, scene_bytes
 from ex4d_core.scene_format import SCENE_FILE
@@ -151,8 +152,6 @@ class JobRun:
         return {"kind": "shot", "disk_kind": "render", "key": key, **facts}
 
     def _generate(self, request: dict[str, Any], shot: dict[str, Any]) -> dict[str, Any]:
-        from ex4d_core.engines import engine_facts
-
         engine: str = request["engine"]
         grace = engine_facts(engine).cancel_seconds
         options = {name: request[name] for name in ("engine", "seed", "prompt")}

@@ -50,7 +50,7 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
                 refuse_remote_path(media.path, is_local)
                 _check_path(media.path)
     if isinstance(body, GenerateJob | ReshootJob):
-        _check_engine(body.engine)
+        engine_facts(body.engine)  # refuses a name that is none
     request = canonical(body)
     row, new, same = sidecar.store.add_job(id, request)
     if not same:
@@ -204,7 +204,3 @@ def _status(row: RowMapping, sidecar: Sidecar, is_local: bool) -> JobStatus:
 def _check_path(path: str) -> None:
     if not Path(path).is_absolute():
         raise RequestError(f"{path!r} is not an absolute path: give the whole path.", "bad-path", 422)
-
-
-def _check_engine(engine: str) -> None:
-    engine_facts(engine)
