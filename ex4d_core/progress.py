@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from ex4d_core.errors import CancelledError
+
 
 class OnProgress(Protocol):
     """Called with the work done so far; must return quickly."""
@@ -30,3 +32,13 @@ def silent(done: int, total: int, stage: str) -> None:
 def never_cancelled() -> bool:
     """A `Cancelled` that never stops the work."""
     return False
+
+
+def stop_if(cancelled: Cancelled) -> None:
+    """Go on, or stop if asked to.
+
+    Raises:
+        CancelledError: `cancelled` said so.
+    """
+    if cancelled():
+        raise CancelledError("Stopped.")

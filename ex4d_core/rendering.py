@@ -6,27 +6,27 @@ import logging
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.ahead import in_order
 from ex4d_core.camera import Camera, Trajectory, save_trajectory
 from ex4d_core.depth.encoding import Encoding
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.encoder import VideoFeed
-from ex4d_core.errors import CameraError, CancelledError, InputError
+from ex4d_core.errors import CameraError, InputError
 from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
 from ex4d_core.frame import RenderedFrame, render_frame
 from ex4d_core.images import write_png
 from ex4d_core.mesh import DWMesh, build_mesh
 from ex4d_core.methods import METHODS, PASSES
 from ex4d_core.occluder import BRIDGE_REACH
-from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
+from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.raster import warm_up
 from ex4d_core.scene import Scene
 from ex4d_core.shot import (
@@ -100,8 +100,8 @@ def render(
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
     del background
 
-    def sample(index: int) -> RenderedFrame:
-        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach)
+    def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
+        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach, unwanted)
 
     return _frames(sample, len(trajectory), allow_unseen, workers, on_progress, cancelled)
 
@@ -255,7 +255,7 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def _frames(
-    sample: Callable[[int], RenderedFrame],
+    sample: Callable[[int, Cancelled], RenderedFrame],
     total: int,
     allow_unseen: bool,
     workers: int | None,
@@ -264,37 +264,31 @@ def _frames(
 ) -> Generator[RenderedFrame]:
     warm_up()
     workers = workers or min(4, os.cpu_count() or 1)
-    waiting: deque[Future[RenderedFrame]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
-        try:
-            submitted = 0
-            for index in range(total):
-                while submitted < min(total, index + workers + 1):
-                    waiting.append(pool.submit(sample, submitted))
-                    submitted += 1
-                if cancelled():
-                    raise CancelledError("Stopped.")
-                frame = waiting.popleft().result()
-                if not allow_unseen and 1.0 - frame.unseen < LEAST_SEEN:
-                    raise _sees_nothing(index, frame)
-                yield frame
-                on_progress(index + 1, total, "rendering")
-        finally:
-            for future in waiting:
-                future.cancel()
+    with closing(in_order(sample, total, workers, cancelled, "render")) as frames:
+        for index, frame in enumerate(frames):
+            if not allow_unseen and 1.0 - frame.unseen < LEAST_SEEN:
+                raise _sees_nothing(index, frame)
+            yield frame
+            on_progress(index + 1, total, "rendering")
 
 
 def _render_sample(
-    scene: Scene, trajectory: Trajectory, index: int, method: str, resolution: bool, bridge_reach: float
+    scene: Scene,
+    trajectory: Trajectory,
+    index: int,
+    method: str,
+    resolution: bool,
+    bridge_reach: float,
+    unwanted: Cancelled,
 ) -> RenderedFrame:
     source = trajectory.source_frame(index, scene.frames)
     target = trajectory.camera(index)
     in_source = Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
     depth = scene.depth(source)
     mesh = build_mesh(depth, scene.intrinsics(source), method)
-    frame = render_frame(
-        scene.color(source), mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1
-    )
+    color = scene.color(source)
+    stop_if(unwanted)
+    frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
     return replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
 
 

@@ -6,18 +6,18 @@ show there, and else a calm continuation of the background (see `layers` and `fi
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import cv2
 import numpy as np
 
-from ex4d_core.errors import CancelledError
-from ex4d_core.generate.engine import GeneratedFrame, Shot, draft_workers
+from ex4d_core.ahead import beside, in_order
+from ex4d_core.engines import draft_workers
+from ex4d_core.generate.engine import GeneratedFrame, Shot
 from ex4d_core.generate.fill import blur_rows, elevation_prior, fill
 from ex4d_core.generate.layers import Layer, SourceFrame, before, far_side, open_view, other_times
-from ex4d_core.progress import Cancelled, OnProgress
+from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
 _OTHER_TIMES = 6
 """How many other moments of the clip are looked at, evenly spread."""
@@ -37,21 +37,11 @@ class DraftEngine:
 
     def generate(self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled) -> Iterator[GeneratedFrame]:
         """See `Engine.generate`. Works for conditioning made elsewhere too, without depth and other times."""
-        finish = _from_pair(shot) if shot.scene is None or shot.trajectory is None else _from_footage(shot)
-        workers = draft_workers()
-        waiting: deque[Future[GeneratedFrame]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="draft") as pool:
-            try:
-                for index in range(len(shot)):
-                    while len(waiting) <= workers and index + len(waiting) < len(shot):
-                        waiting.append(pool.submit(finish, index + len(waiting)))
-                    if cancelled():
-                        raise CancelledError("Stopped.")
-                    yield waiting.popleft().result()
-                    on_progress(index + 1, len(shot), "filling")
-            finally:
-                for future in waiting:
-                    future.cancel()
+        finish = _from_pair(shot) if shot.scene is None or shot.trajectory is None else _from_footage(shot, cancelled)
+        with closing(in_order(finish, len(shot), draft_workers(), cancelled, "draft")) as frames:
+            for index, frame in enumerate(frames):
+                yield frame
+                on_progress(index + 1, len(shot), "filling")
 
 
 def _spread(frames: int, count: int) -> list[int]:
@@ -59,7 +49,7 @@ def _spread(frames: int, count: int) -> list[int]:
     return sorted({round(t) for t in np.linspace(0, frames - 1, min(count, frames))})
 
 
-def _from_pair(shot: Shot) -> Callable[[int], GeneratedFrame]:
+def _from_pair(shot: Shot) -> Callable[[int, Cancelled], GeneratedFrame]:
     """Colour and mask alone: the prior is the mean colour of each row over the whole clip."""
     seen = shot.mask.sum(axis=(0, 2), dtype=np.float64)
     total = shot.color.sum(axis=(0, 2), dtype=np.float64)
@@ -74,21 +64,24 @@ def _from_pair(shot: Shot) -> Callable[[int], GeneratedFrame]:
         rows = np.stack([np.interp(every, known, total[known, c] / seen[known]) for c in range(3)], axis=1)
     prior = np.broadcast_to(rows[:, None].astype(np.float32), shot.color.shape[1:])
 
-    def finish(index: int) -> GeneratedFrame:
+    def finish(index: int, _unwanted: Cancelled) -> GeneratedFrame:
         mask = shot.mask[index]
         return GeneratedFrame(fill(shot.color[index], mask, None, prior), np.zeros_like(mask), ~mask)
 
     return finish
 
 
-def _from_footage(shot: Shot) -> Callable[[int], GeneratedFrame]:
+def _from_footage(shot: Shot, cancelled: Cancelled) -> Callable[[int, Cancelled], GeneratedFrame]:
     scene, trajectory = shot.scene, shot.trajectory
     assert scene is not None
     assert trajectory is not None
-    anchors = {t: SourceFrame.load(scene, t) for t in _spread(scene.frames, _OTHER_TIMES)}
-    prior = elevation_prior([(f.color, f.depth, f.camera) for f in anchors.values()])
+    times = _spread(scene.frames, _OTHER_TIMES)
+    loaded = in_order(lambda i, _: SourceFrame.load(scene, times[i]), len(times), draft_workers(), cancelled, "load")
+    anchors = dict(zip(times, loaded, strict=True))
+    seen = [(f.color, f.depth, f.camera) for f in anchors.values()]
+    prior = beside(lambda unwanted: elevation_prior(seen, unwanted), cancelled, "prior")
 
-    def finish(index: int) -> GeneratedFrame:
+    def finish(index: int, unwanted: Cancelled) -> GeneratedFrame:
         camera = trajectory.camera(index)
         t = trajectory.source_frame(index, scene.frames)
         now = anchors.get(t) or SourceFrame.load(scene, t)
@@ -98,15 +91,18 @@ def _from_footage(shot: Shot) -> Callable[[int], GeneratedFrame]:
         picture = Layer(shot.color[index], np.where(mask, present.depth, np.float32(np.inf)))
         known = mask | present.there
         picture = picture.overlaid(present, known & ~mask)
-        elsewhere = other_times(now, others, camera, ~known)
+        elsewhere = other_times(now, others, camera, ~known, unwanted)
         picture, known = picture.overlaid(elsewhere, elsewhere.there), known | elsewhere.there
+        stop_if(unwanted)
         thin = fill(picture.color, known, picture.depth, prior.image(camera))
         recovered, believed = known & ~mask, [thin.astype(np.float32)]
         for steepness in _THICKNESSES:
+            stop_if(unwanted)
             solid = far_side(now, camera, steepness)
             stands = ~mask & before(solid, picture.depth)
             believed.append(np.where(stands[..., None], solid.color, believed[0]))
             recovered &= ~stands
+        stop_if(unwanted)
         invented = ~mask & ~recovered
         color = np.mean(believed, axis=0)
         for where, blur in ((recovered, _BLUR_RECOVERED), (invented, _BLUR_INVENTED)):

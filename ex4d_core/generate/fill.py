@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera
+from ex4d_core.progress import Cancelled, never_cancelled, stop_if
 
 Floats = NDArray[np.float32]
 
@@ -49,16 +50,23 @@ class ElevationPrior:
         return np.asarray(cv2.remap(self.color[None], place, np.zeros_like(place), cv2.INTER_LINEAR), np.float32)
 
 
-def elevation_prior(frames: list[tuple[NDArray[np.uint8], Floats, Camera]]) -> ElevationPrior:
+def elevation_prior(
+    frames: list[tuple[NDArray[np.uint8], Floats, Camera]], cancelled: Cancelled = never_cancelled
+) -> ElevationPrior:
     """Average the footage's background by elevation.
 
     Args:
         frames: source frames: colour (H, W, 3) uint8, z-depth (H, W) float32, and camera, posed in the world; the
             first defines the horizon.
+        cancelled: asked before each frame.
+
+    Raises:
+        CancelledError: `cancelled` said so.
     """
     first = frames[0][2].c2w[:3, :3]
     total, count = np.zeros((_ELEVATIONS, 3)), np.zeros(_ELEVATIONS)
     for image, depth, camera in frames:
+        stop_if(cancelled)
         weight = np.maximum(_background_weight(np.ones(depth.shape, np.bool_), depth), 1e-3).ravel()
         row = np.clip(np.rint(_elevation(camera, first) + 90), 0, _ELEVATIONS - 1).astype(np.int64).ravel()
         count += np.bincount(row, weight, _ELEVATIONS)

@@ -21,6 +21,7 @@ from ex4d_core.camera import Camera
 from ex4d_core.frame import NEAR_SHARE, render_frame
 from ex4d_core.mesh import DWMesh, build_mesh
 from ex4d_core.occluder import limit_bridges, original_numbers
+from ex4d_core.progress import Cancelled, never_cancelled, stop_if
 from ex4d_core.raster import interpolate, rasterize
 from ex4d_core.scene import Scene
 
@@ -109,7 +110,13 @@ def far_side(source: SourceFrame, camera: Camera, steepness: float) -> Layer:
     return Layer(np.asarray(color, np.uint8), np.where(surface, raster.depth, np.float32(np.inf)))
 
 
-def other_times(now: SourceFrame, others: list[SourceFrame], camera: Camera, wanted: NDArray[np.bool_]) -> Layer:
+def other_times(
+    now: SourceFrame,
+    others: list[SourceFrame],
+    camera: Camera,
+    wanted: NDArray[np.bool_],
+    cancelled: Cancelled = never_cancelled,
+) -> Layer:
     """What other frames show where this frame cannot contradict them: the farthest, median of those that agree.
 
     Args:
@@ -117,11 +124,18 @@ def other_times(now: SourceFrame, others: list[SourceFrame], camera: Camera, wan
         others: frames of other times.
         camera: the target camera, world pose.
         wanted: (h, w) bool, where to look; the rest of the layer stays empty.
+        cancelled: asked before each of the others.
+
+    Raises:
+        CancelledError: `cancelled` said so.
     """
     color, farthest = np.zeros((*wanted.shape, 3), np.uint8), np.full(wanted.shape, np.inf, np.float32)
     if not others or not wanted.any():
         return Layer(color, farthest)
-    layers = [open_view(frame, camera) for frame in others]
+    layers: list[Layer] = []
+    for frame in others:
+        stop_if(cancelled)
+        layers.append(open_view(frame, camera))
     lenses = [np.array(lens.as_tuple()) for lens in (camera.intrinsics, now.mesh.intrinsics)]
     for layer in layers:
         _drop_contradicted(layer.depth, wanted, now.depth, now.seen_by(camera).c2w, *lenses)
