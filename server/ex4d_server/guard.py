@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ex4d_server.problems import RequestError, problem_of, response
+from ex4d_server.problems import TOO_LARGE_REMEDY, RequestError, problem_of, response
 from ex4d_server.uploads import PIECE_BYTES
 
 OPEN_PATHS = ("/v1/health",)
@@ -85,16 +86,15 @@ def _limited(receive: Receive, headers: Headers, limit: int) -> Receive:
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             if received > limit:
-                raise _too_large(limit)
+                # FastAPI calls any other error while it reads a body a malformed body.
+                raise HTTPException(413, f"A request may carry {limit // 2**20} MiB")
         return message
 
     return limited
 
 
 def _too_large(limit: int) -> RequestError:
-    return RequestError(
-        f"A request may carry {limit // 2**20} MiB: send less, or upload it in pieces.", "body-too-large", 413
-    )
+    return RequestError(f"A request may carry {limit // 2**20} MiB: {TOO_LARGE_REMEDY}.", "body-too-large", 413)
 
 
 def is_loopback(host: str) -> bool:

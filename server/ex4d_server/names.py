@@ -49,6 +49,6 @@ def file_inside(folder: Path, name: str) -> Path:
             inside = path.resolve(strict=True) == folder.resolve().joinpath(*name.split("/"))
             if inside and path.is_file():
                 return path
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
             inside = False
     raise RequestError(f"There is no file {name!r} here: look at the list of files.", "no-file", 404)

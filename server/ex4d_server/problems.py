@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from ex4d_core.errors import Ex4dError
 
 MEDIA_TYPE = "application/problem+json"
+TOO_LARGE_REMEDY = "send less, or upload it in pieces"
 _log = logging.getLogger(__name__)
 
 _TITLES = {
@@ -116,9 +117,9 @@ def add_handlers(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        codes = {404: "no-route", 405: "bad-method", 400: "bad-request"}
+        codes = {404: "no-route", 405: "bad-method", 400: "bad-request", 413: "body-too-large"}
         code = codes.get(error.status_code, "error")
-        remedy = "see /v1/openapi.json for what there is"
+        remedy = TOO_LARGE_REMEDY if error.status_code == 413 else "see /v1/openapi.json for what there is"
         headers = dict(error.headers) if error.headers else None
         return response(_problem(error.status_code, code, f"{error.detail}: {remedy}.", remedy), headers)
 

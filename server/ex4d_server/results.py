@@ -13,6 +13,9 @@ from ex4d_server.documents import FileStatus
 from ex4d_server.names import file_inside
 from ex4d_server.problems import RequestError
 
+NO_PAGE = {"X-Content-Type-Options": "nosniff"}
+"""Headers: what a job made is never run as a page."""
+
 
 def list_files(folder: Path) -> list[FileStatus]:
     """Every file of a finished folder, sorted by name; links and half-made files are left out."""
@@ -47,8 +50,7 @@ def file_response(request: Request, folder: Path, name: str) -> Response:
     if tag in wanted or "*" in wanted:
         return Response(status_code=304, headers={"ETag": tag})
     _settle_range(request, status.st_size)
-    # nosniff: what a job made is never run as a page
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", **NO_PAGE}
     return FileResponse(path, stat_result=status, headers=headers)
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ex4d_server.client import Client, Server
+from raw_http import run_job
 
 from ex4d_core.clip import write_lossless
-from ex4d_server.client import Client, Server
 
 START_SECONDS = 60.0
 
@@ -93,12 +94,35 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield begin
     for one in running:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.wait()
-        for stream in (one.process.stdout, one.process.stderr):
-            if stream is not None:
-                stream.close()
+        end(one)
+
+
+def end(one: Running) -> None:
+    """End a sidecar, whatever state it is in."""
+    if one.process.poll() is None:
+        one.process.kill()
+    one.process.wait()
+    for stream in (one.process.stdout, one.process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+@pytest.fixture(scope="session")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A sidecar that many tests share: they leave it running, and use ids of their own."""
+    folder = tmp_path_factory.mktemp("sidecar")
+    data, state = folder / "data", folder / "state"
+    one = wait_started(launch(data, state), data, state)
+    yield one
+    end(one)
+
+
+@pytest.fixture(scope="session")
+def reshot(sidecar: Running, tiny_clip: Path) -> dict[str, Any]:
+    """A finished reshoot of the shared sidecar: the job's document."""
+    job = run_job(sidecar.server, reshoot_request(tiny_clip), "reshot")
+    assert job["state"] == "succeeded", (job["message"], job["problem"])
+    return job
 
 
 @pytest.fixture(scope="session")
