@@ -7,6 +7,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Answer:
         assert document["type"] == f"urn:ex4d:problem:{code}"
         assert document["title"]
         detail = document["detail"]
-        assert detail.endswith(".") and ". " not in detail and "\n" not in detail, f"not one sentence: {detail}"
+        assert re.fullmatch(r"((?!\. )[^\n])+\.", detail), f"not one sentence: {detail}"
         assert document["remedy"], document
         return document
 
@@ -189,7 +190,8 @@ def upload(server: Server, content: bytes, name: str, upload_id: str | None = No
     """Send a small file in one piece; the id of the upload."""
     upload_id = upload_id or new_id("upload")
     answer = put_piece(server, upload_id, content, name=name)
-    assert answer.status == 201 and answer.json()["complete"], answer.body
+    assert answer.status == 201, answer.body
+    assert answer.json()["complete"]
     return upload_id
 
 

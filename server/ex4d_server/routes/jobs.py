@@ -28,7 +28,7 @@ from ex4d_server.documents import (
 from ex4d_server.joblog import LOG_FILE
 from ex4d_server.names import Id
 from ex4d_server.problems import RequestError, not_found
-from ex4d_server.results import file_response, list_files
+from ex4d_server.results import NO_PAGE, file_response, list_files
 from ex4d_server.routes.scenes import FileName, refuse_remote_path
 from ex4d_server.routes.shared import IsLocal, ThisSidecar, problems
 from ex4d_server.sidecar import Sidecar
@@ -150,7 +150,7 @@ def get_job_file(sidecar: ThisSidecar, request: Request, id: Id, name: FileName)
 def get_job_log(sidecar: ThisSidecar, id: Id) -> Response:
     """What the worker wrote while it did the job."""
     _row(sidecar, id)
-    return _own_file(sidecar, id, LOG_FILE, "text/plain; charset=utf-8") or PlainTextResponse("")
+    return _own_file(sidecar, id, LOG_FILE, "text/plain; charset=utf-8") or PlainTextResponse("", headers=NO_PAGE)
 
 
 @router.get(
@@ -169,7 +169,7 @@ def get_job_preview(sidecar: ThisSidecar, id: Id) -> Response:
 
 def _own_file(sidecar: Sidecar, job: str, name: str, media_type: str) -> Response | None:
     path = sidecar.folder.job(job) / name
-    return FileResponse(path, media_type=media_type) if path.is_file() else None
+    return FileResponse(path, media_type=media_type, headers=NO_PAGE) if path.is_file() else None
 
 
 def _row(sidecar: Sidecar, job: str) -> RowMapping:
