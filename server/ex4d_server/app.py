@@ -24,7 +24,11 @@ def create_app(sidecar: Sidecar) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        sidecar.start()
+        try:
+            sidecar.start()
+        except Exception as error:
+            app.state.failure = error  # uvicorn only says that something failed
+            raise
         yield
         sidecar.stop()
 
@@ -38,7 +42,7 @@ def create_app(sidecar: Sidecar) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.sidecar = sidecar
+    app.state.sidecar, app.state.failure = sidecar, None
     for module in (control, uploads, scenes, jobs, events):
         app.include_router(module.router, prefix="/v1")
     add_handlers(app)

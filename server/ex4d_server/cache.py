@@ -97,7 +97,9 @@ class Cache:
         with self.store.reading() as connection:
             known = set(connection.execute(select(entries.c.key).where(entries.c.kind == kind)).scalars())
         for key, path in self.folder.entries(kind):
-            if key not in known and path == self.folder.entry(kind, key) and path.is_dir():
+            if key.startswith(_TRASH) or key in known:
+                continue
+            if path == self.folder.entry(kind, key) and path.is_dir():
                 self.add(kind, key)
 
     def list(self) -> list[Entry]:
@@ -167,7 +169,7 @@ class Cache:
         for kind in KINDS:
             on_disk: set[str] = set()
             for key, path in self.folder.entries(kind):
-                if path == self.folder.entry(kind, key):
+                if path == self.folder.entry(kind, key) and path.suffix != ".lock" and not key.startswith(_TRASH):
                     on_disk.add(key)
                 elif key not in unfinished or path.suffix == ".lock":
                     _log.info("removing %s, which no job needs", path)

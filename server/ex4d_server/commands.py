@@ -31,6 +31,7 @@ _DATA = click.option("--data", type=click.Path(path_type=Path), help="Data folde
 @click.option(
     "--cache-gb", type=click.FloatRange(min=0), default=50, show_default=True, help="Evict finished stages beyond it."
 )
+@click.option("--worker-silence", type=float, default=30, hidden=True)  # seconds until a worker counts as hung
 def serve_command(
     console: Console,
     host: str,
@@ -40,6 +41,7 @@ def serve_command(
     exit_when_idle: float | None,
     token_file: Path | None,
     cache_gb: float,
+    worker_silence: float,
 ) -> None:
     """Run the sidecar, the server that works for Blender.
 
@@ -54,7 +56,13 @@ def serve_command(
     require_token_for(host, token_file)
     token = read_token(token_file) if token_file else new_token()
     folder = (data or default_data()).absolute()
-    settings = Settings(data=folder, token=token, host=host, cache_bytes=round(cache_gb * 1e9))
+    settings = Settings(
+        data=folder,
+        token=token,
+        host=host,
+        cache_bytes=round(cache_gb * 1e9),
+        heartbeat_seconds=worker_silence,
+    )
 
     def on_ready(address: str) -> None:
         facts = {"address": address, "data": str(folder), "address_file": str(address_file(folder))}

@@ -23,9 +23,10 @@ from typing import Any
 import psutil
 import uvicorn
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
 
-from ex4d_core.errors import BusyError, InputError
-from ex4d_core.files import explained
+from ex4d_core.errors import BusyError, Ex4dError, InputError, OutputError
+from ex4d_core.files import explain_os_error, explained
 from ex4d_server import API_VERSION, __version__
 from ex4d_server.app import create_app
 from ex4d_server.folders import state_folder
@@ -40,6 +41,8 @@ _ORPHAN_MINUTES = 10.0
 """How long a server whose parent died waits for another client, where nothing else is given."""
 _CLIENTS = 256
 _GRACE_SECONDS = 3
+_STARTING_SECONDS = 3.0
+"""How long a server that has just started may take to leave its address."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ def serve(settings: Settings, port: int, life: Life, on_ready: Any) -> None:
     """
     with _only_one(settings.data), _listening(settings.host, port) as listener:
         sidecar = Sidecar(settings)
+        app = create_app(sidecar)
         config = uvicorn.Config(
-            create_app(sidecar),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -110,13 +114,19 @@ def serve(settings: Settings, port: int, life: Life, on_ready: Any) -> None:
         file = address_file(settings.data)
         watch = threading.Thread(target=_watch, args=(server, sidecar, life), daemon=True, name="watch")
         watch.start()
-        # uvicorn raises the signal that ended it once more when it is done; by then all is well.
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            """Before uvicorn takes over, and after: it raises the signal that ended it once more when it is done."""
+            server.should_exit = True
+
         for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), _done)
+                signal.signal(getattr(signal, name), on_signal)
         try:
             _write_address(file, address, settings)
             server.run(sockets=[listener])
+            if isinstance(failure := app.state.failure, Exception):
+                raise _start_failed(settings.data, failure) from failure
         finally:
             server.should_exit = True
             file.unlink(missing_ok=True)
@@ -131,15 +141,22 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_ready()
+        if self.started:
+            self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.app.state.sidecar.announcer.close()  # type: ignore[union-attr]  # it is our app
         await super().shutdown(sockets)
 
 
-def _done(number: int, frame: FrameType | None) -> None:
-    """All signal handlers have run."""
+def _start_failed(data: Path, failure: Exception) -> Ex4dError:
+    if isinstance(failure, Ex4dError):
+        return failure
+    if isinstance(failure, OSError):
+        return explain_os_error(failure, data)
+    return OutputError(
+        f"The sidecar cannot start on {data} ({failure}): free some space there, or give another --data."
+    )
 
 
 @contextmanager
@@ -159,11 +176,16 @@ def _only_one(data: Path) -> Generator[None]:
 
 def _who_runs(data: Path) -> str:
     remedy = "use it, stop it first, or give another --data"
-    try:
-        known = json.loads(address_file(data).read_text(encoding="utf-8"))
-        return f"A sidecar runs on {data} already, at {known['address']} (process {known['pid']}): {remedy}."
-    except (OSError, ValueError, KeyError):
-        return f"A sidecar runs on {data} already, started by another user or another state folder: {remedy}."
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            known = json.loads(address_file(data).read_text(encoding="utf-8"))
+            if psutil.pid_exists(known["pid"]):  # else it is of one that was killed, and the one that runs is starting
+                return f"A sidecar runs on {data} already, at {known['address']} (process {known['pid']}): {remedy}."
+        except (OSError, ValueError, KeyError) as error:
+            _log.debug("no address of the other sidecar yet: %s", error)
+        time.sleep(0.05)
+    return f"A sidecar runs on {data} already, started by another user or another state folder: {remedy}."
 
 
 @contextmanager
@@ -224,7 +246,7 @@ def _watch(server: uvicorn.Server, sidecar: Sidecar, life: Life) -> None:
         time.sleep(_WATCH_SECONDS)
         if sidecar.asked_to_stop.is_set():
             break
-        if (parent is not None and parent.is_running()) or not server.started or not sidecar.idle:
+        if _lives(parent) or not server.started or not _is_idle(sidecar):
             quiet_since = time.monotonic()
             continue
         quiet_since = max(quiet_since, sidecar.last_request)
@@ -242,6 +264,22 @@ def _process(pid: int | None) -> psutil.Process | None:
         return psutil.Process(pid)
     except (psutil.Error, ValueError):
         return None
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    """Whether a process runs; one that ended and whose parent has not looked does not."""
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _is_idle(sidecar: Sidecar) -> bool:
+    try:
+        return sidecar.idle
+    except SQLAlchemyError as error:  # a full disk, say: no reason to stop watching
+        _log.warning("cannot tell whether jobs wait: %s", error)
+        return False
 
 
 def require_token_for(host: str, token_file: Path | None) -> None:

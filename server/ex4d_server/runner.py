@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _TRIES = 3
 """How often a job is begun again by itself after its worker died."""
 _PROGRESS_SECONDS = 0.25
+_FAILED_AFTER = 3
+"""So many workers that die at their start make the device a failed one; it is tried again all the same."""
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds between attempts to start a worker that dies at its start."""
 
@@ -64,6 +66,8 @@ class Runner(threading.Thread):
         self._cancelled = threading.Event()
         self._running: str | None = None
         self._idle_since = time.monotonic()
+        self._failures = 0
+        """How often in a row a worker ended before it had imported everything."""
 
     @property
     def worker_pid(self) -> int | None:
@@ -114,28 +118,52 @@ class Runner(threading.Thread):
                 self._worker.end()
 
     def _ready_worker(self) -> bool:
-        """Have a worker that listens; False after a failure and a pause."""
-        if self._worker is not None and self._worker.alive:
-            return True
-        failures = 0
-        while not self._stopping.is_set():
-            worker = None
-            try:
-                worker = WorkerProcess(dict(self.settings.environment), self._on_log, self.settings.heartbeat_seconds)
-                worker.wait_ready()
-            except (WorkerDied, OSError) as error:
-                if worker is not None:
-                    worker.end()
-                failures += 1
-                self.trouble = f"The worker {error}: look at the sidecar's log, then start the sidecar again."
-                _log.error("%s", self.trouble)
-                if failures >= len(_PAUSES) // 2:
-                    self.state = "failed"
-                self._stopping.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
-                continue
-            self._worker, self.trouble = worker, ""
-            return True
+        """Have a worker that listens; False where one is not wanted any more before there is one."""
+        while not self._given_up():
+            worker = self._worker
+            if worker is None:
+                worker = self._worker = self._new_worker()
+            if worker is not None and worker.alive:
+                if worker.warm:
+                    self._failures, self.trouble = 0, ""
+                if self._failures < _FAILED_AFTER:
+                    return True
+                self._stopping.wait(0.1)  # after so many failures it is believed once it is warm
+            elif worker is not None:
+                worker.end()
+                self._worker = None
+                if not worker.warm and not worker.killed_because:
+                    self._start_failed(worker.obituary)
         return False
+
+    def _new_worker(self) -> WorkerProcess | None:
+        """Start a worker and wait until it listens; None after a failure and a pause."""
+        worker = None
+        if self.state == "idle":
+            self.state = "starting"
+        try:
+            worker = WorkerProcess(dict(self.settings.environment), self._on_log, self.settings.heartbeat_seconds)
+            worker.wait_ready(self._given_up)
+            return worker
+        except (WorkerDied, OSError) as error:
+            if worker is not None:
+                worker.end()
+            self._start_failed(str(error))
+            return None
+
+    def _start_failed(self, why: str) -> None:
+        if self._given_up():
+            return
+        self._failures += 1
+        self.trouble = f"The worker {why}: look at the sidecar's log; it is tried again by itself."
+        _log.error("%s", self.trouble)
+        if self._failures >= _FAILED_AFTER:
+            self.state = "failed"
+        (self._cancelled if self._running else self._stopping).wait(_PAUSES[min(self._failures, len(_PAUSES)) - 1])
+
+    def _given_up(self) -> bool:
+        """Whether a worker that is not there yet is no longer needed."""
+        return self._stopping.is_set() or (self._running is not None and self._cancelled.is_set())
 
     def _claim(self) -> RowMapping | None:
         self._cancelled.clear()
@@ -150,12 +178,12 @@ class Runner(threading.Thread):
     def _run_job(self, row: RowMapping) -> None:
         job: str = row["id"]
         self._running = job
-        if (self._store.job(job) or {}).get("cancel"):  # asked for before anybody knew that it runs here
-            self._cancelled.set()
         log = self._job_log = JobLog(self._cache.folder.job(job))
         log.write(f"attempt {row['attempt']}: {row['kind']} on {self.settings.device}")
         changes: dict[str, Any]
         try:
+            if (self._store.job(job) or {}).get("cancel"):  # asked for before anybody knew that it runs here
+                self._cancelled.set()
             result, stages = self._with_retries(row, log)
             changes = {"state": "succeeded", "result": result, "stages": stages, "fraction": 1.0, "message": "finished"}
         except CancelledError:
@@ -163,7 +191,8 @@ class Runner(threading.Thread):
             state = "queued" if stopped else "cancelled"
             changes = {"state": state, "message": "waiting for the sidecar to start again" if stopped else "cancelled"}
         except (Ex4dError, WorkerDied) as error:
-            changes = {"state": "failed", "message": str(error), "problem": _problem(error).model_dump()}
+            problem = _problem(error)
+            changes = {"state": "failed", "message": problem.detail, "problem": problem.model_dump()}
         except OperationalError as error:
             problem = Problem(
                 title="No space",
@@ -210,10 +239,12 @@ class Runner(threading.Thread):
                 return run.run(), run.stages
             except WorkerDied as error:
                 log.write(f"the worker {error}")
+                again = remaining > 0 and self._ready_worker()
                 if self._cancelled.is_set():
                     raise CancelledError("Stopped.") from error
-                if not remaining or not self._ready_worker():
+                if not again:
                     raise
+                self.state = "busy"
                 message = f"the worker {error}; going on with a new one"
                 self._store.change(row["id"], "log", message=message)
         raise AssertionError("the last try returns or raises")

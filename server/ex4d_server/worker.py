@@ -1,9 +1,9 @@
 """The worker process: runs one operation at a time, told by lines of JSON on stdin, telling on stdout.
 
 In:   {"op": name, "n": number, "args": {...}}   {"cancel": number}   end of file: the server is gone
-Out:  {"ready": pid}  {"alive": true, "loaded": [engines]}  {"n": number, "progress": [done, total, stage]}
-      {"n": number, "preview": true}  {"n": number, "log": text}  {"n": number, "done": {...}}
-      {"n": number, "failed": {code, message}}
+Out:  {"ready": pid}  {"alive": true, "loaded": [engines], "warm": everything is imported}
+      {"n": number, "progress": [done, total, stage]}  {"n": number, "preview": true}  {"n": number, "log": text}
+      {"n": number, "done": {...}}  {"n": number, "failed": {code, message}}
 
 A process of its own, so that a segmentation fault or a full memory ends a job and not the server.
 """
@@ -44,6 +44,7 @@ class Worker:
         self._asked: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._cancelled: set[int] = set()
         self._engines: dict[str, Engine] = {}
+        self._warm = False
         self._number = 0
 
     def run(self) -> None:
@@ -54,6 +55,8 @@ class Worker:
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
         self.tell(ready=os.getpid())
         _preload()
+        self._warm = True
+        self._say_alive()
         while True:
             asked = self._asked.get()
             self._number = asked["n"]
@@ -82,8 +85,11 @@ class Worker:
 
     def _beat(self) -> None:
         while True:
-            self.tell(alive=True, loaded=sorted(self._engines))
+            self._say_alive()
             time.sleep(HEARTBEAT_SECONDS)
+
+    def _say_alive(self) -> None:
+        self.tell(alive=True, loaded=sorted(self._engines), warm=self._warm)
 
     def _engine(self, name: str) -> Engine:
         from ex4d_core.generate import make_engine
@@ -113,10 +119,11 @@ class Worker:
             result = perform(asked["op"], asked["args"], context)
         except Ex4dError as error:
             self.tell(n=number, failed={"code": error.code, "message": str(error)})
-        except MemoryError:
-            self.tell(n=number, failed={"code": "out-of-memory", "message": _OUT_OF_MEMORY})
         except Exception as error:
             traceback.print_exc()
+            if _is_out_of_memory(error):
+                self.tell(n=number, failed={"code": "out-of-memory", "message": _OUT_OF_MEMORY})
+                return
             sentence = (
                 f"The worker met an error of its own ({type(error).__name__}: {error}): send its log to the makers."
             )
@@ -125,7 +132,14 @@ class Worker:
             self.tell(n=number, done=result)
 
 
+_NO_MEMORY = ("outofmemory", "out of memory", "insufficient memory", "cannot allocate", "can't start new thread")
 _OUT_OF_MEMORY = "This machine ran out of memory: choose a smaller size or fewer frames, or close other programs."
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error of any library means; most have their own way to say it."""
+    said = f"{type(error).__name__}: {error}".lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
 
 
 class _ToServer(logging.Handler):

@@ -54,10 +54,14 @@ class WorkerProcess:
         """
         self.loaded: list[str] = []
         """Engines that it keeps loaded."""
+        self.warm = False
+        """It has imported all that jobs need, without harm."""
+        self._last_words = ""
         self._on_log, self._heartbeat = on_log, heartbeat_seconds
         self._messages: SimpleQueue[Message | None] = SimpleQueue()
         self._number = 0
-        self._killed_because = ""
+        self.killed_because = ""
+        """Why we ended it, if we did."""
         self._last_beat = time.monotonic()
         self._process = subprocess.Popen(
             # -P: a folder that the user happens to be in must not shadow modules.
@@ -87,19 +91,30 @@ class WorkerProcess:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def wait_ready(self) -> None:
+    @property
+    def obituary(self) -> str:
+        """Why it ended, in plain words; waits until it has."""
+        code = self._process.wait()
+        for thread in self._threads:  # its last words
+            if thread is not threading.current_thread():
+                thread.join(_EXIT_SECONDS)
+        return self.killed_because or explain_exit(code, self._last_words)
+
+    def wait_ready(self, given_up: Callable[[], bool] = lambda: False) -> None:
         """Wait until it listens.
 
+        Args:
+            given_up: asked ten times a second.
+
         Raises:
-            WorkerDied: it ended or said nothing instead.
+            WorkerDied: it ended or said nothing for `READY_SECONDS`, or `given_up` said so.
         """
-        deadline = time.monotonic() + READY_SECONDS
         while True:
-            message = self._next(max(deadline - time.monotonic(), 0))
+            message = self._next(_POLL, READY_SECONDS)
             if message is not None and "ready" in message:
                 return
-            if message is None and time.monotonic() >= deadline:
-                self._kill(f"said nothing for {READY_SECONDS:.0f} s after its start")
+            if given_up():
+                self._kill("was no longer wanted")
                 raise self._died()
 
     def call(
@@ -131,7 +146,7 @@ class WorkerProcess:
         number, asked_to_stop = self._number, 0.0
         self._send({"op": operation, "n": number, "args": arguments})
         while True:
-            message = self._next(_POLL)
+            message = self._next(_POLL, self._heartbeat)
             if message is not None and message.get("n") == number:
                 if "done" in message:
                     return message["done"]
@@ -140,7 +155,11 @@ class WorkerProcess:
                     if failed["code"] == CancelledError.code:
                         raise CancelledError(failed["message"])
                     raise OperationFailed(failed["code"], failed["message"])
-                on_message(message)
+                try:
+                    on_message(message)
+                except BaseException:  # the store cannot be written, say: nobody waits for the result any more
+                    self._send({"cancel": number})
+                    raise
             if not asked_to_stop and cancelled():
                 asked_to_stop = time.monotonic()
                 self._send({"cancel": number})
@@ -180,13 +199,13 @@ class WorkerProcess:
         except OSError as error:
             _log.info("the worker does not listen: %s", error)  # `_next` finds out why
 
-    def _next(self, seconds: float) -> Message | None:
+    def _next(self, seconds: float, patience: float) -> Message | None:
         """The next message but heartbeats, or None if there is none in time."""
         try:
             message = self._messages.get(timeout=seconds)
         except Empty:
             silence = time.monotonic() - self._last_beat
-            if silence > self._heartbeat:
+            if silence > patience:
                 self._kill(f"gave no sign of life for {silence:.0f} s")
                 raise self._died() from None
             return None
@@ -195,12 +214,11 @@ class WorkerProcess:
         return message
 
     def _kill(self, why: str) -> None:
-        self._killed_because = why
+        self.killed_because = why
         self._process.kill()
 
     def _died(self) -> WorkerDied:
-        code = self._process.wait()
-        return WorkerDied(self._killed_because or explain_exit(code))
+        return WorkerDied(self.obituary)
 
     def _read_messages(self) -> None:
         assert self._process.stdout is not None
@@ -212,7 +230,7 @@ class WorkerProcess:
                 continue
             self._last_beat = time.monotonic()
             if "alive" in message:
-                self.loaded = message["loaded"]
+                self.loaded, self.warm = message["loaded"], message["warm"]
             else:
                 self._messages.put(message)
         self._process.wait()
@@ -221,6 +239,7 @@ class WorkerProcess:
     def _read_log(self) -> None:
         assert self._process.stderr is not None
         for line in _lines(self._process.stderr):
+            self._last_words = line.strip() or self._last_words
             self._on_log(line)
 
 
@@ -230,10 +249,15 @@ def _lines(stream: IO[bytes]) -> Any:
     stream.close()
 
 
-def explain_exit(code: int) -> str:
-    """Why a process ended, in plain words."""
+def explain_exit(code: int, last_words: str = "") -> str:
+    """Why a process ended, in plain words.
+
+    Args:
+        code: its exit code.
+        last_words: the last line of its log, which tells why if it ended by itself.
+    """
     if code >= 0 and os.name != "nt":
-        return f"ended by itself with code {code}"
+        return f"ended by itself with code {code}" + (f" ({last_words[:200]})" if last_words else "")
     if code in (-getattr(signal, "SIGKILL", 9), 0xC0000017):
         return "was killed, most likely by the system because the machine ran out of memory"
     if code in (-getattr(signal, "SIGSEGV", 11), -getattr(signal, "SIGBUS", 7), 0xC0000005):
