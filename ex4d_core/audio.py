@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ex4d_core.errors import InputError
 from ex4d_core.files import atomic_file
 from ex4d_core.media import open_media
+from ex4d_core.progress import Cancelled, never_cancelled, stop_if
 from ex4d_core.sequence import is_pattern
 from ex4d_core.video_in import probe_video, require_file
 
@@ -92,7 +93,7 @@ class AudioPassage:
         self._writer.finish(container, end)
 
 
-def write_sound(path: Path, source: Path, start: float, seconds: float) -> bool:
+def write_sound(path: Path, source: Path, start: float, seconds: float, cancelled: Cancelled = never_cancelled) -> bool:
     """Keep the sound of a span of a clip as a file of its own (`.m4a`).
 
     Args:
@@ -100,6 +101,7 @@ def write_sound(path: Path, source: Path, start: float, seconds: float) -> bool:
         source: the clip.
         start: seconds after the first video frame at which the span begins.
         seconds: its length.
+        cancelled: asked before each second of it.
 
     Returns:
         False, and nothing written, where the clip has no sound.
@@ -107,6 +109,7 @@ def write_sound(path: Path, source: Path, start: float, seconds: float) -> bool:
     Raises:
         InputError: the clip cannot be read.
         OutputError: the file cannot be written.
+        CancelledError: `cancelled` said so.
     """
     with ExitStack() as stack:
         sound = AudioPassage.open(source, start, stack)
@@ -116,6 +119,9 @@ def write_sound(path: Path, source: Path, start: float, seconds: float) -> bool:
             container = stack.enter_context(av.open(str(temporary.absolute()), "w", format="mp4"))
             container.flags |= Flags.bitexact.value
             sound.attach(container)
+            for second in range(1, int(seconds) + 1):
+                stop_if(cancelled)
+                sound.copy_until(container, Fraction(second))
             sound.finish(container, Fraction(seconds).limit_denominator(1_000_000))
             container.close()
     return True

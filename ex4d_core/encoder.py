@@ -73,6 +73,8 @@ class VideoFeed:
 
     def _pull(self) -> Iterator[NDArray[Any]]:
         while (frame := self._queue.get()) is not None:
+            if self._aborted:
+                raise _Aborted
             yield frame
         self._ended = True
         if self._aborted:

@@ -7,20 +7,23 @@ finished scene.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.ahead import beside
 from ex4d_core.audio import write_sound
 from ex4d_core.camera import Intrinsics, Trajectory, load_trajectory
 from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
@@ -31,7 +34,14 @@ from ex4d_core.files import explained, partial_folder, require_outside, require_
 from ex4d_core.images import Image, read_image, to_uint8, write_png
 from ex4d_core.import_request import ImportOptions, request_fingerprint, resume_guard
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
-from ex4d_core.scene import Scene, clear_folder, make_frame_folders, write_depth_frame, write_document
+from ex4d_core.scene import (
+    Scene,
+    StoredDepth,
+    clear_folder,
+    make_frame_folders,
+    stored_depth_frame,
+    write_document,
+)
 from ex4d_core.scene_format import (
     AUDIO_FILE,
     OCCLUSION_PATTERN,
@@ -49,6 +59,7 @@ STATE_FILE = "import.json"
 _STATE_TEMPORARY = "import.tmp"
 _ASPECT_TOLERANCE = 0.01
 _LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 def import_scene(
@@ -100,7 +111,7 @@ def import_scene(
         overwrite: replace an existing scene; its `shots/` are kept.
         reuse: where `out` is the whole result of the very same request, open it.
         on_progress: told about each stage: checking depth, reading, estimating, writing depth, hashing.
-        cancelled: asked between frames.
+        cancelled: asked ten times a second and more.
 
     Returns:
         The scene, opened.
@@ -183,7 +194,7 @@ class _Import:
 
     def run(self) -> None:
         """Do what is left to do."""
-        info = probe_clip(self.source, fps=self.options.fps)
+        info = self._beside(lambda: probe_clip(self.source, fps=self.options.fps))
         count = self._count(info)
         size = working_size(info, self.options.size, self.options.working_max_side)
         if min(size) < 2:
@@ -217,6 +228,7 @@ class _Import:
                 self.source,
                 float(self.options.start / info.fps),
                 float(count / info.fps),
+                self.cancelled,
             )
         depth = self._depth(estimator, state, count, lens, poses)
         notes = [*info.notes]
@@ -305,8 +317,11 @@ class _Import:
             size=size,
             fps=self.options.fps,
         )
-        for frame, image in enumerate(read, start=done):
+        for frame in itertools.count(done):
             self._stop_if_asked()
+            image = self._beside(lambda: next(read, None))
+            if image is None:
+                return
             path = self.folder / (pattern % frame)
             temporary = path.with_name(".next" + path.suffix)
             write_png(temporary, image)
@@ -342,11 +357,22 @@ class _Import:
             done = 0
             state["depth"] = facts
             self._write_state(state)
-        for frame, depth in enumerate(found.depth.iterate(done), start=done):
-            self._stop_if_asked()
+        depths = found.depth.iterate(done)
+
+        def make(frame: int) -> StoredDepth | None:
+            depth = next(depths, None)
+            if depth is None:
+                return None
             if not (depth > 0).all():
                 raise InputError(f"The depth of frame {frame} of {self.source} is not positive: give other --depth.")
-            write_depth_frame(self.folder, document, self.files, frame, depth, lens[frame])
+            return stored_depth_frame(document, depth, lens[frame])
+
+        for frame in range(done, count):
+            self._stop_if_asked()
+            stored = self._beside(partial(make, frame))
+            if stored is None:
+                break
+            stored.write(self.folder, document, self.files, frame)
             self.on_progress(frame + 1, count, "writing depth")
         written = frames_done(self.folder, self.files.depth, count)
         if written != count:
@@ -384,11 +410,15 @@ class _Import:
                 lens=lens_from,
             ),
             notes=notes,
-            request=request_fingerprint(self.source, self.options),
+            request=self._beside(lambda: request_fingerprint(self.source, self.options)),
         )
         write_document(self.folder, document, self.on_progress, self.cancelled)
         for left in (STATE_FILE, _STATE_TEMPORARY):
             (self.folder / left).unlink(missing_ok=True)
+
+    def _beside(self, work: Callable[[], _T]) -> _T:
+        """Read or compute what may take long; a cancel does not wait for it."""
+        return beside(lambda _: work(), self.cancelled, "import")
 
     def _stop_if_asked(self) -> None:
         if self.cancelled():

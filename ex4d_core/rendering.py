@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.ahead import in_order
+from ex4d_core.ahead import beside, in_order
 from ex4d_core.camera import Camera, Trajectory, save_trajectory
 from ex4d_core.depth.encoding import Encoding
 from ex4d_core.depth.exr import write_exr
@@ -262,7 +262,7 @@ def _frames(
     on_progress: OnProgress,
     cancelled: Cancelled,
 ) -> Generator[RenderedFrame]:
-    warm_up()
+    beside(lambda _: warm_up(), cancelled, "compile")  # seconds, once per machine
     workers = workers or min(4, os.cpu_count() or 1)
     with closing(in_order(sample, total, workers, cancelled, "render")) as frames:
         for index, frame in enumerate(frames):

@@ -276,18 +276,40 @@ def write_depth_frame(
     Raises:
         OutputError: a file cannot be written.
     """
+    stored_depth_frame(document, depth, intrinsics).write(folder, document, files, frame)
+
+
+@dataclass(frozen=True)
+class StoredDepth:
+    """One frame's depth and occlusion, ready to be written."""
+
+    depth: NDArray[np.float16] | NDArray[np.float32]
+    """(H, W), encoded as the document says."""
+    occlusion: NDArray[np.uint8]
+    """(H, W) uint8, see DESIGN section 3."""
+
+    def write(self, folder: Path, document: DepthDocument, files: FilePatterns, frame: int) -> None:
+        """Write the files of a frame; see `write_depth_frame`.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        if files.occlusion is not None:
+            write_png(folder / (files.occlusion % frame), self.occlusion)
+        path = folder / (files.depth % frame)
+        temporary = path.with_name(".next" + path.suffix)  # a frame under its name is a whole frame
+        write_exr(temporary, self.depth, document.channel)
+        with explained(path):
+            os.replace(temporary, path)
+
+
+def stored_depth_frame(document: DepthDocument, depth: NDArray[np.float32], intrinsics: Intrinsics) -> StoredDepth:
+    """Encode one frame's depth and find its occlusion; arguments as `write_depth_frame`."""
     from ex4d_core.mesh import build_mesh, occlusion_bits  # compiles kernels: only where a mesh is made
 
     stored = encode_depth(depth, document.encoding, document.far)
-    if files.occlusion is not None:
-        read_back = decode_depth(stored.astype(np.float32), document.encoding, document.far)
-        bits = occlusion_bits(build_mesh(read_back, intrinsics))
-        write_png(folder / (files.occlusion % frame), bits)
-    path = folder / (files.depth % frame)
-    temporary = path.with_name(".next" + path.suffix)  # a frame under its name is a whole frame
-    write_exr(temporary, stored, document.channel)
-    with explained(path):
-        os.replace(temporary, path)
+    read_back = decode_depth(stored.astype(np.float32), document.encoding, document.far)
+    return StoredDepth(stored, occlusion_bits(build_mesh(read_back, intrinsics)))
 
 
 def write_scene(

@@ -158,9 +158,13 @@ def _write(
                 if audio is not None:
                     audio.finish(container, count / fps)
                 container.close()
-        finally:
-            with suppress(OSError, av.error.FFmpegError):  # after an error, closing would only repeat it
+        except BaseException:
+            # Closing moves the index to the front, seconds for a large file: not where nobody wants it.
+            with suppress(OSError):
+                temporary.unlink()
+            with suppress(OSError, av.error.FFmpegError):
                 container.close()
+            raise
 
 
 def _create(temporary: Path) -> OutputContainer:

@@ -168,7 +168,7 @@ def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.2) ->
     return np.asarray(cv2.medianBlur(snapped, 3), np.float32)  # single pixels that took the other side's value
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _upsample(values: Floats, guide: Bytes, fine: Bytes, sigma: float) -> Floats:
     height, width = values.shape
     fine_height, fine_width = fine.shape[:2]

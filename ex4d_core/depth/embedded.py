@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.ahead import beside
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import edgeaware, monocular, parallax
 from ex4d_core.depth.motion import ClipFlow, length, measure_flow, sample
-from ex4d_core.errors import CancelledError
-from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
+from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -124,7 +124,8 @@ def estimate_working_depth(
     height, width = pictures[0].shape[:2]
     camera = intrinsics.resized(width, height)
     flow = measure_flow(pictures, on_progress, cancelled)
-    path = parallax.find_path(pictures, flow, camera)
+    # one piece of work over all frames, which takes seconds for a long clip
+    path = beside(lambda unwanted: parallax.find_path(pictures, flow, camera, unwanted), cancelled, "camera path")
     shares = np.clip(path.signal / parallax.LEAST_PARALLAX, 0.0, 1.0)
     if total > 1 and float(shares.mean()) > 0.2:
         layers = list(_measured(pictures, flow, path, camera, on_progress, cancelled))
@@ -136,9 +137,10 @@ def estimate_working_depth(
         method, poses = "heuristic", path.turning
     steady = _steadied(layers, flow, poses, camera, cancelled)
     radius = 2 if method == "heuristic" else _smear(pictures[0])
-    sharp = [
-        np.clip(edgeaware.snap(d, picture, radius), FARTHEST, None) for d, picture in zip(steady, pictures, strict=True)
-    ]
+    sharp: list[Floats] = []
+    for d, picture in zip(steady, pictures, strict=True):
+        stop_if(cancelled)
+        sharp.append(np.clip(edgeaware.snap(d, picture, radius), FARTHEST, None))
     return WorkingDepth(sharp, pictures, method, NOTES[method])
 
 
@@ -195,11 +197,11 @@ def _measured(
         inverse_depth.append(np.maximum(found.inverse_depth, 0.0))
         share = np.float32(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
         information.append(found.information * share)
-    moving = _remembered(moving, flow)
+    moving = _remembered(moving, flow, cancelled)
     rim = np.ones((radius, radius), np.uint8)
     for t in range(total):
         information[t] *= np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
-    inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera)
+    inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera, cancelled)
     near = _near(inverse_depth, information)
     good = 1.0 / (0.08 * near) ** 2
     for t in _steps(range(total), total, "filling depth", on_progress, cancelled):
@@ -252,12 +254,13 @@ def _moving(evidence: Floats, picture: Bytes) -> Floats:
     return np.maximum(solid, whole.astype(np.float32))
 
 
-def _remembered(moving: Sequence[Floats], flow: ClipFlow) -> list[Floats]:
+def _remembered(moving: Sequence[Floats], flow: ClipFlow, cancelled: Cancelled) -> list[Floats]:
     """What moves by itself at one time is not trusted shortly before and after, even where it seems to rest."""
     total = len(moving)
     result = list(moving)
     for order in (range(total), range(total - 1, -1, -1)):
         for before, t in itertools.pairwise(order):
+            stop_if(cancelled)
             back, trust = flow.flow(t, before)
             result[t] = np.maximum(result[t], MEMORY * trust * sample(result[before], back))
     return result
@@ -299,7 +302,7 @@ def _steadied(
     for order in (range(total), range(total - 1, -1, -1)):
         result = list(disparity)
         for before, t in itertools.pairwise(order):
-            _go_on(cancelled)
+            stop_if(cancelled)
             back, trust = flow.flow(t, before)
             carried = parallax.carry(result[before], back, poses[before], poses[t], camera)
             # a surface that was elsewhere is not averaged away; a moving thing's foothold is, it is uncertain
@@ -331,11 +334,6 @@ def _steps(
 ) -> Iterator[int]:
     """Go through `indices`, reporting each as it is done, and stopping when asked to."""
     for done, index in enumerate(indices, start=1):
-        _go_on(cancelled)
+        stop_if(cancelled)
         yield index
         on_progress(done, total, stage)
-
-
-def _go_on(cancelled: Cancelled) -> None:
-    if cancelled():
-        raise CancelledError("Depth estimation was cancelled.")

@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ex4d_core.progress import Cancelled, never_cancelled, stop_if
+
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -57,7 +59,7 @@ class Odometry:
     """(P, N) float32 pixels: how far the point would be from there, were it at infinity."""
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _project(
     x: float, y: float, q: float, rotation: Doubles, shift: Doubles
 ) -> tuple[float, float, float]:  # pragma: no cover - compiled
@@ -67,7 +69,7 @@ def _project(
     return px, py, pz
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _from_to(
     rotation_a: Doubles, shift_a: Doubles, rotation_b: Doubles, shift_b: Doubles
 ) -> tuple[Doubles, Doubles]:  # pragma: no cover - compiled
@@ -81,7 +83,7 @@ def _from_to(
     return relative, offset
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _robust_cost(
     rays: Doubles,
     first: Integers,
@@ -114,7 +116,7 @@ def _robust_cost(
     return total
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _linearise(
     rays: Doubles,
     first: Integers,
@@ -235,7 +237,7 @@ def _linearise(
                     band[row, column - row] += local[c, d]
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _solve_banded(band: Doubles, right: Doubles) -> Doubles:  # pragma: no cover - compiled
     """Cholesky solution of a symmetric positive definite system; `band` (n, b) is overwritten."""
     n, width = band.shape
@@ -261,7 +263,7 @@ def _solve_banded(band: Doubles, right: Doubles) -> Doubles:  # pragma: no cover
     return x
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, nogil=True, fastmath=False)
 def _back_substitute(
     first: Integers, target: Integers, step: Doubles, point_h: Doubles, point_g: Doubles, point_p: Floats
 ) -> Doubles:  # pragma: no cover - compiled
@@ -289,7 +291,14 @@ def _rotations(vectors: Doubles) -> Doubles:
     return np.eye(3) + a * cross + b * (cross @ cross)
 
 
-def solve(observations: Observations, prior_q: Doubles, *, prior: float = 0.02, rounds: int = 8) -> Odometry:
+def solve(
+    observations: Observations,
+    prior_q: Doubles,
+    *,
+    prior: float = 0.02,
+    rounds: int = 8,
+    cancelled: Cancelled = never_cancelled,
+) -> Odometry:
     """Find the camera path.
 
     Args:
@@ -298,9 +307,13 @@ def solve(observations: Observations, prior_q: Doubles, *, prior: float = 0.02, 
             far scene of a camera that only turns.
         prior: weight of `prior_q`; the default is very weak.
         rounds: iterations at each of three levels of robustness.
+        cancelled: asked before each iteration.
 
     Returns:
         Poses and points; for a camera that only turns the shifts are about 0 and the inverse depths mean nothing.
+
+    Raises:
+        CancelledError: `cancelled` said so.
     """
     o = observations
     frames, count = o.frames, len(o.rays)
@@ -319,6 +332,7 @@ def solve(observations: Observations, prior_q: Doubles, *, prior: float = 0.02, 
         sigma = sigma_px * o.pixel
         cost = _robust_cost(*data, q, rotation, shift, sigma)
         for _ in range(rounds):
+            stop_if(cancelled)
             band, right = np.zeros((6 * frames, width)), np.zeros(6 * frames)
             _linearise(
                 *data, q, rotation, shift, sigma, prior, prior_q, damping, band, right, point_h, point_g, point_p

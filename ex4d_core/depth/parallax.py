@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import odometry
 from ex4d_core.depth.motion import ClipFlow, sample, texture
+from ex4d_core.progress import Cancelled, never_cancelled, stop_if
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -62,19 +63,25 @@ class Measured:
     """(H, W) float32 pixels by which the pixel misses the path's epipolar lines."""
 
 
-def find_path(frames: Sequence[Bytes], flow: ClipFlow, intrinsics: Intrinsics) -> CameraPath:
+def find_path(
+    frames: Sequence[Bytes], flow: ClipFlow, intrinsics: Intrinsics, cancelled: Cancelled = never_cancelled
+) -> CameraPath:
     """Camera path of a clip, and whether it shows parallax.
 
     Args:
         frames: T frames (H, W, 3) uint8 sRGB at working size.
         flow: between them.
         intrinsics: at working size.
+        cancelled: asked before each frame and each iteration.
+
+    Raises:
+        CancelledError: `cancelled` said so.
     """
-    observations, rows = _observe(frames, flow, intrinsics)
+    observations, rows = _observe(frames, flow, intrinsics, cancelled)
     points = len(rows)
-    turning = odometry.solve(observations, np.zeros(points), prior=1e9, rounds=4)
+    turning = odometry.solve(observations, np.zeros(points), prior=1e9, rounds=4, cancelled=cancelled)
     # the lower part of most pictures is nearer: enough of a hint not to turn the scene inside out
-    moving = odometry.solve(observations, 0.7 + 0.6 * rows / flow.height)
+    moving = odometry.solve(observations, 0.7 + 0.6 * rows / flow.height, cancelled=cancelled)
     signal = np.zeros(len(frames), np.float32)
     for s in range(len(frames)):
         pairs = slice(observations.first[s], observations.first[s + 1])
@@ -88,7 +95,9 @@ def find_path(frames: Sequence[Bytes], flow: ClipFlow, intrinsics: Intrinsics) -
     return CameraPath(moving.w2c, signal, turning.w2c)
 
 
-def _observe(frames: Sequence[Bytes], flow: ClipFlow, intrinsics: Intrinsics) -> tuple[odometry.Observations, Doubles]:
+def _observe(
+    frames: Sequence[Bytes], flow: ClipFlow, intrinsics: Intrinsics, cancelled: Cancelled
+) -> tuple[odometry.Observations, Doubles]:
     """Flow at a grid of points, and the (N,) pixel rows of those points."""
     height, width = flow.height, flow.width
     stride = max(1, math.ceil(math.sqrt(height * width / GRID_POINTS)))
@@ -98,6 +107,7 @@ def _observe(frames: Sequence[Bytes], flow: ClipFlow, intrinsics: Intrinsics) ->
     start = np.stack([x, y], axis=1) + 0.5
     first, target, seen, weight = [0], [], [], []
     for s in range(len(frames)):
+        stop_if(cancelled)
         structure = texture(frames[s])[y, x]
         for t in flow.targets(s):
             vectors, trust = flow.flow(s, t)
@@ -227,6 +237,7 @@ def fuse(
     flow: ClipFlow,
     w2c: Doubles,
     intrinsics: Intrinsics,
+    cancelled: Cancelled = never_cancelled,
 ) -> tuple[list[Floats], list[Floats]]:
     """Let every frame profit from what was measured before and after it.
 
@@ -239,9 +250,13 @@ def fuse(
         flow: between the frames.
         w2c: (T, 4, 4) float64 world-to-camera.
         intrinsics: at working size.
+        cancelled: asked before each frame of each pass.
 
     Returns:
         The same two, fused.
+
+    Raises:
+        CancelledError: `cancelled` said so.
     """
     frames = len(inverse_depth)
     total = [i.copy() for i in information]
@@ -249,6 +264,7 @@ def fuse(
     for order in (range(frames), range(frames - 1, -1, -1)):
         past_q, past_i = inverse_depth[order[0]], information[order[0]]
         for before, t in itertools.pairwise(order):
+            stop_if(cancelled)
             back, trust = flow.flow(t, before)
             carried = carry(past_q, back, w2c[before], w2c[t], intrinsics)
             weight = FADING * trust * trust * sample(past_i, back)
