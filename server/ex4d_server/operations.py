@@ -195,19 +195,22 @@ def _options(arguments: Arguments) -> ImportOptions:
     return ImportOptions(**given)
 
 
-def _footage(given: str) -> Path:
-    """A clip, or the folder of a zip that holds an image sequence."""
+def _footage(given: dict[str, str]) -> Path:
+    """A clip, or the folder of an uploaded zip that holds an image sequence."""
     from ex4d_server.unpack import unpack
 
-    source = Path(given)
-    if source.suffix.lower() != ".zip" or not source.is_file():
-        return source
+    if "path" in given:
+        return Path(given["path"])
+    source = Path(given["zip"])
     folder = source.with_name(source.stem)
     if not folder.is_dir():
         partial = source.with_name(source.stem + ".unpacking")
         shutil.rmtree(partial, ignore_errors=True)
-        unpack(source, partial, _UNPACKED_BYTES)
-        partial.rename(folder)
+        try:
+            unpack(source, partial, _UNPACKED_BYTES)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

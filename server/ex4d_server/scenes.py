@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from ex4d_core.errors import InputError
@@ -93,14 +94,15 @@ def _copy_scene(source: Path, target: Path, limit_bytes: int) -> None:
     if not source.is_absolute():
         raise RequestError(f"{source} is not an absolute path: give the whole path of the folder.", "bad-path", 422)
     try:
+        if not (source / SCENE_FILE).is_file():  # to read from a pipe might never end
+            raise FileNotFoundError(SCENE_FILE)
         text = (source / SCENE_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source} is not a scene folder that can be read: give a NAME.ex4d folder.") from error
     document, _ = parse_document(text, source / SCENE_FILE)
-    names = [SCENE_FILE, *_frame_names(document)]
     total = 0
     with explained(target):
-        for name in names:
+        for name in _names(document):
             path = source / name
             if name == AUDIO_FILE and not path.is_file():
                 continue
@@ -113,10 +115,13 @@ def _copy_scene(source: Path, target: Path, limit_bytes: int) -> None:
             shutil.copyfile(path, target / name)
 
 
-def _frame_names(document: SceneDocument) -> list[str]:
+def _names(document: SceneDocument) -> Iterator[str]:
+    """The files of a scene; one by one, for a document may claim a million frames."""
     files = document.files
-    patterns = [p for p in (files.color, files.depth, files.occlusion, files.plate) if p is not None]
-    return [AUDIO_FILE, *(pattern % frame for pattern in patterns for frame in range(document.frames))]
+    yield from (SCENE_FILE, AUDIO_FILE)
+    for pattern in (files.color, files.depth, files.occlusion, files.plate):
+        if pattern is not None:
+            yield from (pattern % frame for frame in range(document.frames))
 
 
 def _checked_hash(folder: Path) -> str:

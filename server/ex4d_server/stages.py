@@ -223,16 +223,17 @@ class JobRun:
         self.cache.use(self.job["id"], shot["scene_key"], keeps=True)
         return shot
 
-    def _media(self, media: dict[str, str]) -> str:
-        """Where footage or depth lies."""
+    def _media(self, media: dict[str, str]) -> dict[str, str]:
+        """Where footage or depth lies: `path`, or `zip` of an image sequence that was uploaded."""
         if "path" in media:
-            return media["path"]
+            return media
         key = self.uploads.key(media["upload"])
         self.cache.use(self.job["id"], key)
         entry = self.cache.find("upload", key)
         if entry is None:
             raise InputError(f"The upload {media['upload']!r} is no longer on disk: send it again.")
-        return str(file_of(entry))
+        file = file_of(entry)
+        return {"zip" if file.suffix.lower() == ".zip" else "path": str(file)}
 
     def _check_disk(self, needed: int, what: str) -> None:
         self.cache.evict(max(self.cache.limit_bytes - needed, 0))

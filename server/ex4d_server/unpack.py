@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
-from pathlib import Path
+import zlib
+from pathlib import Path, PurePosixPath
 
 from ex4d_core.errors import InputError, SpaceError
+from ex4d_core.files import explained
 from ex4d_server.names import is_confined
 
 _MAX_FILES = 200_000
 _CHUNK = 2**20
 _MARGIN = 256 * 2**20
+_UNREADABLE = (NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error, lzma.LZMAError, struct.error)
+"""What the zip module lets through besides its own errors."""
 
 
 def unpack(archive: Path, folder: Path, limit_bytes: int) -> None:
@@ -28,6 +34,7 @@ def unpack(archive: Path, folder: Path, limit_bytes: int) -> None:
     Raises:
         InputError: not a zip, damaged, or it holds names that lead out of it, links, or too much.
         SpaceError: the disk has no room for it.
+        OutputError: it cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -39,10 +46,11 @@ def unpack(archive: Path, folder: Path, limit_bytes: int) -> None:
                     f"{archive.name} needs {total / 1e9:.2f} GB unpacked and {free / 1e9:.2f} GB are free: "
                     "free some space, then try again."
                 )
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, info in files.items():
-                _write(packed, info, folder.joinpath(*name.split("/")))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, info in files.items():
+                    _write(packed, info, folder.joinpath(*name.split("/")))
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, *_UNREADABLE) as error:
         raise InputError(f"{archive.name} is not a whole, unencrypted zip file ({error}): pack it again.") from error
 
 
@@ -65,7 +73,9 @@ def _checked(packed: zipfile.ZipFile, archive: Path, limit_bytes: int) -> dict[s
     top = {name.split("/", 1)[0] for name in names}
     strip = len(top.pop()) + 1 if len(top) == 1 and all("/" in name for name in names) else 0
     files = {info.filename[strip:]: info for info in infos}
-    if len({name.casefold() for name in files}) != len(infos):
+    taken = {name.casefold() for name in files}
+    folders = {parent.as_posix() for name in taken for parent in PurePosixPath(name).parents}
+    if len(taken) != len(infos) or taken & folders:
         raise InputError(f"{archive.name} holds two files of the same name: pack it again.")
     return files
 
