@@ -29,6 +29,7 @@ from ex4d_core.camera import Intrinsics, Trajectory, load_trajectory
 from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
 from ex4d_core.depth import DepthEstimator, DepthKind, DepthRequest, make_estimator
 from ex4d_core.depth.encoding import FAR_FACTOR, choose_encoding
+from ex4d_core.depth_cache import depth_key, keep_depth, take_depth
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
 from ex4d_core.images import Image, read_image, to_uint8, write_png
@@ -83,6 +84,7 @@ def import_scene(
     plate: bool = False,
     overwrite: bool = False,
     reuse: bool = False,
+    depth_cache: Path | None = None,
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
 ) -> Scene:
@@ -110,7 +112,9 @@ def import_scene(
         plate: also keep the frames at full size.
         overwrite: replace an existing scene; its `shots/` are kept.
         reuse: where `out` is the whole result of the very same request, open it.
-        on_progress: told about each stage: checking depth, reading, estimating, writing depth, hashing.
+        depth_cache: a folder where depth is kept for later imports, see `depth_cache`; None: nowhere.
+        on_progress: told about each stage: checking depth, reading, estimating, writing depth, hashing; "depth from
+            cache" instead of the two before it.
         cancelled: asked ten times a second and more.
 
     Returns:
@@ -147,7 +151,7 @@ def import_scene(
         if isinstance(given, Path):
             require_outside(given, out)
     with partial_folder(out) as folder:
-        _Import(source, options, folder, on_progress, cancelled).run()
+        _Import(source, options, folder, depth_cache, on_progress, cancelled).run()
         _keep_shots(out, folder)
     return Scene.open(out)
 
@@ -186,9 +190,15 @@ class _Import:
     """One import into a partial folder that may hold the beginning of it."""
 
     def __init__(
-        self, source: Path, options: ImportOptions, folder: Path, on_progress: OnProgress, cancelled: Cancelled
+        self,
+        source: Path,
+        options: ImportOptions,
+        folder: Path,
+        depth_cache: Path | None,
+        on_progress: OnProgress,
+        cancelled: Cancelled,
     ) -> None:
-        self.source, self.options, self.folder = source, options, folder
+        self.source, self.options, self.folder, self.depth_cache = source, options, folder, depth_cache
         self.on_progress, self.cancelled = on_progress, cancelled
         self.files = FilePatterns(occlusion=OCCLUSION_PATTERN, plate=PLATE_PATTERN if options.plate else None)
 
@@ -203,17 +213,15 @@ class _Import:
                 "give a larger --size."
             )
         lens, poses, lens_from = self._cameras(info, count, size)
-        estimator = make_estimator(
-            self.options.estimator_name,
-            DepthRequest(
-                path=self.options.depth,
-                kind=self.options.depth_kind,
-                value_range=self.options.depth_range,
-                clip_size=(info.width, info.height),
-                clip_start=self.options.start,
-                clip_frames=info.frames,
-            ),
+        request = DepthRequest(
+            path=self.options.depth,
+            kind=self.options.depth_kind,
+            value_range=self.options.depth_range,
+            clip_size=(info.width, info.height),
+            clip_start=self.options.start,
+            clip_frames=info.frames,
         )
+        estimator = make_estimator(self.options.estimator_name, request)
         state = self._resume()
         if "depth" not in state:
             estimator.check(count, size, self.on_progress, self.cancelled)
@@ -230,7 +238,7 @@ class _Import:
                 float(count / info.fps),
                 self.cancelled,
             )
-        depth = self._depth(estimator, state, count, lens, poses)
+        depth = self._depth(estimator, request, state, count, lens, poses)
         notes = [*info.notes]
         if lens_from == "assumed":
             notes.append(
@@ -330,6 +338,32 @@ class _Import:
             self.on_progress(frame + 1, count, stage)
 
     def _depth(
+        self,
+        estimator: DepthEstimator,
+        request: DepthRequest,
+        state: dict[str, Any],
+        count: int,
+        lens: list[Intrinsics],
+        poses: NDArray[np.float64] | None,
+    ) -> DepthDocument:
+        """Depth and occlusion of all frames: from an earlier run, from the cache, or from the estimator."""
+        if self.depth_cache is None:
+            return self._made_depth(estimator, state, count, lens, poses)
+        colors = [self.folder / (self.files.color % frame) for frame in range(count)]
+        key = self._beside(lambda: depth_key(colors, lens, poses, estimator, request))
+        entry = self.depth_cache / key
+        document = None
+        if "depth" not in state:
+            document = take_depth(entry, self.folder, self.files, count, self.on_progress, self.cancelled)
+        if document is None:
+            document = self._made_depth(estimator, state, count, lens, poses)
+            keep_depth(entry, self.folder, self.files, count, document, self.cancelled)
+        else:
+            state["depth"] = document.model_dump(mode="json")
+            self._write_state(state)
+        return document
+
+    def _made_depth(
         self,
         estimator: DepthEstimator,
         state: dict[str, Any],

@@ -294,10 +294,15 @@ class StoredDepth:
         Raises:
             OutputError: a file cannot be written.
         """
+        # A frame under its name is a whole frame, and a new file: an old one may be the depth cache's too.
         if files.occlusion is not None:
-            write_png(folder / (files.occlusion % frame), self.occlusion)
+            path = folder / (files.occlusion % frame)
+            temporary = path.with_name(".next" + path.suffix)
+            write_png(temporary, self.occlusion)
+            with explained(path):
+                os.replace(temporary, path)
         path = folder / (files.depth % frame)
-        temporary = path.with_name(".next" + path.suffix)  # a frame under its name is a whole frame
+        temporary = path.with_name(".next" + path.suffix)
         write_exr(temporary, self.depth, document.channel)
         with explained(path):
             os.replace(temporary, path)

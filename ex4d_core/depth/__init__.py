@@ -85,6 +85,11 @@ class DepthEstimator(Protocol):
         """The name recorded in `scene.json`."""
         ...
 
+    @property
+    def revision(self) -> int:
+        """Another number whenever the same clip would get other depth: depth kept of older ones is not used."""
+        ...
+
     def check(self, frames: int, size: tuple[int, int], on_progress: OnProgress, cancelled: Cancelled) -> None:
         """Refuse what can be refused before the clip itself is read.
 

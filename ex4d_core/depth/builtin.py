@@ -28,6 +28,7 @@ class EmbeddedEstimator:
     """Depth of any clip, from parallax where there is some."""
 
     name = "embedded"
+    revision = 1
 
     def check(self, frames: int, size: tuple[int, int], on_progress: OnProgress, cancelled: Cancelled) -> None:
         """See `DepthEstimator.check`: any clip will do."""

@@ -22,6 +22,7 @@ class FileEstimator:
     """Reads depth from disk."""
 
     name = "file"
+    revision = 1
 
     def __init__(self, request: DepthRequest) -> None:
         self._request = request
