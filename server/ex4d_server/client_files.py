@@ -246,7 +246,7 @@ def local_path(folder: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts
     bad = not parts or "/".join(parts) != name or len(name) > 1024
     for part in parts:
-        bad = bad or part == ".." or part[-1] in ". " or bool(re.search(r'[\x00-\x1f\\:*?"<>|]', part))
+        bad = bad or part[-1] in ". " or bool(re.search(r'[\x00-\x1f\\:*?"<>|]', part))
         bad = bad or bool(_DEVICES.fullmatch(part))
     if bad or name.startswith("/"):
         raise bad_reply(f"a file name that is no use here ({name[:80]!r})")

@@ -150,13 +150,15 @@ def test_another_file_under_the_same_id(clip: Path) -> None:
 
 def test_file_that_shrinks_or_is_not_there(clip: Path, tmp_path: Path) -> None:
     store = Store(clip.name, clip.stat().st_size)
-    with ScriptedServer(always=store) as scripted:
-        task = Upload(scripted.server, "u", clip, PIECE)
-        while store.puts < 2:
-            task.step()
-        os.truncate(clip, 2 * PIECE)
+
+    def serve(peer: Peer) -> None:
+        if store.puts == 2:
+            os.truncate(clip, 2 * PIECE)
+        store(peer)
+
+    with ScriptedServer(always=serve) as scripted:
         with pytest.raises(ClientError, match="shortened") as caught:
-            wait(task, 5)
+            wait(Upload(scripted.server, "u", clip, PIECE), 5)
         assert caught.value.code == "file-changed"
         with pytest.raises(ClientError, match="No such file") as caught:
             wait(Upload(scripted.server, "u", tmp_path / "missing.mp4"), 5)
@@ -289,6 +291,21 @@ def test_without_a_strong_etag_nothing_is_resumed(tmp_path: Path, tag: str) -> N
 def test_wrong_length(tmp_path: Path, reply: bytes) -> None:
     with ScriptedServer(answering(reply)) as scripted, pytest.raises(ClientError) as caught:
         wait(Download(scripted.server, "/a", tmp_path / "out", size=4), 5)
+    assert caught.value.code == "wrong-length"
+    assert os.listdir(tmp_path) == []
+
+
+def test_flood_instead_of_a_file(tmp_path: Path) -> None:
+    """The disk is not filled beyond what was announced."""
+
+    def flood(peer: Peer) -> None:
+        peer.request()
+        peer.send(head(200, {}))
+        while True:
+            peer.send(bytes(1 << 16))
+
+    with ScriptedServer(flood) as scripted, pytest.raises(ClientError) as caught:
+        wait(Download(scripted.server, "/a", tmp_path / "out", size=100_000), 3)
     assert caught.value.code == "wrong-length"
     assert os.listdir(tmp_path) == []
 
