@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from ex4d_server import API_VERSION, __version__
 from ex4d_server.documents import EventData
@@ -16,6 +17,8 @@ from ex4d_server.problems import Problem, add_handlers
 from ex4d_server.routes import control, events, jobs, scenes, uploads
 from ex4d_server.sidecar import Sidecar
 
+_MODULES = (control, uploads, scenes, jobs, events)
+_PREFIX = "/v1"
 _REF = "#/components/schemas/{model}"
 
 
@@ -36,19 +39,26 @@ def create_app(sidecar: Sidecar) -> FastAPI:
         title="EX-4D sidecar",
         version=f"{API_VERSION}",
         description=f"EX-4D {__version__}. Every route but health wants `Authorization: Bearer TOKEN`.",
-        openapi_url="/v1/openapi.json",
+        openapi_url=f"{_PREFIX}/openapi.json",
         docs_url=None,  # loads scripts from the internet
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.sidecar, app.state.failure = sidecar, None
-    for module in (control, uploads, scenes, jobs, events):
-        app.include_router(module.router, prefix="/v1")
-    add_handlers(app)
+    for module in _MODULES:
+        app.include_router(module.router, prefix=_PREFIX)
+    add_handlers(app, _methods_of)
     app.add_middleware(Guard, token=sidecar.settings.token, host=sidecar.settings.host, on_request=sidecar.note_request)
     app.openapi = lambda: _openapi(app)
     return app
+
+
+def _methods_of(path: str) -> list[str]:
+    """The methods that some route of this path knows."""
+    inside = path.removeprefix(_PREFIX)
+    routes = [route for module in _MODULES for route in module.router.routes if isinstance(route, APIRoute)]
+    return sorted({method for route in routes if route.path_regex.match(inside) for method in route.methods or ()})
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -18,9 +18,13 @@ MAX_PIXELS = 16384
 Seconds = float
 
 _REQUEST = ConfigDict(extra="forbid", frozen=True)
-_Side = Annotated[int, Field(ge=2, le=MAX_PIXELS)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Strict: the JSON types that the OpenAPI document names, and nothing that merely looks like them ("1", true, 0).
+_Int = Annotated[int, Field(strict=True)]
+_Bool = Annotated[bool, Field(strict=True)]
+_Side = Annotated[_Int, Field(ge=2, le=MAX_PIXELS)]
+_Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Positive = Annotated[_Finite, Field(gt=0)]
+_Rate = Annotated[_Int, Field(ge=1, le=1_000_000)]
 _Text = Annotated[str, Field(max_length=10_000)]
 
 
@@ -78,17 +82,17 @@ class ImportFields(BaseModel):
     depth_kind: Literal["metric", "relative", "disparity"] = "relative"
     depth_range: tuple[_Finite, _Finite] | None = None
     estimator: Annotated[str, Field(max_length=100)] | None = None
-    fov_degrees: Annotated[float, Field(gt=0, lt=180)] | None = None
+    fov_degrees: Annotated[_Finite, Field(gt=0, lt=180)] | None = None
     focal_mm: _Positive | None = None
     sensor_mm: _Positive | None = None
     focal_px: _Positive | None = None
     source_camera: TrajectoryBody | None = None
-    start: int = Field(default=0, ge=0, le=10_000_000)
-    frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    start: _Int = Field(default=0, ge=0, le=10_000_000)
+    frames: Annotated[_Int, Field(ge=1, le=1_000_000)] | None = None
     size: tuple[_Side, _Side] | None = None
     max_side: _Side | None = None
-    fps: tuple[Annotated[int, Field(ge=1, le=1_000_000)], Annotated[int, Field(ge=1, le=1_000_000)]] | None = None
-    plate: bool = False
+    fps: tuple[_Rate, _Rate] | None = None
+    plate: _Bool = False
 
 
 class RenderFields(BaseModel):
@@ -96,13 +100,13 @@ class RenderFields(BaseModel):
 
     model_config = _REQUEST
     method: Annotated[str, Field(max_length=100), AfterValidator(_method)] = "dwmesh"
-    background: bool = True
+    background: _Bool = True
     passes: Annotated[
         tuple[Annotated[str, Field(max_length=100), AfterValidator(_pass)], ...],
         Field(max_length=16),
         AfterValidator(_unique),
     ] = ()
-    allow_unseen: bool = False
+    allow_unseen: _Bool = False
 
 
 class GenerateFields(BaseModel):
@@ -110,7 +114,7 @@ class GenerateFields(BaseModel):
 
     model_config = _REQUEST
     engine: str = Field(default="draft", max_length=100)
-    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    seed: _Int = Field(default=0, ge=0, le=2**63 - 1)
     prompt: _Text = ""
 
 
@@ -126,12 +130,12 @@ class MoveDocument(BaseModel):
     turns: _Finite | None = None
     look_at: tuple[_Finite, _Finite, _Finite] | None = None
     easing: str = Field(default="linear", max_length=100)
-    there_and_back: bool = False
+    there_and_back: _Bool = False
     radius: _Positive | None = None
-    follow: bool = False
-    freeze: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    follow: _Bool = False
+    freeze: Annotated[_Finite, Field(ge=0)] | None = None
     speed: _Positive = 1.0
-    frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    frames: Annotated[_Int, Field(ge=1, le=100_000)] | None = None
 
 
 class ImportJob(ImportFields):
@@ -182,7 +186,14 @@ JobRequest = Annotated[ImportJob | RenderJob | GenerateJob | ReshootJob, Field(d
 class SceneSource(BaseModel):
     """Where a scene comes from: an uploaded zip of a scene folder, or a scene folder on this machine."""
 
-    model_config = _REQUEST
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["upload"], "properties": {"upload": {"type": "string"}, "path": {"type": "null"}}},
+                {"required": ["path"], "properties": {"path": {"type": "string"}, "upload": {"type": "null"}}},
+            ]
+        }
+    )
     upload: Id | None = None
     path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")] | None = None
 

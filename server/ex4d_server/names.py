@@ -10,7 +10,9 @@ from pydantic import AfterValidator, Field
 
 from ex4d_server.problems import RequestError
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ID_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
+# For the OpenAPI document; JSON Schema's patterns know no flag for case.
+_DEVICE_PATTERN = r"^([Cc][Oo][Nn]|[Pp][Rr][Nn]|[Aa][Uu][Xx]|[Nn][Uu][Ll]|([Cc][Oo][Mm]|[Ll][Pp][Tt])[0-9])(\.|$)"
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(10)}
 _MAX_NAME = 1024
 
@@ -26,7 +28,11 @@ def _portable_id(name: str) -> str:
     return name
 
 
-Id = Annotated[str, Field(pattern=ID_PATTERN, examples=["shot-010"]), AfterValidator(_portable_id)]
+Id = Annotated[
+    str,
+    Field(pattern=ID_PATTERN, examples=["shot-010"], json_schema_extra={"not": {"pattern": _DEVICE_PATTERN}}),
+    AfterValidator(_portable_id),
+]
 """What a client calls a job, a scene or an upload; a UUID will do."""
 
 

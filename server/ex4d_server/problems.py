@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -103,8 +103,13 @@ def sentence_of(errors: Sequence[Any]) -> str:
     return f"{where or 'The body'} is not as it must be{more}: {message[:1].lower()}{message[1:].rstrip('.')}."
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answer every error of an app with a problem document."""
+def add_handlers(app: FastAPI, methods_of: Callable[[str], list[str]]) -> None:
+    """Answer every error of an app with a problem document.
+
+    Args:
+        app: the app.
+        methods_of: the methods that a path knows.
+    """
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         return response(problem_of(error))
@@ -120,7 +125,8 @@ def add_handlers(app: FastAPI) -> None:
         codes = {404: "no-route", 405: "bad-method", 400: "bad-request", 413: "body-too-large"}
         code = codes.get(error.status_code, "error")
         remedy = TOO_LARGE_REMEDY if error.status_code == 413 else "see /v1/openapi.json for what there is"
-        headers = dict(error.headers) if error.headers else None
+        # Routing names the methods of the first route of a path, not of all.
+        headers = {"Allow": ", ".join(methods_of(request.url.path))} if error.status_code == 405 else None
         return response(_problem(error.status_code, code, f"{error.detail}: {remedy}.", remedy), headers)
 
     async def database(request: Request, error: Exception) -> JSONResponse:

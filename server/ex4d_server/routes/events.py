@@ -20,6 +20,19 @@ from ex4d_server.sidecar import Sidecar
 router = APIRouter(tags=["jobs"])
 
 _QUIET_SECONDS = 15.0
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "A number that grows"},
+        "event": {"enum": ["state", "progress", "preview", "log"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/EventData"},
+        },
+    },
+}
 _LastEventId = Annotated[int, Header(ge=0, le=2**53, description="Only events with a larger id.")]
 
 
@@ -29,8 +42,8 @@ _LastEventId = Annotated[int, Header(ge=0, le=2**53, description="Only events wi
     responses={
         **problems(404, 422),
         200: {
-            "description": "`event:` state, progress, preview or log; `data:` an EventData document",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "One object for each event; `data` is JSON",
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The job is finished and all its events are known."},
     },
