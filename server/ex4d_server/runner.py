@@ -159,6 +159,8 @@ class Runner(threading.Thread):
         _log.error("%s", self.trouble)
         if self._failures >= _FAILED_AFTER:
             self.state = "failed"
+            if self._running is not None:
+                self._store.change(self._running, "log", message=self.trouble)
         (self._cancelled if self._running else self._stopping).wait(_PAUSES[min(self._failures, len(_PAUSES)) - 1])
 
     def _given_up(self) -> bool:

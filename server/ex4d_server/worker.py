@@ -159,5 +159,15 @@ def _preload() -> None:
         importlib.import_module(module)
 
 
+def main() -> None:
+    """Run a worker; ends at once where it cannot, for the thread that reads stdin would hold the interpreter up."""
+    try:
+        Worker().run()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    Worker().run()
+    main()

@@ -96,5 +96,3 @@ def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
 def integrity(data: Path) -> str:
     """What SQLite says about its file: "ok"."""
     return rows(data, "PRAGMA integrity_check")[0][0]
-
-

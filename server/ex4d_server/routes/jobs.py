@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import RowMapping
-from starlette.responses import FileResponse, PlainTextResponse
+from starlette.responses import PlainTextResponse
 
 from ex4d_core.engines import engine_facts
 from ex4d_server.documents import (
@@ -168,8 +168,11 @@ def get_job_preview(sidecar: ThisSidecar, id: Id) -> Response:
 
 
 def _own_file(sidecar: Sidecar, job: str, name: str, media_type: str) -> Response | None:
-    path = sidecar.folder.job(job) / name
-    return FileResponse(path, media_type=media_type, headers=NO_PAGE) if path.is_file() else None
+    try:
+        content = (sidecar.folder.job(job) / name).read_bytes()  # at once: both change while the job runs
+    except FileNotFoundError:
+        return None
+    return Response(content, media_type=media_type, headers=NO_PAGE)
 
 
 def _row(sidecar: Sidecar, job: str) -> RowMapping:
