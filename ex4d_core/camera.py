@@ -245,11 +245,16 @@ def look_at(eye: Array, target: Array, up: Array | None = None) -> Array:
     return pose
 
 
+# Strict: JSON numbers, and nothing that merely looks like one ("1", true).
+_Number = Annotated[float, Field(strict=True)]
+_Whole = Annotated[int, Field(strict=True)]
+
+
 class _Sample(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    c2w: Annotated[list[Annotated[list[float], Field(min_length=4, max_length=4)]], Field(min_length=4, max_length=4)]
-    intrinsics: tuple[float, float, float, float]
-    source_time: float
+    c2w: Annotated[list[Annotated[list[_Number], Field(min_length=4, max_length=4)]], Field(min_length=4, max_length=4)]
+    intrinsics: tuple[_Number, _Number, _Number, _Number]
+    source_time: _Number
 
 
 class TrajectoryDocument(BaseModel):
@@ -257,10 +262,10 @@ class TrajectoryDocument(BaseModel):
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
     schema_: Literal["ex4d.trajectory/1"] = Field(alias="schema")
-    width: int
-    height: int
-    fps: tuple[int, int]
-    frame_start: int = 0
+    width: _Whole
+    height: _Whole
+    fps: tuple[_Whole, _Whole]
+    frame_start: _Whole = 0
     scene_hash: str | None = None
     frames: Annotated[list[_Sample], Field(min_length=1)]
 
