@@ -57,7 +57,7 @@ class Guard:
         given = token.strip().encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._token) or scheme.lower() != "bearer":
             raise RequestError(
-                "This request has no valid token: send `Authorization: Bearer TOKEN` with the token of this sidecar.",
+                "This request has no valid token: send the token of this sidecar as an Authorization header, Bearer TOKEN.",
                 "bad-token",
                 401,
             )

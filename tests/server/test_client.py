@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ex4d_server import client_http
 from ex4d_server.client import Call, Client, ClientError, Reply, Server, wait
+from ex4d_server.client import http as client_http
 from scripted_server import TOKEN, Peer, ScriptedServer, answering, chunked, head
 
 JSON = {"content-type": "application/json"}

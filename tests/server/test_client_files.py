@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ex4d_server import client_tasks
 from ex4d_server.client import Client, ClientError, Download, DownloadFolder, Event, Server, Upload, local_path, wait
+from ex4d_server.client import tasks as client_tasks
 from scripted_server import TOKEN, Peer, ScriptedServer, answering, head, replying
 
 PIECE = 1000

@@ -7,9 +7,9 @@ from itertools import chain, pairwise
 from typing import Any
 
 import pytest
-from ex4d_server import client_jobs
 from ex4d_server.client import ClientError, Event, EventStream, JobTask, Server, wait
-from ex4d_server.client_jobs import EventParser, Message
+from ex4d_server.client import jobs as client_jobs
+from ex4d_server.client.jobs import EventParser, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_server import TOKEN, Peer, Script, ScriptedServer, answering, chunked, head, replying, sse

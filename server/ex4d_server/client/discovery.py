@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from .client_http import ClientError, Server
+from .http import ClientError, Server
 
 ANNOUNCEMENT_BYTES = 1 << 16  # most of one file
 

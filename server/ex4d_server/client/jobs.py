@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from .client_http import MORE, ClientError, Event, Flow, Http, Json, Server, bad_reply, parsed
-from .client_tasks import PATIENCE_SECONDS, PAUSE_CAP_SECONDS, FindServer, Task, encoded
+from .http import MORE, ClientError, Event, Flow, Http, Json, Server, bad_reply, parsed
+from .tasks import PATIENCE_SECONDS, PAUSE_CAP_SECONDS, FindServer, Task, encoded
 
 STREAM_SILENCE_SECONDS = 40.0  # the server sends a comment every 15 s
 AFTERMATH_SECONDS = 20.0  # a stream that stays open this long after the job's end is left

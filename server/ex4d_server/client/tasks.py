@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from .client_http import (
+from .http import (
     BODY_BYTES,
     MORE,
     ClientError,

@@ -1,19 +1,18 @@
 """HTTP client of the EX-4D sidecar: what the extension, scripts and tests import.
 
-The extension ships `client.py` and `client_*.py` as they are (standard library only, relative imports among
-themselves) and steps the tasks from a timer; scripts use the blocking `Client` or `wait`. `client_tasks.py` tells how a
-task works.
+The extension ships this folder as it is (standard library only, relative imports within) and steps the tasks from a
+timer; scripts use the blocking `Client` or `wait`. `tasks.py` tells how a task works.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .client_discovery import discover, state_folder
-from .client_files import Download, DownloadFolder, Upload, local_path
-from .client_http import ClientError, Event, Json, Reply, Server, Wait
-from .client_jobs import TERMINAL_STATES, EventStream, JobTask
-from .client_tasks import PATIENCE_SECONDS, Call, FindServer, Task, wait
+from .discovery import discover, state_folder
+from .files import Download, DownloadFolder, Upload, local_path
+from .http import ClientError, Event, Json, Reply, Server, Wait
+from .jobs import TERMINAL_STATES, EventStream, JobTask
+from .tasks import PATIENCE_SECONDS, Call, FindServer, Task, wait
 
 __all__ = [
     "TERMINAL_STATES",

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from .client_http import MORE, PIECE_BYTES, ClientError, Event, Flow, Http, Json, Server, Wait, bad_reply
-from .client_tasks import PATIENCE_SECONDS, SILENCE_SECONDS, FindServer, Task
+from .http import MORE, PIECE_BYTES, ClientError, Event, Flow, Http, Json, Server, Wait, bad_reply
+from .tasks import PATIENCE_SECONDS, SILENCE_SECONDS, FindServer, Task
 
 UPLOAD_BYTES = 4 << 20  # one piece
 UPLOAD_SILENCE_SECONDS = 300.0  # the last piece is answered when the server has looked into the whole file
