@@ -170,7 +170,7 @@ def render_shot(
             else:
                 leftover.unlink()
         save_trajectory(trajectory, folder / TRAJECTORY_FILE)
-        records, behind = _write_frames(frames, folder, trajectory, passes, scene.document.depth.encoding)
+        records, behind = _write_frames(frames, folder, trajectory, passes, scene.document.depth.encoding, cancelled)
         warnings = _warn_behind(behind)
         write_shot(
             folder,
@@ -200,6 +200,7 @@ def _write_frames(
     trajectory: Trajectory,
     passes: tuple[str, ...],
     encoding: Encoding,
+    cancelled: Cancelled,
 ) -> tuple[list[ShotFrame], list[int]]:
     """Write videos and passes; gives the frames' records and which of them look from behind a surface."""
     records: list[ShotFrame] = []
@@ -213,9 +214,12 @@ def _write_frames(
     ):
         for index, frame in enumerate(frames):
             color.put(frame.color)
+            stop_if(cancelled)
             mask.put(frame.mask)
+            stop_if(cancelled)
             if "depth" in passes:
                 write_exr(folder / (DEPTH_PATTERN % index), _stored_depth(frame.depth, encoding))
+            stop_if(cancelled)
             if "risk" in passes:
                 write_png(folder / (RISK_PATTERN % index), frame.risk())
             records.append(ShotFrame(unseen=round(frame.unseen, 6)))

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ex4d_core.camera import Trajectory, load_trajectory
-from ex4d_core.clip import iter_frames, read_lossless
+from ex4d_core.clip import iter_frames
 from ex4d_core.contact import contact_sheet, pick_times
 from ex4d_core.errors import Ex4dError, InputError
 from ex4d_core.files import atomic_file, require_new, require_replaceable
 from ex4d_core.generate import generate_shot
 from ex4d_core.images import to_uint8, write_png
-from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
+from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.rendering import render_shot
 from ex4d_core.scene import Scene
 from ex4d_core.shot import SHOT_FILE, ShotDocument, read_shot
@@ -114,7 +115,7 @@ def reshoot(
     with atomic_file(result.output) as temporary:
         shutil.copyfile(result.shot / "output.mp4", temporary)
     with atomic_file(result.contact) as temporary:
-        write_png(temporary, _contact(scene, trajectory, result.shot))
+        write_png(temporary, _contact(scene, trajectory, result.shot, cancelled))
     return result
 
 
@@ -149,15 +150,21 @@ def _same_render(
     ) and (before.width, before.height, before.fps) == (trajectory.width, trajectory.height, trajectory.fps)
 
 
-def _contact(scene: Scene, trajectory: Trajectory, shot: Path) -> np.ndarray:
+def _contact(scene: Scene, trajectory: Trajectory, shot: Path, cancelled: Cancelled) -> np.ndarray:
     times = pick_times(len(trajectory))
-    color, mask = read_lossless(shot / "color.mp4"), read_lossless(shot / "mask.mp4")
-    chosen = set(times)
-    output = [to_uint8(f) for t, f in enumerate(iter_frames(shot / "output.mp4")) if t in chosen]
+
+    def shown(video: str) -> list[NDArray[np.uint8]]:
+        found: list[NDArray[np.uint8]] = []
+        for t, frame in enumerate(iter_frames(shot / video)):
+            stop_if(cancelled)
+            if t in times:
+                found.append(to_uint8(frame))
+        return found
+
     rows = {
         "source": [scene.color(trajectory.source_frame(t, scene.frames)) for t in times],
-        "colour: what the footage shows from the new camera": [color[t] for t in times],
-        "mask: white = seen": [mask[t] for t in times],
-        "output": output,
+        "colour: what the footage shows from the new camera": shown("color.mp4"),
+        "mask: white = seen": shown("mask.mp4"),
+        "output": shown("output.mp4"),
     }
     return contact_sheet(rows, times)
