@@ -70,7 +70,7 @@ def import_(arguments: Arguments, context: Context) -> Result:
         _footage(arguments["footage"]),
         Path(arguments["out"]),
         **given,
-        # DC
+        depth_cache=Path(arguments["depth_cache"]),
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
