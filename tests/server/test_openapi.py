@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Running, Start, reshoot_request
@@ -110,14 +111,13 @@ def test_attack(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
     assert_well(running)
 
 
-def test_attack_without_the_token(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
-    running = seeded(start, tiny_clip)
-    before = [ask(running.server, "GET", f"/v1/{noun}").json() for noun in ("jobs", "scenes")]
-    found = attack(running, tmp_path, 2, "examples,fuzzing", False)
+def test_attack_without_the_token(sidecar: Running, reshot: dict[str, Any], tmp_path: Path) -> None:
+    before = [ask(sidecar.server, "GET", f"/v1/{noun}").json() for noun in ("jobs", "scenes")]
+    found = attack(sidecar, tmp_path, 2, "examples,fuzzing", False)
     assert found.passed, found.report
     assert found.cases >= 50, found.report
-    assert [ask(running.server, "GET", f"/v1/{noun}").json() for noun in ("jobs", "scenes")] == before
-    assert_well(running)
+    assert [ask(sidecar.server, "GET", f"/v1/{noun}").json() for noun in ("jobs", "scenes")] == before
+    assert_well(sidecar)
 
 
 @pytest.mark.slow
