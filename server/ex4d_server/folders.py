@@ -17,6 +17,7 @@ Kind = Literal["depth", "scene", "render", "generate", "upload"]
 KINDS: tuple[Kind, ...] = ("depth", "scene", "render", "generate", "upload")
 _SUFFIX = {"scene": ".ex4d"}
 _BALLAST = 4 * 2**20
+_NOTHING = 2**20
 
 
 def default_data() -> Path:
@@ -84,6 +85,8 @@ class DataFolder:
             for folder in (self.logs, self.root / "jobs", self.root / "uploads", *map(self.cache, KINDS)):
                 folder.mkdir(parents=True, exist_ok=True)
             self.fill_ballast()
+            if self.is_full:  # the job store can then be opened all the same
+                self.drop_ballast()
 
     def fill_ballast(self) -> None:
         """Keep some space back, so that a full disk can still be written down as the reason of a failure."""
@@ -92,6 +95,11 @@ class DataFolder:
             return
         if shutil.disk_usage(self.root).free > 4 * _BALLAST:
             ballast.write_bytes(bytes(_BALLAST))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk has no room for even a few lines."""
+        return shutil.disk_usage(self.root).free < _NOTHING
 
     def drop_ballast(self) -> bool:
         """Give that space to the job store; whether there was any."""

@@ -24,6 +24,7 @@ def log_to(folder: Path) -> Generator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(folder / "sidecar.log", maxBytes=_BYTES, backupCount=_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.raiseExceptions = False  # no traceback for each line that a full disk does not take
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)

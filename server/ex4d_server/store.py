@@ -33,8 +33,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from ex4d_core.errors import OutputError
+from ex4d_core.errors import OutputError, SpaceError
 from ex4d_server.documents import TERMINAL, State
+from ex4d_server.folders import DataFolder
 
 EventKind = Literal["state", "progress", "preview", "log"]
 SCHEMA_VERSION = 1
@@ -132,6 +133,8 @@ class Store:
                     _META.create_all(connection)
                     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except OperationalError as error:
+            if DataFolder(path.parent).is_full:
+                raise SpaceError(f"The disk of {path.parent} is full: free some space, then start again.") from error
             raise OutputError(
                 f"Cannot open the job store {path} ({error.orig}): make its folder writable, or give another --data."
             ) from error

@@ -119,7 +119,7 @@ class Task(Generic[T]):
             yield from http.request(method, path, body, kind, query or {}, headers or {})
             data = yield from http.whole(limit)
             is_json = re.match(r"application/([\w.-]+\+)?json\b", http.headers.get("content-type", ""))
-            return Reply(http.status, http.headers, parsed(data) if is_json else data)
+            return Reply(http.status, http.headers, parsed(data) if is_json and http.status != 204 else data)
         finally:
             http.close()
 
