@@ -49,17 +49,18 @@ class Guard:
             limit = PIECE_BYTES if scope["path"].startswith(_UPLOADS) else _BODY_BYTES
             await self._app(scope, _limited(receive, headers, limit), send)
         except RequestError as error:
-            challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-            await response(problem_of(error), challenge)(scope, receive, send)
+            await response(problem_of(error), error.headers)(scope, receive, send)
 
     def _check_token(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")
         given = token.strip().encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._token) or scheme.lower() != "bearer":
             raise RequestError(
-                "This request has no valid token: send the token of this sidecar as an Authorization header, Bearer TOKEN.",
+                "This request has no valid token: send the token of this sidecar as an Authorization header, "
+                "Bearer TOKEN.",
                 "bad-token",
                 401,
+                {"WWW-Authenticate": "Bearer"},
             )
 
     def _check_host(self, host: str) -> None:

@@ -54,11 +54,14 @@ class RequestError(Ex4dError):
     Attributes:
         status: HTTP status.
         extras: further members of the problem document.
+        headers: further headers of the answer.
     """
 
-    def __init__(self, message: str, code: str, status: int, **extras: Any) -> None:
+    def __init__(
+        self, message: str, code: str, status: int, headers: dict[str, str] | None = None, **extras: Any
+    ) -> None:
         super().__init__(message)
-        self.code, self.status, self.extras = code, status, extras
+        self.code, self.status, self.headers, self.extras = code, status, headers, extras
 
 
 def not_found(what: str, name: str) -> RequestError:
@@ -112,7 +115,7 @@ def add_handlers(app: FastAPI, methods_of: Callable[[str], list[str]]) -> None:
     """
 
     async def known(request: Request, error: Exception) -> JSONResponse:
-        return response(problem_of(error))
+        return response(problem_of(error), error.headers if isinstance(error, RequestError) else None)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

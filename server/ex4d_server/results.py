@@ -49,12 +49,12 @@ def file_response(request: Request, folder: Path, name: str) -> Response:
     wanted = [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]
     if tag in wanted or "*" in wanted:
         return Response(status_code=304, headers={"ETag": tag})
-    _settle_range(request, status.st_size)
+    _settle_range(request, status.st_size, tag)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", **NO_PAGE}
     return FileResponse(path, stat_result=status, headers=headers)
 
 
-def _settle_range(request: Request, size: int) -> None:
+def _settle_range(request: Request, size: int, tag: str) -> None:
     """Leave only a single range that the file has: others may be ignored (RFC 9110, 14.2).
 
     Raises:
@@ -65,8 +65,11 @@ def _settle_range(request: Request, size: int) -> None:
     if (first or last) and not (first and last and int(last) < int(first)):
         if (first and int(first) < size) or (not first and int(last) > 0 and size > 0):
             return
-        if "if-range" not in request.headers:
+        if request.headers.get("if-range", tag) == tag:
             raise RequestError(
-                f"The file has {size} bytes: ask for a part of them.", "bad-range", 416, content_range=f"bytes */{size}"
+                f"The file has {size} bytes: ask for a part of them.",
+                "bad-range",
+                416,
+                headers={"Content-Range": f"bytes */{size}"},
             )
     request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
