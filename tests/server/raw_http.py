@@ -155,9 +155,9 @@ class Told:
     data: dict[str, Any]
 
 
-def events(server: Server, job: str, last: int | None = None) -> Iterator[Told]:
+def events(server: Server, job: str, last: int | None = None, source: str | None = None) -> Iterator[Told]:
     """The events of a job as they come, until the server ends the stream; none where it answers 204."""
-    connection = connect(server)
+    connection = connect(server, source)
     headers = {"Authorization": f"Bearer {server.token}"}
     if last is not None:
         headers["Last-Event-ID"] = str(last)
