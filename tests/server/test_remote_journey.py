@@ -130,10 +130,12 @@ def test_the_whole_way(open_sidecar: Running, far: Far, address: str, tiny_clip:
     for file in files:
         fetched = fetch(far, f"/v1/jobs/journey/files/{file['name']}", file["size"], file["etag"])
         assert hashlib.sha256(fetched).digest() == hashlib.sha256((folder / file["name"]).read_bytes()).digest()
-    # the same as on one machine
-    local = ask(server, "PUT", "/v1/jobs/local", reshoot_request(tiny_clip, scene="local"))
-    assert local.status == 201
-    assert wait_job(server, "local")["result"]["content_hash"] == job["result"]["content_hash"]
+    # the same as on one machine; shot.json and trajectory.json name the scene, which knows where its footage came from
+    assert ask(server, "PUT", "/v1/jobs/local", reshoot_request(tiny_clip)).status == 201
+    local = Path(wait_job(server, "local")["result"]["path"])
+    shown = [name for name in sorted(on_disk) if name not in ("shot.json", "trajectory.json")]
+    assert len(shown) > 6
+    assert [(local / name).read_bytes() for name in shown] == [(folder / name).read_bytes() for name in shown]
 
 
 def fetch(far: Far, target: str, size: int, tag: str) -> bytes:
