@@ -124,9 +124,8 @@ def test_the_whole_way(open_sidecar: Running, far: Far, address: str, tiny_clip:
     near = ask(server, "GET", "/v1/jobs/journey").json()
     folder = Path(near["result"]["path"])
     files = far("GET", "/v1/jobs/journey/files").json()["files"]
-    assert {file["name"] for file in files} == {
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()
-    }
+    on_disk = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {file["name"] for file in files} == on_disk
     for file in files:
         fetched = fetch(far, f"/v1/jobs/journey/files/{file['name']}", file["size"], file["etag"])
         assert hashlib.sha256(fetched).digest() == hashlib.sha256((folder / file["name"]).read_bytes()).digest()
