@@ -186,14 +186,13 @@ class Cache:
 
 
 def folder_bytes(folder: Path) -> int:
-    """What a folder takes on disk, bytes; of a file that other folders share by hard links, its share."""
-    total = 0.0
+    """What a folder takes on disk, bytes; a file that it shares with others counts whole, for they may go first."""
+    total = 0
     for root, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                status = os.stat(os.path.join(root, name))
-                total += status.st_size / max(status.st_nlink, 1)
-    return round(total)
+                total += os.stat(os.path.join(root, name)).st_size
+    return total
 
 
 def _remove(path: Path) -> None:
