@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ex4d_core.errors import InputError
+from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.files import explained
 from ex4d_core.scene_format import AUDIO_FILE, SCENE_FILE, SceneDocument, parse_document
 from ex4d_server.cache import Cache, folder_bytes
@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 _CHECK_SECONDS = 1.0
 
 
-def take_in(scene: str, source: SceneSource, cache: Cache, uploads: Uploads, limit_bytes: int) -> None:
+def take_in(
+    scene: str, source: SceneSource, cache: Cache, uploads: Uploads, limit_bytes: int, is_ending: Callable[[], bool]
+) -> None:
     """Make a scene of an upload or a local folder known under an id.
 
     Args:
@@ -32,9 +34,10 @@ def take_in(scene: str, source: SceneSource, cache: Cache, uploads: Uploads, lim
         cache: where it goes.
         uploads: where uploads are.
         limit_bytes: largest scene.
+        is_ending: whether the sidecar is about to end, asked now and then.
 
     Raises:
-        Ex4dError: it is not a whole scene.
+        Ex4dError: it is not a whole scene, or the sidecar ends.
     """
     partial = cache.folder.cache("scene") / f"taking-in-{scene}.ex4d.partial"
     with cache.making(partial.name):
@@ -48,7 +51,7 @@ def take_in(scene: str, source: SceneSource, cache: Cache, uploads: Uploads, lim
             else:
                 assert source.path is not None
                 _copy_scene(Path(source.path), partial, limit_bytes)
-            key = _checked_hash(partial)
+            key = _checked_hash(partial, is_ending)
             final = cache.folder.entry("scene", key)
             with explained(final):
                 if not final.exists():
@@ -124,14 +127,16 @@ def _names(document: SceneDocument) -> Iterator[str]:
             yield from (pattern % frame for frame in range(document.frames))
 
 
-def _checked_hash(folder: Path) -> str:
+def _checked_hash(folder: Path, is_ending: Callable[[], bool]) -> str:
     """Decode every frame in a process of its own, which may crash without harm; the content hash."""
     worker = WorkerProcess({}, lambda line: _log.info("checking a scene: %s", line), heartbeat_seconds=60.0)
     try:
-        worker.wait_ready()
+        worker.wait_ready(is_ending)
         arguments = {"scene": str(folder)}
-        return worker.call("check-scene", arguments, lambda m: None, lambda: False, _CHECK_SECONDS)["content_hash"]
-    except WorkerDied as error:
+        return worker.call("check-scene", arguments, lambda m: None, is_ending, _CHECK_SECONDS)["content_hash"]
+    except (WorkerDied, CancelledError) as error:
+        if is_ending():
+            raise RequestError("The sidecar ends: send the scene again when it has started.", "ending", 503) from error
         raise InputError(f"The scene cannot be decoded, the process that tried {error}: import it again.") from error
     finally:
         worker.end()

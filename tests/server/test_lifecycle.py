@@ -229,6 +229,28 @@ def test_ended_by_request(start: Start, long_job: dict[str, Any], tiny_scene: Pa
     wait_for(lambda: again.client.get("/v1/health")["status"] == "ready")
 
 
+def test_ended_while_a_scene_is_checked(start: Start, tiny_scene: Path) -> None:
+    running = start()
+    (worker,) = children(running)
+    answers: list[ClientError] = []
+
+    def put() -> None:
+        try:
+            running.client.put("/v1/scenes/scene", {"path": str(tiny_scene)})
+        except ClientError as error:
+            answers.append(error)
+
+    client = threading.Thread(target=put)
+    client.start()
+    checker = wait_for(lambda: [c for c in children(running) if c.pid != worker.pid], every=0.001)[0]
+    checker.suspend()  # a scene that takes for ever
+    time.sleep(0.2)
+    assert running.stop() == 0
+    client.join(5)
+    assert [error.code for error in answers] == ["ending"]
+    assert not psutil.wait_procs([checker], 2)[1]
+
+
 def address_file_of(running: Running) -> Path:
     """Where it left its address."""
     return running.state / "sidecars" / address_file(running.data).name

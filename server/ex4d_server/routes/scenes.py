@@ -29,7 +29,8 @@ def put_scene(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: I
     """
     refuse_remote_path(body.path, is_local)
     new = sidecar.store.scene_key(id) is None
-    take_in(id, body, sidecar.cache, sidecar.uploads, sidecar.settings.upload_bytes)
+    limit = sidecar.settings.upload_bytes
+    take_in(id, body, sidecar.cache, sidecar.uploads, limit, is_ending=lambda: sidecar.announcer.closed)
     response.status_code = 201 if new else 200
     return scene_status(id, sidecar.cache, is_local)
 
