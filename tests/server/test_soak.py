@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Start
+from conftest import Running, Start
 from job_cases import make_scene, orbit, render_request, wait_end, wait_for
 
 GROWTH_BYTES = 20_000_000
+MOST_THREADS = 40 + 12
+"""Those that answer requests, as many as there ever are, and the server's own."""
 
 
 def soak(start: Start, clip: Path, folder: Path, jobs: int, measured: int) -> None:
@@ -18,12 +23,11 @@ def soak(start: Start, clip: Path, folder: Path, jobs: int, measured: int) -> No
     scene = make_scene(clip, folder)
     running = start()
     running.client.put("/v1/scenes/scene", {"path": str(scene)})
-    server = psutil.Process(running.process.pid)
-    before: tuple[int, int, int] | None = None
+    before: Size | None = None
     for n in range(1, jobs + 1):
         if n == measured + 1:
             wait_end(running, f"job-{measured}", 300)
-            before = measure(server)
+            before = measure(running)
         running.client.put(f"/v1/jobs/job-{n}", render_request(orbit(scene, n / 20, frames=2)))
     wait_end(running, f"job-{jobs}", 900)
     listed, after = [], 0
@@ -35,15 +39,36 @@ def soak(start: Start, clip: Path, folder: Path, jobs: int, measured: int) -> No
     assert {(job["state"], job["attempt"]) for job in listed} == {("succeeded", 1)}
     assert len({job["result"]["path"] for job in listed}) == jobs
     assert before is not None
-    # the threads that answer requests end when they have had nothing to do for a while
-    wait_for(lambda: measure(server)[1] <= before[1], 20)
-    wait_for(lambda: measure(server)[2] <= before[2], 20)
-    assert measure(server)[0] - before[0] < GROWTH_BYTES
+    after_all = measure(running)
+    assert after_all.files == before.files
+    assert after_all.threads <= MOST_THREADS
+    assert after_all.memory - before.memory < GROWTH_BYTES
 
 
-def measure(server: psutil.Process) -> tuple[int, int, int]:
-    """Bytes of memory, open files and connections, threads."""
-    return server.memory_info().rss, server.num_fds() if os.name != "nt" else server.num_handles(), server.num_threads()
+@dataclass(frozen=True)
+class Size:
+    """What a server takes of its machine."""
+
+    memory: int
+    """Bytes."""
+    files: Counter[str]
+    """Open files by name, and connections."""
+    threads: int
+
+
+def measure(running: Running) -> Size:
+    """After many clients came at once, so that every pool is as full as it gets, and left again."""
+    clients = [threading.Thread(target=running.client.get, args=("/v1/jobs",)) for _ in range(64)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    server = psutil.Process(running.process.pid)
+    wait_for(lambda: all(c.status == psutil.CONN_LISTEN for c in server.net_connections() if c.laddr), 30)
+    wait_for(lambda: running.client.get("/v1/health")["status"] == "ready")
+    files = Counter(Path(file.path).name for file in server.open_files())
+    files["all"] = server.num_fds() if os.name != "nt" else server.num_handles()
+    return Size(server.memory_info().rss, files, server.num_threads())
 
 
 def test_thirty_jobs(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
