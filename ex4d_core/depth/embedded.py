@@ -108,7 +108,7 @@ def estimate_depth(
     total = len(frames)
     disparity = np.empty((total, *np.shape(frames[0])[:2]), np.float32)
     for t in _steps(range(total), total, "enlarging depth", on_progress, cancelled):
-        disparity[t] = work.at(t, frames[t])
+        disparity[t] = beside(lambda _, t=t: work.at(t, frames[t]), cancelled, "enlarge")  # large frames take a second
     return EmbeddedDepth(disparity, work.method, work.notes)
 
 
