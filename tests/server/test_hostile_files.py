@@ -225,11 +225,11 @@ def test_a_good_scene_is_taken_in_both_ways(sidecar: Running, scene: Path) -> No
         name = new_id("good")
         body = {"upload": upload(sidecar.server, zips.packed(files), "scene.zip")}
         assert ask(sidecar.server, "PUT", f"/v1/scenes/{name}", body).status == 201
-        taken = ask(sidecar.server, "PUT", f"/v1/scenes/{name}", {"path": str(scene)})
-        assert taken.status == 200
-        assert taken.json()["content_hash"] == content_hash
-        assert taken.json()["document"]["content_hash"] == content_hash
-        assert files_of(Path(taken.json()["path"])) == files_of(scene)
+    taken = ask(sidecar.server, "PUT", f"/v1/scenes/{name}", {"path": str(scene)})
+    assert taken.status == 200
+    assert taken.json()["content_hash"] == content_hash
+    assert taken.json()["document"]["content_hash"] == content_hash
+    assert files_of(Path(taken.json()["path"])) == files_of(scene)
 
 
 class Evil:
