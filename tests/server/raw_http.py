@@ -169,7 +169,9 @@ def events(server: Server, job: str, last: int | None = None, source: str | None
         assert answer.status == 200, answer.read()
         assert (answer.getheader("content-type") or "").startswith("text/event-stream")
         fields: dict[str, str] = {}
+        deadline = time.monotonic() + 2 * PATIENCE
         for raw in answer:
+            assert time.monotonic() < deadline, "the stream does not end"
             line = raw.decode().rstrip("\n")
             if line.startswith(":"):
                 yield Told(0, "comment", {})
