@@ -204,8 +204,10 @@ def check_rigid(poses: Array, what: str) -> None:
         CameraError: a pose is scaled, mirrored or sheared, or its last row is not 0 0 0 1.
     """
     rotation = poses[:, :3, :3]
-    error = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
-    bad = (error > 1e-3) | (np.linalg.det(rotation) < 0) | (np.abs(poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-6)
+    with np.errstate(all="ignore"):  # huge numbers overflow, and are refused
+        error = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
+        mirrored = ~(np.linalg.det(rotation) >= 0)
+    bad = ~(error <= 1e-3) | mirrored | (np.abs(poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-6)
     if bad.any():
         raise CameraError(
             f"Frame {int(np.flatnonzero(bad)[0])} of the {what} is scaled, mirrored or sheared: "

@@ -13,7 +13,8 @@ from fastapi.routing import APIRoute
 from ex4d_server import API_VERSION, __version__
 from ex4d_server.documents import EventData
 from ex4d_server.guard import Guard
-from ex4d_server.problems import Problem, add_handlers
+from ex4d_server.handlers import add_handlers
+from ex4d_server.problems import Problem
 from ex4d_server.routes import control, events, jobs, scenes, uploads
 from ex4d_server.sidecar import Sidecar
 

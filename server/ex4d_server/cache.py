@@ -1,7 +1,8 @@
 """Finished stages on disk, found by the content they depend on; the oldest that nothing needs go first.
 
-A folder under its final name is whole (`ex4d_core.files.partial_folder`), so what a crash left unrecorded is taken
-in, and what it left half-made is kept as long as a job may go on with it.
+A folder appears under its final name when it is whole (`ex4d_core.files.partial_folder`), so what a crash left
+unrecorded is taken in, and what it left half-made is kept as long as a job may go on with it. What was cut or removed
+by hand since then shows in the number of bytes: such a stage is made anew.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -72,14 +74,24 @@ class Cache:
         return path if path.is_dir() else None
 
     def find(self, kind: Kind, key: str) -> Path | None:
-        """The folder of a finished stage, used once more; None if it has to be made."""
+        """The folder of a finished stage, used once more; None if it has to be made.
+
+        A damaged one is put aside; the next start removes it.
+        """
         path = self.path(kind, key)
+        size = -1 if path is None else folder_bytes(path)
         with self.store.writing() as connection:
-            if path is None:
-                connection.execute(delete(entries).where(entries.c.key == key))
+            mine = entries.c.key == key
+            recorded = connection.execute(select(entries.c.bytes).where(mine)).scalar()
+            if recorded is not None and recorded != size:
+                _log.warning("the stage %s %s was damaged or removed by hand: it is made anew", kind, key)
+                connection.execute(delete(entries).where(mine))
+                if path is not None:
+                    path.rename(path.with_name(f"{_TRASH}{time.time_ns():x}-{path.name}"))
                 return None
-            touched = update(entries).where(entries.c.key == key).values(used=_next_use(connection))
-            if connection.execute(touched).rowcount:
+            if path is None:
+                return None
+            if connection.execute(update(entries).where(mine).values(used=_next_use(connection))).rowcount:
                 return path
         self.add(kind, key)
         return path
@@ -111,6 +123,15 @@ class Cache:
         """What all of them take on disk."""
         with self.store.reading() as connection:
             return connection.execute(select(func.coalesce(func.sum(entries.c.bytes), 0))).scalar_one()
+
+    def make_room(self, needed_bytes: int) -> None:
+        """Evict as little as lets a result of this size fit on the disk; nothing where it would not fit even so."""
+        short = needed_bytes - shutil.disk_usage(self.folder.root).free
+        if short <= 0:
+            return
+        found = self.list()
+        if sum(entry.bytes for entry in found if not entry.pinned) >= short:
+            self.evict(sum(entry.bytes for entry in found) - short)
 
     def evict(self, limit_bytes: int | None = None) -> list[Entry]:
         """Remove what nothing needs, oldest use first, until the rest fits the limit.
@@ -177,11 +198,15 @@ class Cache:
             self.adopt(kind)
             for key in {key for k, key in recorded if k == kind} - on_disk:
                 self.find(kind, key)  # forgets it
+        if self.store.is_new:  # the old one was moved away: what it knew is not ours to judge
+            return
         for path in (self.folder.root / "jobs").iterdir():
             if path.name not in known_jobs:
+                _log.info("removing %s, of no job", path)
                 _remove(path)
         for path in (self.folder.root / "uploads").iterdir():
             if path.name.removesuffix(".part") not in known_uploads:
+                _log.info("removing %s, of no upload", path)
                 _remove(path)
 
 

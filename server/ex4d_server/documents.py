@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 from ex4d_core.camera import TrajectoryDocument, trajectory_from_document
 from ex4d_core.errors import Ex4dError
 from ex4d_core.methods import METHODS, PASSES
+from ex4d_core.presets import Move
 from ex4d_server.names import Id
 from ex4d_server.problems import Problem
 
@@ -24,6 +25,8 @@ _Bool = Annotated[bool, Field(strict=True)]
 _Side = Annotated[_Int, Field(ge=2, le=MAX_PIXELS)]
 _Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Positive = Annotated[_Finite, Field(gt=0)]
+_Degrees = Annotated[_Finite, Field(ge=-3600, le=3600)]
+_Share = Annotated[_Finite, Field(ge=-1000, le=1000)]
 _Rate = Annotated[_Int, Field(ge=1, le=1_000_000)]
 _Text = Annotated[str, Field(max_length=10_000)]
 
@@ -123,11 +126,11 @@ class MoveDocument(BaseModel):
 
     model_config = _REQUEST
     preset: str = Field(max_length=100, examples=["orbit"])
-    yaw: _Finite | None = None
-    pitch: _Finite | None = None
-    amount: _Finite | None = None
+    yaw: _Degrees | None = None
+    pitch: _Degrees | None = None
+    amount: _Share | None = None
     zoom: _Positive | None = None
-    turns: _Finite | None = None
+    turns: _Share | None = None
     look_at: tuple[_Finite, _Finite, _Finite] | None = None
     easing: str = Field(default="linear", max_length=100)
     there_and_back: _Bool = False
@@ -136,6 +139,15 @@ class MoveDocument(BaseModel):
     freeze: Annotated[_Finite, Field(ge=0)] | None = None
     speed: _Positive = 1.0
     frames: Annotated[_Int, Field(ge=1, le=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> MoveDocument:
+        shape = self.model_dump(exclude={"radius", "follow", "freeze", "speed", "frames"})
+        try:
+            Move(**shape)
+        except Ex4dError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class ImportJob(ImportFields):

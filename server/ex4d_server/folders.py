@@ -11,11 +11,16 @@ from typing import Literal
 
 import platformdirs
 
+from ex4d_core.errors import InputError
 from ex4d_core.files import explained
 
 Kind = Literal["depth", "scene", "render", "generate", "upload"]
 KINDS: tuple[Kind, ...] = ("depth", "scene", "render", "generate", "upload")
 _SUFFIX = {"scene": ".ex4d"}
+_MARK = "ex4d-data.txt"
+_MARK_TEXT = """This folder belongs to EX-4D's sidecar (`ex4d serve`), which makes and removes what lies in it.
+Keep no files of your own here. `ex4d cache prune` makes room.
+"""
 _BALLAST = 4 * 2**20
 _NOTHING = 2**20
 
@@ -35,7 +40,7 @@ def state_folder() -> Path:
 class DataFolder:
     """The layout of one data folder; everything that the sidecar writes lies in it.
 
-    ex4d.sqlite3  ballast  jobs/ID/{log.txt,preview.jpg}  logs/  uploads/ID.part
+    ex4d-data.txt  lock  ex4d.sqlite3  ballast  jobs/ID/{log.txt,preview.jpg}  logs/  uploads/ID.part
     cache/{depth,scene,render,generate,upload}/KEY
     """
 
@@ -73,15 +78,31 @@ class DataFolder:
         """An upload that is not complete."""
         return self.root / "uploads" / f"{name}.part"
 
+    def claim(self) -> None:
+        """Make the folder a data folder, readable by the owner alone; what lies in one is ours to remove.
+
+        Raises:
+            InputError: it holds other things.
+            OutputError: it cannot be written.
+        """
+        mark = self.root / _MARK
+        with explained(self.root):
+            if self.root.is_dir() and not mark.is_file() and any(self.root.iterdir()):
+                raise InputError(
+                    f"{self.root} holds other files, and the sidecar wants a folder of its own: give --data a new name."
+                )
+            self.root.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.root, 0o700)
+            if not mark.is_file():
+                mark.write_text(_MARK_TEXT, encoding="utf-8", newline="\n")
+
     def make(self) -> None:
-        """Create the folders, readable by the owner alone.
+        """Create the folders of a claimed data folder.
 
         Raises:
             OutputError: they cannot be written.
         """
         with explained(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            os.chmod(self.root, 0o700)
             for folder in (self.logs, self.root / "jobs", self.root / "uploads", *map(self.cache, KINDS)):
                 folder.mkdir(parents=True, exist_ok=True)
             self.fill_ballast()

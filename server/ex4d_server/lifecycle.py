@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -12,13 +13,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import psutil
 import uvicorn
@@ -69,8 +69,10 @@ def read_token(path: Path) -> str:
     """
     try:
         token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the token file {path}: check its name and permissions.") from error
+    except OSError as error:
+        raise InputError(f"Cannot read the token file {path} ({error.strerror}): give a file with one line.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"The token file {path} holds no text: give a file with one line of it.") from error
     if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise InputError(
             f"The token in {path} must be one line of at least {SHORTEST_TOKEN} letters and digits: make one with "
@@ -84,7 +86,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def serve(settings: Settings, port: int, life: Life, on_ready: Any) -> None:
+def serve(settings: Settings, port: int, life: Life, on_ready: Callable[[str], None]) -> int:
     """Run a sidecar until it is told to end.
 
     Args:
@@ -93,10 +95,14 @@ def serve(settings: Settings, port: int, life: Life, on_ready: Any) -> None:
         life: when it ends by itself.
         on_ready: called with the address once it answers.
 
+    Returns:
+        How many jobs are left for the next start.
+
     Raises:
         BusyError: one runs on this data folder, or the port is taken.
         OutputError: the data folder or the state folder cannot be written.
     """
+    os.umask(0o077)  # what it makes is for its owner alone
     with _only_one(settings.data), _listening(settings.host, port) as listener:
         sidecar = Sidecar(settings)
         app = create_app(sidecar)
@@ -127,17 +133,23 @@ def serve(settings: Settings, port: int, life: Life, on_ready: Any) -> None:
             server.run(sockets=[listener])
             if isinstance(failure := app.state.failure, Exception):
                 raise _start_failed(settings.data, failure) from failure
+            return sidecar.left
         finally:
             server.should_exit = True
-            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 class _Server(uvicorn.Server):
     """Says when it answers, and lets event streams end when it shall."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Any) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """However often somebody presses Ctrl-C, what runs is written down first: a few seconds at most."""
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -193,7 +205,7 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except (OSError, UnicodeError) as error:
-        raise InputError(f"There is no address {host!r} on this machine: give --host 127.0.0.1 or its own.") from error
+        raise _no_address(host) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     with listener:
         # On Windows SO_REUSEADDR lets two servers share a port.
@@ -204,13 +216,21 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
         except OverflowError as error:
             raise InputError(f"There is no port {port}: give 0 to 65535.") from error
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _no_address(host) from error
             raise BusyError(
                 f"Cannot listen on {host} port {port} ({error.strerror}): give another --port, or 0 for any."
             ) from error
         yield listener
 
 
+def _no_address(host: str) -> InputError:
+    return InputError(f"This machine has no address {host!r}: give --host 127.0.0.1, 0.0.0.0 or one of its own.")
+
+
 def _address(host: str, port: int) -> str:
+    """Where clients on this machine find it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -288,6 +308,10 @@ def require_token_for(host: str, token_file: Path | None) -> None:
     Raises:
         InputError: there is none.
     """
+    try:
+        socket.getaddrinfo(host or "-", 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _no_address(host) from error
     if not is_loopback(host) and token_file is None:
         raise InputError(
             f"With --host {host} other machines can send jobs and read results: add --token-file FILE with a secret "

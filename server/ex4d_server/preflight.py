@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from ex4d_core.footprint import generate_bytes, render_bytes
 from ex4d_core.scene_format import SCENE_FILE
 from ex4d_server.documents import GenerateJob, ImportJob, RenderJob, ReshootJob, Shortage
 from ex4d_server.folders import DataFolder
+from ex4d_server.results import read_scene_document
 from ex4d_server.store import Store
 
-_MARGIN = 128 * 2**20
+DISK_MARGIN = 128 * 2**20
 """Disk that is left alone, bytes."""
 
 
@@ -49,9 +49,9 @@ def _shot_size(request: BaseModel, store: Store, folder: DataFolder) -> tuple[in
             return row["result"]["width"], row["result"]["height"], row["result"]["frames"]
     if isinstance(request, ReshootJob) and request.footage is None and request.scene is not None:
         key = store.scene_key(request.scene)
-        path = None if key is None else folder.entry("scene", key) / SCENE_FILE
-        if path is not None and path.is_file():
-            document = json.loads(path.read_text(encoding="utf-8"))
+        path = None if key is None else folder.entry("scene", key)
+        if path is not None and (path / SCENE_FILE).is_file():
+            document = read_scene_document(path)
             assert request.move is not None
             return document["width"], document["height"], request.move.frames or document["frames"]
     return None
@@ -72,10 +72,10 @@ def disk_shortage(folder: Path, needed: int, what: str) -> Shortage | None:
         what: the result, for people.
     """
     free = shutil.disk_usage(folder).free
-    if needed + _MARGIN <= free:
+    if needed + DISK_MARGIN <= free:
         return None
     choices = ["free some space there", "delete old jobs, then run `ex4d cache prune`", "choose a smaller size"]
-    left = max(free - _MARGIN, 0)
+    left = max(free - DISK_MARGIN, 0)
     return Shortage(
         what="disk",
         needed_bytes=needed,

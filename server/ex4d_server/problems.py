@@ -1,17 +1,12 @@
-"""Errors of the sidecar, and how every error becomes a problem document (RFC 9457)."""
+"""Errors of the sidecar, and the problem documents (RFC 9457) that tell of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException
 
 from ex4d_core.errors import Ex4dError
 
@@ -77,15 +72,15 @@ def problem_of(error: BaseException, status: int = 422) -> Problem:
         status: for errors of the core, which know none.
     """
     if isinstance(error, RequestError):
-        return _problem(error.status, error.code, str(error), error.remedy, **error.extras)
+        return problem(error.status, error.code, str(error), error.remedy, **error.extras)
     if isinstance(error, Ex4dError):
         status = 507 if error.code == "no-space" else status
-        return _problem(status, error.code, str(error), error.remedy)
+        return problem(status, error.code, str(error), error.remedy)
     remedy = "send its log to the makers"
-    return _problem(500, "defect", f"The sidecar met an error of its own ({type(error).__name__}): {remedy}.", remedy)
+    return problem(500, "defect", f"The sidecar met an error of its own ({type(error).__name__}): {remedy}.", remedy)
 
 
-def _problem(status: int, code: str, detail: str, remedy: str = "", **extras: Any) -> Problem:
+def problem(status: int, code: str, detail: str, remedy: str = "", **extras: Any) -> Problem:
     title = _TITLES.get(status, "Error")
     return Problem(
         type=f"urn:ex4d:problem:{code}", title=title, status=status, detail=detail, code=code, remedy=remedy, **extras
@@ -95,57 +90,3 @@ def _problem(status: int, code: str, detail: str, remedy: str = "", **extras: An
 def response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     """The HTTP answer that carries a problem document."""
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
-
-
-def sentence_of(errors: Sequence[Any]) -> str:
-    """One sentence for what pydantic found wrong."""
-    first = errors[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return f"{where or 'The body'} is not as it must be{more}: {message[:1].lower()}{message[1:].rstrip('.')}."
-
-
-def add_handlers(app: FastAPI, methods_of: Callable[[str], list[str]]) -> None:
-    """Answer every error of an app with a problem document.
-
-    Args:
-        app: the app.
-        methods_of: the methods that a path knows.
-    """
-
-    async def known(request: Request, error: Exception) -> JSONResponse:
-        return response(problem_of(error), error.headers if isinstance(error, RequestError) else None)
-
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        details = [{"where": list(e["loc"]), "message": e["msg"]} for e in error.errors()[:20]]
-        detail = sentence_of(error.errors())
-        return response(_problem(422, "bad-request", detail, "correct the request", errors=details))
-
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        codes = {404: "no-route", 405: "bad-method", 400: "bad-request", 413: "body-too-large"}
-        code = codes.get(error.status_code, "error")
-        remedy = TOO_LARGE_REMEDY if error.status_code == 413 else "see /v1/openapi.json for what there is"
-        # Routing names the methods of the first route of a path, not of all.
-        headers = {"Allow": ", ".join(methods_of(request.url.path))} if error.status_code == 405 else None
-        return response(_problem(error.status_code, code, f"{error.detail}: {remedy}.", remedy), headers)
-
-    async def database(request: Request, error: Exception) -> JSONResponse:
-        _log.error("the job store failed: %s", error)
-        remedy = "free some space on the disk of the data folder, then try again"
-        if "full" in str(error):
-            return response(_problem(507, "no-space", f"The disk of the data folder is full: {remedy}.", remedy))
-        remedy = "look at the sidecar's log, check that its data folder is writable, then start it again"
-        return response(_problem(503, "store", f"The job store does not answer: {remedy}.", remedy))
-
-    async def defect(request: Request, error: Exception) -> JSONResponse:
-        _log.exception("%s %s", request.method, request.url.path, exc_info=error)
-        return response(problem_of(error))
-
-    app.add_exception_handler(Ex4dError, known)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(OperationalError, database)
-    app.add_exception_handler(Exception, defect)

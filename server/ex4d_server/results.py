@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from ex4d_core.errors import InputError
+from ex4d_core.scene_format import SCENE_FILE, parse_document
 from ex4d_server.documents import FileStatus
 from ex4d_server.names import file_inside
 from ex4d_server.problems import RequestError
@@ -30,6 +33,19 @@ def list_files(folder: Path) -> list[FileStatus]:
             relative = path.relative_to(folder).as_posix()
             found.append(FileStatus(name=relative, size=status.st_size, etag=etag(status)))
     return sorted(found, key=lambda file: file.name)
+
+
+def read_scene_document(folder: Path) -> dict[str, Any]:
+    """The `scene.json` of a scene folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / SCENE_FILE
+    try:
+        return parse_document(path.read_text(encoding="utf-8"), path)[1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path} ({error}): import the clip again.") from error
 
 
 def etag(status: os.stat_result) -> str:

@@ -182,6 +182,7 @@ class Runner(threading.Thread):
         self._running = job
         log = self._job_log = JobLog(self._cache.folder.job(job))
         log.write(f"attempt {row['attempt']}: {row['kind']} on {self.settings.device}")
+        _log.info("job %s: %s, attempt %d, on %s", job, row["kind"], row["attempt"], self.settings.device)
         changes: dict[str, Any]
         try:
             if (self._store.job(job) or {}).get("cancel"):  # asked for before anybody knew that it runs here
@@ -210,6 +211,7 @@ class Runner(threading.Thread):
             problem = problem_of(error)
             changes = {"state": "failed", "message": problem.detail, "problem": problem.model_dump()}
         log.write(f"{changes['state']}: {changes['message']}")
+        _log.info("job %s: %s, %s", job, changes["state"], changes["message"])
         self._record(job, {**changes, "eta_s": None})
         self._running = self._job_log = None
         log.close()
@@ -241,6 +243,7 @@ class Runner(threading.Thread):
                 return run.run(), run.stages
             except WorkerDied as error:
                 log.write(f"the worker {error}")
+                _log.warning("job %s: the worker %s", row["id"], error)
                 again = remaining > 0 and self._ready_worker()
                 if self._cancelled.is_set():
                     raise CancelledError("Stopped.") from error
@@ -253,6 +256,8 @@ class Runner(threading.Thread):
 
     def _stage_reporter(self, job: str) -> Callable[[Kind, list[dict[str, Any]], float, str], None]:
         def on_stage(stage: Kind, stages: list[dict[str, Any]], fraction: float, message: str) -> None:
+            if self._job_log is not None:
+                self._job_log.write(f"{message}, {stages[-1]['seconds']:.2f} s")
             self._store.change(job, "progress", stage=stage, stages=stages, fraction=fraction, message=message)
 
         return on_stage

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from ex4d_server.cache import Cache, folder_bytes
 from ex4d_server.documents import SceneSource, SceneStatus
 from ex4d_server.names import is_confined
 from ex4d_server.problems import RequestError, not_found
+from ex4d_server.results import read_scene_document
 from ex4d_server.unpack import unpack
 from ex4d_server.uploads import Uploads, file_of
 from ex4d_server.worker_process import WorkerDied, WorkerProcess
@@ -54,7 +54,8 @@ def take_in(
             key = _checked_hash(partial, is_ending)
             final = cache.folder.entry("scene", key)
             with explained(final):
-                if not final.exists():
+                if cache.find("scene", key) is None:
+                    shutil.rmtree(final, ignore_errors=True)
                     partial.rename(final)
             cache.store.name_scene(scene, key)
             cache.add("scene", key)
@@ -69,7 +70,7 @@ def scene_status(scene: str, cache: Cache, is_local: bool) -> SceneStatus:
         RequestError: 404: there is none of that id.
     """
     folder = scene_folder(scene, cache)
-    document = json.loads((folder / SCENE_FILE).read_text(encoding="utf-8"))
+    document = read_scene_document(folder)
     return SceneStatus(
         id=scene,
         content_hash=document["content_hash"],

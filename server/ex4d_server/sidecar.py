@@ -50,6 +50,7 @@ class Sidecar:
         """
         self.settings = settings
         self.folder = DataFolder(settings.data)
+        self.folder.claim()
         self.folder.make()
         self.store = Store(self.folder.database)
         self.cache = Cache(self.folder, self.store, settings.cache_bytes)
@@ -60,6 +61,8 @@ class Sidecar:
         self.asked_to_stop = threading.Event()
         """Somebody wants the whole server to end."""
         self.last_request = time.monotonic()
+        self.left = 0
+        """Unfinished jobs at the end."""
 
     def start(self) -> None:
         """Take up what an earlier run left, and begin to work."""
@@ -84,6 +87,7 @@ class Sidecar:
             runner.stop()
         for runner in self.runners:
             runner.join(_STOP_SECONDS)
+        self.left = len(self.store.list_jobs(("queued", "running")))
         self.store.close()
 
     def wake(self) -> None:

@@ -19,11 +19,11 @@ from ex4d_core import __version__
 from ex4d_core.engines import engine_facts
 from ex4d_core.errors import InputError
 from ex4d_core.footprint import generate_bytes, render_bytes, scene_bytes
-from ex4d_core.scene_format import SCENE_FILE
 from ex4d_server.cache import Cache
 from ex4d_server.folders import Kind
-from ex4d_server.preflight import DoesNotFit, disk_shortage, engine_shortages
+from ex4d_server.preflight import DISK_MARGIN, DoesNotFit, disk_shortage, engine_shortages
 from ex4d_server.progress import JobProgress
+from ex4d_server.results import read_scene_document
 from ex4d_server.uploads import Uploads, file_of
 
 JOB_STAGES: dict[str, tuple[Kind, ...]] = {
@@ -211,7 +211,7 @@ class JobRun:
             self.cache.use(self.job["id"], key, keeps=True)
             folder = self.cache.find("scene", key)
         if key is None or folder is None:
-            raise InputError(f"There is no scene {scene!r}: import it first.")
+            raise InputError(f"There is no whole scene {scene!r} on disk: import it, or import it again.")
         return key, folder
 
     def _shot(self, job: str) -> dict[str, Any]:
@@ -236,10 +236,13 @@ class JobRun:
         return {"zip" if file.suffix.lower() == ".zip" else "path": str(file)}
 
     def _check_disk(self, needed: int, what: str) -> None:
-        self.cache.evict(max(self.cache.limit_bytes - needed, 0))
+        """Refuse what does not fit before anything is evicted for it."""
+        self.cache.make_room(needed + DISK_MARGIN)
         shortage = disk_shortage(self.cache.folder.root, needed, what)
         if shortage is not None:
             raise DoesNotFit(shortage.message)
+        if needed <= self.cache.limit_bytes:
+            self.cache.evict(self.cache.limit_bytes - needed)
 
 
 _CPU_GRACE = 1.0
@@ -254,4 +257,4 @@ def _key(*parts: Any) -> str:
 
 def _hash_of(scene: Path) -> str:
     """The content hash that a scene in the cache states; it was checked when it came in."""
-    return json.loads((scene / SCENE_FILE).read_text(encoding="utf-8"))["content_hash"]
+    return read_scene_document(scene)["content_hash"]

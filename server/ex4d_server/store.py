@@ -117,6 +117,8 @@ class Store:
         Raises:
             OutputError: it cannot be written, is damaged, or was made by a newer version.
         """
+        self.is_new = False
+        """It was created just now."""
         self.on_event: Callable[[str], None] = lambda job: None
         """Told, after the commit, which job has a new event."""
         self._writing = threading.Lock()
@@ -129,6 +131,7 @@ class Store:
         try:
             with self.writing() as connection:
                 version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+                self.is_new = version == 0
                 if version == 0:
                     _META.create_all(connection)
                     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -140,7 +143,8 @@ class Store:
             ) from error
         except DatabaseError as error:
             raise OutputError(
-                f"The job store {path} is damaged ({error.orig}): move it away; the results beside it stay."
+                f"The job store {path} is damaged ({error.orig}): move it away to start with "
+                "an empty list; finished results stay in cache/ beside it until room is needed."
             ) from error
         if version > SCHEMA_VERSION:
             raise OutputError(f"The job store {path} is of a newer EX-4D: update this one, or give another --data.")

@@ -169,12 +169,12 @@ class Uploads:
                 received=received,
             )
         path = self._folder.upload(upload)
-        with (
-            explained(path),
-            open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600), "r+b") as f,
-        ):
-            f.seek(offset)
-            f.write(piece)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        with explained(path):
+            path.parent.mkdir(exist_ok=True)
+            with open(os.open(path, flags, 0o600), "r+b") as file:
+                file.seek(offset)
+                file.write(piece)
 
     def _finish(self, upload: str, name: str, sha256: str) -> None:
         path = self._folder.upload(upload)

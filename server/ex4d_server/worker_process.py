@@ -169,12 +169,11 @@ class WorkerProcess:
 
     def end(self) -> None:
         """End it; harmless when it has ended."""
-        for stream in (self._process.stdin,):
-            if stream is not None:
-                try:
-                    stream.close()  # it takes this as the end of the server
-                except OSError as error:
-                    _log.debug("closing a worker's input: %s", error)
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()  # it takes this as the end of the server
+        except OSError as error:
+            _log.debug("closing a worker's input: %s", error)
         try:
             self._process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -259,7 +258,7 @@ def explain_exit(code: int, last_words: str = "") -> str:
     if code >= 0 and os.name != "nt":
         return f"ended by itself with code {code}" + (f" ({last_words[:200]})" if last_words else "")
     if code in (-getattr(signal, "SIGKILL", 9), 0xC0000017):
-        return "was killed, most likely by the system because the machine ran out of memory"
+        return "was killed: by hand, or by the system because the machine ran out of memory"
     if code in (-getattr(signal, "SIGSEGV", 11), -getattr(signal, "SIGBUS", 7), 0xC0000005):
         return "crashed (a fault in a library, often a graphics driver)"
     if code == -getattr(signal, "SIGABRT", 6):

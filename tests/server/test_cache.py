@@ -184,6 +184,7 @@ def test_what_a_crash_leaves_half_made(cache: Cache) -> None:
     (cache.folder.root / "jobs" / "forgotten").mkdir()
     (cache.folder.root / "jobs" / "unfinished").mkdir()
     (cache.folder.root / "uploads" / "forgotten.part").touch()
+    cache.store.is_new = False
     cache.sweep()
     left = {str(p.relative_to(cache.folder.root / "cache")) for p in (cache.folder.root / "cache").glob("*/*")}
     assert left == {f"{kind}/goes-on{'.ex4d' if kind == 'scene' else ''}.partial" for kind in kinds}

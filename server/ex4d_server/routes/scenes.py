@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from ex4d_core.errors import Ex4dError
 from ex4d_server.documents import FileList, SceneList, SceneSource, SceneStatus
 from ex4d_server.names import Id
 from ex4d_server.problems import RequestError, not_found
@@ -42,8 +43,8 @@ def get_scenes(sidecar: ThisSidecar, is_local: IsLocal) -> SceneList:
     for scene, _ in sidecar.store.list_scenes():
         try:
             found.append(scene_status(scene, sidecar.cache, is_local))
-        except RequestError:
-            continue  # its folder was removed by hand
+        except Ex4dError:
+            continue  # its folder was removed or damaged by hand
     return SceneList(scenes=found)
 
 
