@@ -31,6 +31,7 @@ def cache(tmp_path: Path) -> Cache:
     """An empty cache without a server."""
     folder = DataFolder(tmp_path / "data")
     folder.make()
+    Store(folder.database).close()  # the next one is not new
     return Cache(folder, Store(folder.database), limit_bytes=1000)
 
 

@@ -249,7 +249,7 @@ class Watching:
 def nothing_left_over(data: Path, jobs: set[str]) -> None:
     """The data folder holds what the store knows of, and nothing else."""
     top = {path.name for path in data.iterdir()}
-    assert top <= {"ex4d.sqlite3", "lock", "ballast", "logs", "jobs", "cache", "uploads"}, top
+    assert top <= {"ex4d-data.txt", "ex4d.sqlite3", "lock", "ballast", "logs", "jobs", "cache", "uploads"}, top
     assert {path.name for path in (data / "jobs").iterdir()} == jobs
     for job in (data / "jobs").iterdir():
         assert {path.name for path in job.iterdir()} <= {"log.txt", "preview.jpg"}

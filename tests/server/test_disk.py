@@ -72,7 +72,7 @@ def full_is_fine() -> Iterator[None]:
 def test_full_in_the_middle_of_a_job(start: Start, scene: Path, small_disk: Path) -> None:
     running = start(data=small_disk / "data")
     running.client.put("/v1/scenes/scene", {"path": str(scene)})
-    running.client.put("/v1/jobs/unlucky", reshoot_scene_request(orbit(scene, 20.0, frames=150)))
+    running.client.put("/v1/jobs/unlucky", reshoot_scene_request(orbit(scene, 20.0, frames=80)))
     _wait_fraction(running, "unlucky")
     filler = fill(small_disk)
     while (job := running.client.get("/v1/jobs/unlucky"))["state"] == "running":
@@ -194,7 +194,7 @@ def _hash(piece: bytes) -> str:
 def test_start_on_a_full_disk(start: Start, scene: Path, small_disk: Path, tmp_path: Path) -> None:
     running = start(data=small_disk / "data")
     running.client.put("/v1/scenes/scene", {"path": str(scene)})
-    running.client.put("/v1/jobs/waits", reshoot_scene_request(orbit(scene, 20.0, frames=150)))
+    running.client.put("/v1/jobs/waits", reshoot_scene_request(orbit(scene, 20.0, frames=80)))
     _wait_fraction(running, "waits")
     running.kill()
     filler = fill(small_disk)

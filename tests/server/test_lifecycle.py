@@ -19,6 +19,7 @@ import psutil
 import pytest
 from conftest import Running, Start, launch, reshoot_request, wait_started
 from ex4d_server.client import Client, ClientError, discover
+from ex4d_server.folders import DataFolder
 from ex4d_server.lifecycle import address_file, read_token
 from job_cases import make_scene, orbit, reshoot_scene_request, wait_end, wait_for, wait_running
 
@@ -36,7 +37,7 @@ def tiny_scene(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def long_job(tiny_scene: Path) -> dict[str, Any]:
     """A reshoot of the tiny scene that takes some seconds."""
-    return reshoot_scene_request(orbit(tiny_scene, 15.0, frames=100))
+    return reshoot_scene_request(orbit(tiny_scene, 15.0, frames=60))
 
 
 def refused(tmp_path: Path, *options: str, data: Path | None = None) -> str:
@@ -181,7 +182,7 @@ def test_idle_begins_with_the_last_request(start: Start) -> None:
     assert running.process.wait(5) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_ended_in_the_middle_of_a_job(
     start: Start, tiny_scene: Path, long_job: dict[str, Any], number: signal.Signals
 ) -> None:
@@ -242,13 +243,18 @@ def test_ended_while_a_scene_is_checked(start: Start, tiny_scene: Path) -> None:
 
     client = threading.Thread(target=put)
     client.start()
-    checker = wait_for(lambda: [c for c in children(running) if c.pid != worker.pid], every=0.001)[0]
+    checker = wait_for(lambda: _checkers(running, worker), every=0.005)[0]
     checker.suspend()  # a scene that takes for ever
     time.sleep(0.2)
     assert running.stop() == 0
     client.join(5)
     assert [error.code for error in answers] == ["ending"]
     assert not psutil.wait_procs([checker], 2)[1]
+
+
+def _checkers(running: Running, worker: psutil.Process) -> list[psutil.Process]:
+    """Worker processes but that one, which have begun to be workers: not the moment between fork and exec."""
+    return [c for c in children(running) if c.pid != worker.pid and c.cmdline()[-1:] == ["ex4d_server.worker"]]
 
 
 def address_file_of(running: Running) -> Path:
@@ -342,7 +348,7 @@ def test_data_folder_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"SQLite format 3\0 but not really" * 200, bytes(5000)], ids=["torn", "zeros"])
 def test_damaged_store(tmp_path: Path, content: bytes) -> None:
     data = tmp_path / "data"
-    data.mkdir()
+    DataFolder(data).claim()
     (data / "ex4d.sqlite3").write_bytes(content)
     said = refused(tmp_path)
     assert "ex4d.sqlite3 is damaged" in said
@@ -351,7 +357,7 @@ def test_damaged_store(tmp_path: Path, content: bytes) -> None:
 
 
 def test_store_of_a_newer_version(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
+    DataFolder(tmp_path / "data").claim()
     connection = sqlite3.connect(tmp_path / "data" / "ex4d.sqlite3")
     connection.execute("PRAGMA user_version = 99")
     connection.close()

@@ -7,13 +7,13 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from conftest import Running, Start, reshoot_request
+from conftest import Running, Start, end, launch, reshoot_request, wait_started
 from ex4d_server.worker_process import explain_exit
 from job_cases import make_scene, orbit, render_request, reshoot_scene_request, wait_end, wait_for, wait_running
 
@@ -29,9 +29,18 @@ def scene(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scene(tiny_clip, tmp_path_factory.mktemp("scene"))
 
 
-def begin(start: Start, scene: Path, *options: str) -> Running:
-    """A sidecar that has the scene and a warm worker."""
-    running = start(*options)
+@pytest.fixture(scope="module")
+def shared(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A sidecar with the scene and a warm worker, for tests that each leave it a worker in good health."""
+    folder = tmp_path_factory.mktemp("shared")
+    running = wait_started(launch(folder / "data", folder / "state"), folder / "data", folder / "state")
+    warm_up(running, scene)
+    yield running
+    end(running)
+
+
+def warm_up(running: Running, scene: Path) -> Running:
+    """Give it the scene, and its worker something to do."""
     running.client.put("/v1/scenes/scene", {"path": str(scene)})
     warm = running.client.run("warm", reshoot_scene_request(orbit(scene, 3.0)))
     assert warm["state"] == "succeeded"
@@ -54,51 +63,48 @@ def log_of(running: Running, job: str) -> str:
     return running.client.get(f"/v1/jobs/{job}/log").decode()
 
 
-def test_a_worker_that_dies_once_costs_nothing(start: Start, scene: Path) -> None:
-    running = begin(start, scene)
-    for number, words in (
-        (signal.SIGKILL, "was killed, most likely by the system because the machine ran out of memory"),
-        (signal.SIGSEGV, "crashed (a fault in a library, often a graphics driver)"),
-    ):
+def test_a_worker_that_dies_once_costs_nothing(shared: Running, scene: Path) -> None:
+    for number in (signal.SIGKILL, signal.SIGSEGV):
         job = f"job-{number}"
-        running.client.put(f"/v1/jobs/{job}", long_request(scene, float(number)))
-        wait_running(running, job)
-        victim = worker_of(running)
+        shared.client.put(f"/v1/jobs/{job}", long_request(scene, float(number)))
+        wait_running(shared, job)
+        victim = worker_of(shared)
         victim.send_signal(number)
-        assert wait_end(running, job)["state"] == "succeeded"
-        assert f"the worker {words}" in log_of(running, job)
-        assert worker_of(running).pid != victim.pid
+        assert wait_end(shared, job)["state"] == "succeeded"
+        assert f"the worker {explain_exit(-number)}" in log_of(shared, job)
+        assert worker_of(shared).pid != victim.pid
 
 
-def test_a_worker_that_dies_each_time_fails_the_job_alone(start: Start, scene: Path) -> None:
-    running = begin(start, scene)
-    running.client.put("/v1/jobs/doomed", reshoot_scene_request(orbit(scene, 40.0, frames=200)))
-    running.client.put("/v1/jobs/next", render_request(orbit(scene, 41.0)))
+def test_a_worker_that_dies_each_time_fails_the_job_alone(shared: Running, scene: Path) -> None:
+    shared.client.put("/v1/jobs/doomed", reshoot_scene_request(orbit(scene, 40.0, frames=150)))
+    shared.client.put("/v1/jobs/next", render_request(orbit(scene, 41.0)))
     last = 0
     for deaths in range(1, 4):
-        last = wait_for(lambda known=last: works_again(running, "doomed", known), every=0.005)
-        worker_of(running).send_signal(signal.SIGSEGV)
-        wait_for(lambda n=deaths: log_of(running, "doomed").count("the worker crashed") == n)
-    wait_end(running, "doomed")
-    job = running.client.get("/v1/jobs/doomed")
+        last = wait_for(lambda known=last: works_again(shared, "doomed", known), every=0.005)
+        worker_of(shared).send_signal(signal.SIGSEGV)
+        wait_for(lambda n=deaths: log_of(shared, "doomed").count("the worker crashed") == n)
+    wait_end(shared, "doomed")
+    job = shared.client.get("/v1/jobs/doomed")
     assert job["state"] == "failed"
     assert job["problem"]["code"] == "worker-died"
     assert job["message"] == job["problem"]["detail"]
     assert job["message"].startswith("The worker crashed (a fault in a library, often a graphics driver), 3 times")
     assert "retry" in job["problem"]["remedy"]
-    assert wait_end(running, "next")["state"] == "succeeded"
-    running.client.post("/v1/jobs/doomed/retry")
-    assert wait_end(running, "doomed")["state"] == "succeeded"
+    assert wait_end(shared, "next")["state"] == "succeeded"
+    shared.client.post("/v1/jobs/doomed/retry")
+    wait_running(shared, "doomed")
+    shared.client.post("/v1/jobs/doomed/cancel")
+    wait_end(shared, "doomed")
 
 
 def works_again(running: Running, job: str, last: int) -> int:
     """The newest event of a job if a worker has told of its progress since the event `last`, else 0."""
     status = running.client.get(f"/v1/jobs/{job}")
-    return status["last_event"] if " of 200" in status["message"] and status["last_event"] > last + 1 else 0
+    return status["last_event"] if " of 150" in status["message"] and status["last_event"] > last + 1 else 0
 
 
 def test_a_worker_that_hangs_is_replaced(start: Start, scene: Path) -> None:
-    running = begin(start, scene, "--worker-silence", "2.5")
+    running = warm_up(start("--worker-silence", "2.5"), scene)
     running.client.put("/v1/jobs/hung", long_request(scene, 50.0))
     wait_running(running, "hung")
     worker = worker_of(running)
@@ -110,37 +116,37 @@ def test_a_worker_that_hangs_is_replaced(start: Start, scene: Path) -> None:
     assert "gave no sign of life for" in log_of(running, "hung")
 
 
-def test_a_hung_worker_is_cancelled_all_the_same(start: Start, scene: Path) -> None:
-    running = begin(start, scene)
-    running.client.put("/v1/jobs/hung", long_request(scene, 51.0))
-    wait_running(running, "hung")
-    worker_of(running).suspend()
+def test_a_hung_worker_is_cancelled_all_the_same(shared: Running, scene: Path) -> None:
+    shared.client.put("/v1/jobs/hung", long_request(scene, 51.0))
+    wait_running(shared, "hung")
+    worker_of(shared).suspend()
     asked = time.monotonic()
-    running.client.post("/v1/jobs/hung/cancel")
-    assert wait_end(running, "hung")["state"] == "cancelled"
+    shared.client.post("/v1/jobs/hung/cancel")
+    assert wait_end(shared, "hung")["state"] == "cancelled"
     assert time.monotonic() - asked < 2.0  # it cannot answer; a second is what it is given
-    assert running.client.run("next", render_request(orbit(scene, 52.0)))["state"] == "succeeded"
+    assert shared.client.run("after", render_request(orbit(scene, 52.0)))["state"] == "succeeded"
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="no way to limit a worker's memory from outside")
-def test_too_little_memory(start: Start, scene: Path) -> None:
-    running = begin(start, scene)
-    worker = worker_of(running)
-    worker.rlimit(psutil.RLIMIT_AS, (worker.memory_info().vms + 2**26,) * 2)
+def test_too_little_memory(shared: Running, scene: Path) -> None:
+    worker = worker_of(shared)
+    before = worker.rlimit(psutil.RLIMIT_AS)
+    worker.rlimit(psutil.RLIMIT_AS, (worker.memory_info().vms + 2**26, before[1]))
     large = orbit(scene, 20.0)
     large["width"] = large["height"] = 8192
     for frame in large["frames"]:
         frame["intrinsics"] = [8192.0, 8192.0, 4096.0, 4096.0]
-    job = running.client.run("large", render_request(large))
+    job = shared.client.run("large", render_request(large))
     assert job["state"] == "failed"
     assert job["problem"]["code"] == "out-of-memory", job["problem"]
     assert job["message"].startswith("This machine ran out of memory: choose a smaller size")
-    assert worker_of(running).pid == worker.pid  # it survived
-    assert running.client.run("small", render_request(orbit(scene, 21.0)))["state"] == "succeeded"
+    assert worker_of(shared).pid == worker.pid  # it survived
+    worker.rlimit(psutil.RLIMIT_AS, before)
+    assert shared.client.run("small", render_request(orbit(scene, 21.0)))["state"] == "succeeded"
 
 
 def test_no_worker_outlives_a_killed_server(start: Start, scene: Path) -> None:
-    running = begin(start, scene)
+    running = warm_up(start(), scene)
     running.client.put("/v1/jobs/long", long_request(scene, 60.0))
     wait_running(running, "long")
     workers = psutil.Process(running.process.pid).children()
@@ -152,34 +158,32 @@ def test_no_worker_outlives_a_killed_server(start: Start, scene: Path) -> None:
     assert job["attempt"] == 2
 
 
-def test_cancel_at_any_moment(start: Start, scene: Path, tiny_clip: Path) -> None:
-    running = begin(start, scene)
+def test_cancel_at_any_moment(shared: Running, scene: Path, tiny_clip: Path) -> None:
     requests = {
         "import": lambda n: {"kind": "import", "footage": {"path": str(tiny_clip)}, "focal_px": 50.0 + n},
         "render": lambda n: render_request(orbit(scene, 70.0 + n / 100, frames=100)),
         "reshoot": lambda n: reshoot_scene_request(orbit(scene, 80.0 + n / 100, frames=60)),
     }
-    seconds = cancel_seconds(running, requests, rounds=6, longest={"import": 0.4, "render": 0.6, "reshoot": 1.5})
+    seconds = cancel_seconds(shared, requests, rounds=6, longest={"import": 0.4, "render": 0.6, "reshoot": 1.5})
     assert max(seconds) < 1.0, seconds
-    assert running.client.run("last", render_request(orbit(scene, 90.0)))["state"] == "succeeded"
+    assert shared.client.run("last", render_request(orbit(scene, 90.0)))["state"] == "succeeded"
 
 
-def test_cancel_while_it_waits(start: Start, scene: Path) -> None:
-    running = begin(start, scene)
-    running.client.put("/v1/jobs/first", long_request(scene, 91.0))
-    running.client.put("/v1/jobs/second", render_request(orbit(scene, 92.0)))
-    assert running.client.post("/v1/jobs/second/cancel")["state"] == "cancelled"
-    assert wait_end(running, "first")["state"] == "succeeded"
-    assert running.client.get("/v1/jobs/second")["state"] == "cancelled"
-    running.client.post("/v1/jobs/second/retry")
-    assert wait_end(running, "second")["state"] == "succeeded"
+def test_cancel_while_it_waits(shared: Running, scene: Path) -> None:
+    shared.client.put("/v1/jobs/first", long_request(scene, 91.0))
+    shared.client.put("/v1/jobs/second", render_request(orbit(scene, 92.0)))
+    assert shared.client.post("/v1/jobs/second/cancel")["state"] == "cancelled"
+    assert wait_end(shared, "first")["state"] == "succeeded"
+    assert shared.client.get("/v1/jobs/second")["state"] == "cancelled"
+    shared.client.post("/v1/jobs/second/retry")
+    assert wait_end(shared, "second")["state"] == "succeeded"
 
 
 @pytest.mark.slow
 def test_cancel_at_full_size(start: Start, tmp_path: Path) -> None:
     options = import_options()
     full = make_scene(sample.clip_path(), tmp_path, **options)
-    running = begin(start, full)
+    running = warm_up(start(), full)
     footage: dict[str, Any] = {"footage": {"path": str(sample.clip_path())}, "depth": {"path": str(options["depth"])}}
     footage |= {"depth_kind": options["depth_kind"], "depth_range": list(options["depth_range"])}
     requests = {
@@ -231,13 +235,12 @@ def test_exits_in_plain_words() -> None:
     assert explain_exit(-signal.SIGTERM) == "was ended by signal 15"
 
 
-def test_a_job_that_was_asked_for_twice_runs_once(start: Start, tiny_clip: Path) -> None:
-    running = start()
+def test_a_job_that_was_asked_for_twice_runs_once(shared: Running, tiny_clip: Path) -> None:
     request = reshoot_request(tiny_clip)
-    first = running.client.run("one", request)
-    second = running.client.run("one", request)
+    first = shared.client.run("one", request)
+    second = shared.client.run("one", request)
     assert first == second
     assert second["attempt"] == 1
-    same = running.client.run("two", request)
+    same = shared.client.run("two", request)
     assert [stage["cached"] for stage in same["stages"]] == [True, True, True]
     assert same["result"]["path"] == first["result"]["path"]
