@@ -51,7 +51,9 @@ class Attack:
     report: str
 
 
-def attack(running: Running, folder: Path, examples: int, phases: str, token: bool, *options: str) -> Attack:
+def attack(
+    running: Running, folder: Path, examples: int, phases: str, token: bool, *options: str, limit: float = 300
+) -> Attack:
     """Run schemathesis with all its checks.
 
     Args:
@@ -61,6 +63,7 @@ def attack(running: Running, folder: Path, examples: int, phases: str, token: bo
         phases: which of examples, coverage, fuzzing and stateful.
         token: whether it knows the token.
         options: further ones.
+        limit: seconds until all of it counts as a hang.
     """
     refusing = "".join(OPERATION.format(name=name) for name in REFUSING)
     (folder / "schemathesis.toml").write_text(CONFIG.format(ids=json.dumps(list(IDS)), refusing=refusing))
@@ -73,7 +76,7 @@ def attack(running: Running, folder: Path, examples: int, phases: str, token: bo
     ]
     if token:
         command += ["--header", f"Authorization: Bearer {running.server.token}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=limit)
     found = re.search(r"(\d+) generated", done.stdout)
     assert found, done.stdout + done.stderr
     return Attack(int(found[1]), done.returncode == 0, done.stdout)
@@ -105,9 +108,9 @@ WITHOUT_SHUTDOWN = ("--exclude-path", "/v1/shutdown")
 
 def test_attack(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
     running = seeded(start, tiny_clip)
-    found = attack(running, tmp_path, 16, "examples,fuzzing", True, *WITHOUT_SHUTDOWN)
+    found = attack(running, tmp_path, 12, "examples,fuzzing", True, *WITHOUT_SHUTDOWN)
     assert found.passed, found.report
-    assert found.cases >= 380, found.report
+    assert found.cases >= 300, found.report
     assert_well(running)
 
 
@@ -123,7 +126,7 @@ def test_attack_without_the_token(sidecar: Running, reshot: dict[str, Any], tmp_
 @pytest.mark.slow
 def test_long_attack(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
     running = seeded(start, tiny_clip)
-    found = attack(running, tmp_path, 120, "examples,coverage,fuzzing,stateful", True, *WITHOUT_SHUTDOWN)
+    found = attack(running, tmp_path, 120, "examples,coverage,fuzzing,stateful", True, *WITHOUT_SHUTDOWN, limit=3600)
     assert found.passed, found.report
     assert found.cases >= 5000, found.report
     assert_well(running)
@@ -132,7 +135,7 @@ def test_long_attack(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_long_attack_without_the_token(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
     running = seeded(start, tiny_clip)
-    found = attack(running, tmp_path, 20, "examples,coverage,fuzzing", False)
+    found = attack(running, tmp_path, 20, "examples,coverage,fuzzing", False, limit=3600)
     assert found.passed, found.report
     assert found.cases >= 2000, found.report
     assert_well(running)

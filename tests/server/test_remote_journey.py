@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import ipaddress
 import itertools
@@ -15,7 +16,7 @@ import psutil
 import pytest
 from conftest import Running, end, launch, reshoot_request, wait_started
 from hostile_zips import packed
-from raw_http import Answer, ask, events, new_id, put_piece, upload, wait_job
+from raw_http import Answer, ask, connect, events, new_id, put_piece, upload, wait_job
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +78,8 @@ def test_paths_are_for_this_machine(open_sidecar: Running, far: Far, address: st
             headers = {name: value}
             far("PUT", f"/v1/scenes/{new_id('far')}", {"path": "/"}, headers=headers).problem(403, "path-not-allowed")
     # the same machine by its outer address is this machine
-    near = Running(open_sidecar.process, open_sidecar.server, open_sidecar.data, open_sidecar.state)
-    near.server = type(near.server)(**{**vars(near.server), "address": near.server.address.replace("0.0.0.0", address)})
-    answer = ask(near.server, "PUT", f"/v1/scenes/{new_id('near')}", {"path": "/nowhere"}, source=address)
+    near = dataclasses.replace(open_sidecar.server, address=f"http://{address}:{connect(open_sidecar.server).port}")
+    answer = ask(near, "PUT", f"/v1/scenes/{new_id('near')}", {"path": "/nowhere"}, source=address)
     assert answer.status == 422
 
 
