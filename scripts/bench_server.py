@@ -125,6 +125,8 @@ def measure_load(sidecar: Sidecar, scene: Path, folder: Path, rounds: int) -> Re
     idle: list[float] = []
     answers: list[float] = []
     stub_answers: list[float] = []
+    shares: list[float] = []
+    server = psutil.Process(sidecar.process.pid)
     with _idle_server() as stub:
         direct = WorkerProcess({}, lambda line: None, heartbeat_seconds=60)
         direct.wait_ready()
@@ -134,14 +136,15 @@ def measure_load(sidecar: Sidecar, scene: Path, folder: Path, rounds: int) -> Re
             trajectory = orbit(scene, 20.0 + n, frames=49 if n >= 0 else 4)
             job = f"load-{n}"
             with _load(sidecar.server, job, POLLERS, STREAMS) as load:
-                begun = time.monotonic()
+                begun, used = time.monotonic(), sum(server.cpu_times()[:2])
                 done = sidecar.client.run(job, render(trajectory))
-                wall = time.monotonic() - begun
+                wall, used = time.monotonic() - begun, sum(server.cpu_times()[:2]) - used
                 assert done["state"] == "succeeded", done["message"]
             if n >= 0:
                 answers += load.milliseconds
                 ours.append(sum(stage["seconds"] for stage in done["stages"]))
                 assert ours[-1] <= wall
+                shares.append(used / wall)
             with _load(stub, job, POLLERS, STREAMS) as load:
                 begun = time.monotonic()
                 out = str(folder / f"direct-{n}")
@@ -160,6 +163,7 @@ def measure_load(sidecar: Sidecar, scene: Path, folder: Path, rounds: int) -> Re
         "median_ms": statistics.median(answers),
         "p99_ms": statistics.quantiles(answers, n=100)[-1],
         "idle_server_p99_ms": statistics.quantiles(stub_answers, n=100)[-1],
+        "server_share_of_a_core": statistics.median(shares),
         "job_s": statistics.median(ours),
         "job_beside_idle_server_s": statistics.median(idle),
         "slow_down": statistics.median(a / b for a, b in zip(ours, idle, strict=True)),

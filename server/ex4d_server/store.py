@@ -123,7 +123,11 @@ class Store:
         """Told, after the commit, which job has a new event."""
         self._writing = threading.Lock()
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 20, "check_same_thread": False})
-        self._reader = create_engine(f"sqlite:///{path}", connect_args={"timeout": 20, "check_same_thread": False})
+        # As many readers as there ever are stay open: opening one costs more than most of what it is asked.
+        reading = {"pool_size": 15, "max_overflow": 0}
+        self._reader = create_engine(
+            f"sqlite:///{path}", connect_args={"timeout": 20, "check_same_thread": False}, **reading
+        )
         for engine in (self._engine, self._reader):
             event.listen(engine, "connect", _prepare)
         event.listen(self._engine, "begin", _begin)

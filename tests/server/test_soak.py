@@ -69,8 +69,8 @@ def measure(running: Running) -> Size:
     for client in clients:
         client.join()
     server = psutil.Process(running.process.pid)
-    wait_for(lambda: all(c.status == psutil.CONN_LISTEN for c in server.net_connections() if c.laddr), 30)
     wait_for(lambda: running.client.get("/v1/health")["status"] == "ready")
+    wait_for(lambda: all(c.status == psutil.CONN_LISTEN for c in server.net_connections() if c.laddr), 30)
     names = Counter(Path(file.path).name for file in server.open_files())
     files = Counter({name: count for name, count in names.items() if "sqlite3" not in name})
     files["other"] = (server.num_fds() if os.name != "nt" else server.num_handles()) - names.total()

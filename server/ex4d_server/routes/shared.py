@@ -10,12 +10,14 @@ from ex4d_server.guard import is_loopback
 from ex4d_server.problems import MEDIA_TYPE
 from ex4d_server.sidecar import Sidecar
 
+# Both are coroutines for the sake of speed: a plain function would be sent to a thread and back, at every request.
 
-def _sidecar(request: Request) -> Sidecar:
+
+async def _sidecar(request: Request) -> Sidecar:
     return request.app.state.sidecar
 
 
-def _is_local(request: Request) -> bool:
+async def _is_local(request: Request) -> bool:
     """Whether the client runs on this machine: its address is loopback, or the one that it called."""
     client = request.client.host if request.client else ""
     server = request.scope.get("server") or ("",)
