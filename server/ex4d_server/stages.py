@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping
 
 from ex4d_core import __version__
 from ex4d_core.engines import engine_facts
-from ex4d_core.errors import InputError
+from ex4d_core.errors import InputError, SpaceError
 from ex4d_core.footprint import generate_bytes, render_bytes, scene_bytes
 from ex4d_server.cache import Cache
 from ex4d_server.folders import Kind
@@ -240,7 +240,7 @@ class JobRun:
         self.cache.make_room(needed + DISK_MARGIN)
         shortage = disk_shortage(self.cache.folder.root, needed, what)
         if shortage is not None:
-            raise DoesNotFit(shortage.message)
+            raise SpaceError(shortage.message)
         if needed <= self.cache.limit_bytes:
             self.cache.evict(self.cache.limit_bytes - needed)
 

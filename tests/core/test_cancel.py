@@ -109,24 +109,31 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[..., o
 
 
 class Stop:
-    """A cancel that comes a moment after the n-th time it is asked for, so between two times."""
+    """A cancel that comes a moment after the n-th progress, which is the same in every run; 0: at once."""
 
     def __init__(self, after: float) -> None:
-        self.after, self.asked, self.moment = after, 0, float("inf")
+        self.after, self.told, self.moment = after, 0, float("inf")
+
+    def on_progress(self, done: int, total: int, stage: str) -> None:
+        self.told += 1
+        self._begin_if_due()
 
     def __call__(self) -> bool:
-        self.asked += 1
-        if self.asked >= self.after:
-            self.moment = min(self.moment, time.monotonic() + 0.02)
+        self._begin_if_due()
         return time.monotonic() > self.moment
+
+    def _begin_if_due(self) -> None:
+        if self.told >= self.after:
+            self.moment = min(self.moment, time.monotonic() + 0.02)
 
 
 @pytest.mark.parametrize("task", ["embedded", "depth files", "render", "generate"])
 def test_every_task_stops_within_a_second_at_any_moment(tasks: dict[str, Callable[..., object]], task: str) -> None:
     whole = Stop(float("inf"))
-    tasks[task](cancelled=whole)
-    for share in (0.0, 0.4, 0.8):
-        stop = Stop(share * whole.asked)
+    tasks[task](cancelled=whole, on_progress=whole.on_progress)
+    assert whole.told >= FRAMES
+    for share in (0.0, 0.4, 0.75):
+        stop = Stop(int(share * whole.told))
         with pytest.raises(CancelledError):
-            tasks[task](cancelled=stop)
+            tasks[task](cancelled=stop, on_progress=stop.on_progress)
         assert time.monotonic() - stop.moment < PROMISED_SECONDS

@@ -116,7 +116,7 @@ def test_a_job_that_cannot_fit_costs_nothing(start: Start, tiny_clip: Path) -> N
     }
     del huge["move"]
     job = running.client.run("huge", {**huge, "trajectory": trajectory})
-    assert job["problem"]["code"] == "does-not-fit"
+    assert job["problem"]["code"] == "no-space"
     assert "GB" in job["message"]
     assert sorted(p.name for p in (running.data / "cache").glob("*/*")) == before
 

@@ -161,7 +161,7 @@ def test_known_to_be_full_before_the_work(start: Start, scene: Path, small_disk:
     assert preflight["shortages"][0]["needed_bytes"] > 0
     job = running.client.run("job", request)
     assert job["state"] == "failed"
-    assert job["problem"]["code"] == "does-not-fit"
+    assert job["problem"]["code"] == "no-space"
     assert "of disk and" in job["message"]
     assert not list((running.data / "cache" / "render").iterdir())
 
