@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from ex4d_core.generate import Engine
     from ex4d_core.import_request import ImportOptions
+
+_log = logging.getLogger(__name__)
 
 Arguments = dict[str, Any]
 Result = dict[str, Any]
@@ -74,7 +77,9 @@ def import_(arguments: Arguments, context: Context) -> Result:
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
-    return {"warnings": list(scene.warnings)}
+    for warning in scene.warnings:
+        _log.warning("%s", warning)  # becomes an event, for the artist
+    return {}
 
 
 def path(arguments: Arguments, context: Context) -> Result:
@@ -94,7 +99,6 @@ def render(arguments: Arguments, context: Context) -> Result:
     from ex4d_core.camera import trajectory_from_document
     from ex4d_core.rendering import render_shot
     from ex4d_core.scene import Scene
-    from ex4d_core.shot import read_shot
 
     out = Path(arguments["out"])
     render_shot(
@@ -108,7 +112,7 @@ def render(arguments: Arguments, context: Context) -> Result:
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
-    return {"warnings": list(read_shot(out).result.warnings)}
+    return {}
 
 
 def generate(arguments: Arguments, context: Context) -> Result:
@@ -130,7 +134,7 @@ def generate(arguments: Arguments, context: Context) -> Result:
             on_progress=context.on_progress,
             cancelled=context.cancelled,
         )
-    return {"warnings": []}
+    return {}
 
 
 def check_scene(arguments: Arguments, context: Context) -> Result:

@@ -69,11 +69,6 @@ class Runner(threading.Thread):
         self._failures = 0
         """How often in a row a worker ended before it had imported everything."""
 
-    @property
-    def worker_pid(self) -> int | None:
-        """The process that works, if there is one."""
-        return self._worker.pid if self._worker is not None and self._worker.alive else None
-
     def wake(self) -> None:
         """There is a new job."""
         self._wake.set()

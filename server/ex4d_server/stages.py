@@ -56,7 +56,7 @@ class Ask(Protocol):
 
 @dataclass
 class JobRun:
-    """One run of a job; `run` leaves what it found out in `result` and `stages`."""
+    """One run of a job; `run` gives its result, and leaves what it did in `stages`."""
 
     job: RowMapping
     cache: Cache
@@ -66,6 +66,7 @@ class JobRun:
     """Told the stage, the stages finished, the fraction, and a message."""
     stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     progress: JobProgress = field(init=False)
+    _zips: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
         stages = JOB_STAGES[self.job["kind"]]
@@ -121,9 +122,8 @@ class JobRun:
 
         path = self._stage("scene", key, "import", arguments, fits, _CPU_GRACE)
         self.cache.adopt("depth")
-        for media in (request["footage"], request["depth"] or {}):
-            if "upload" in media:  # a zip has been unpacked there
-                self.cache.add("upload", self.uploads.key(media["upload"]))
+        for unpacked in self._zips:  # they have grown
+            self.cache.add("upload", unpacked)
         scene: str = request.get("scene") or self.job["id"]
         self.cache.store.name_scene(scene, key)
         return {"kind": "scene", "disk_kind": "scene", "key": key, "scene": scene, "content_hash": _hash_of(path)}
@@ -233,7 +233,10 @@ class JobRun:
         if entry is None:
             raise InputError(f"The upload {media['upload']!r} is no longer on disk: send it again.")
         file = file_of(entry)
-        return {"zip" if file.suffix.lower() == ".zip" else "path": str(file)}
+        if file.suffix.lower() != ".zip":
+            return {"path": str(file)}
+        self._zips.append(key)
+        return {"zip": str(file)}
 
     def _check_disk(self, needed: int, what: str) -> None:
         """Refuse what does not fit before anything is evicted for it."""

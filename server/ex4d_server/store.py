@@ -321,11 +321,6 @@ class Store:
         with self.writing() as connection:
             return connection.execute(delete(uploads).where(uploads.c.id == name)).rowcount > 0
 
-    def list_uploads(self) -> list[RowMapping]:
-        """All uploads."""
-        with self.reading() as connection:
-            return list(connection.execute(select(uploads)).mappings())
-
 
 def event_data(row: RowMapping) -> dict[str, Any]:
     """What an event tells of a job (DESIGN section 3)."""

@@ -106,6 +106,12 @@ class Uploads:
             )
         return row["key"]
 
+    def pin(self, job: str, upload: str) -> None:
+        """Keep a complete upload on disk for a job that waits; where there is none, the job says so when it runs."""
+        row = self._store.upload(upload)
+        if row is not None and row["key"] is not None:
+            self._cache.use(job, row["key"])
+
     def delete(self, upload: str) -> None:
         """Forget an upload; what a job needs of it stays in the cache.
 

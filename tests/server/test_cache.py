@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from conftest import Running, Start, reshoot_request, run_job
 from ex4d_server.cache import Cache
 from ex4d_server.folders import DataFolder, Kind
 from ex4d_server.store import Store
+from ex4d_server.uploads import Uploads
 from job_cases import make_scene, orbit, render_request, reshoot_scene_request, rows, wait_for
 
 from ex4d_core.footprint import render_bytes
@@ -272,3 +274,17 @@ def test_room_is_made_before_the_work(start: Start, scene: Path) -> None:
         running.client.delete(f"/v1/jobs/job-{n}")
     assert len(list((running.data / "cache" / "render").iterdir())) < 4
     assert rows(running.data, "SELECT sum(bytes) FROM entries")[0][0] <= 2 * render_bytes(64, 48, 6)
+
+
+def test_an_upload_stays_for_a_job_that_waits(cache: Cache) -> None:
+    piece = b"footage"
+    digest = hashlib.sha256(piece).hexdigest()
+    uploads = Uploads(cache, 1000)
+    uploads.put("clip", "clip.mp4", len(piece), digest, 0, digest, piece)
+    cache.store.add_job("waits", {"kind": "import"})
+    uploads.pin("waits", "clip")
+    uploads.pin("waits", "nowhere")
+    assert cache.evict(0) == []
+    assert uploads.status("clip").complete
+    assert cache.store.delete_job("waits") is not None
+    assert [entry.kind for entry in cache.evict(0)] == ["upload"]

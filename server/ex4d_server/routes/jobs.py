@@ -14,6 +14,7 @@ from ex4d_core.engines import engine_facts
 from ex4d_server.documents import (
     FileList,
     FromPath,
+    FromUpload,
     GenerateJob,
     ImportJob,
     JobList,
@@ -56,6 +57,10 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
     if not same:
         raise RequestError(f"The job {id!r} is another request: choose another id.", "job-differs", 409)
     if new:
+        if isinstance(body, ImportJob | ReshootJob):
+            for media in (body.footage, body.depth):
+                if isinstance(media, FromUpload):
+                    sidecar.uploads.pin(id, media.upload)
         sidecar.wake()
     response.status_code = 201 if new else 200
     return _status(row, sidecar, is_local)
