@@ -254,7 +254,14 @@ def test_ended_while_a_scene_is_checked(start: Start, tiny_scene: Path) -> None:
 
 def _checkers(running: Running, worker: psutil.Process) -> list[psutil.Process]:
     """Worker processes but that one, which have begun to be workers: not the moment between fork and exec."""
-    return [c for c in children(running) if c.pid != worker.pid and c.cmdline()[-1:] == ["ex4d_server.worker"]]
+    return [child for child in children(running) if child.pid != worker.pid and _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[-1:] == ["ex4d_server.worker"]
+    except psutil.NoSuchProcess:  # it ended between being listed and being looked at
+        return False
 
 
 def address_file_of(running: Running) -> Path:
