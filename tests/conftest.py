@@ -1,11 +1,15 @@
 """Fixtures shared by all tests."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+# Blender's Python and the library's are two environments: scripts/test.py runs pytest once in each.
+collect_ignore = ["core", "server"] if importlib.util.find_spec("bpy") else ["blender"]
 
 
 @pytest.fixture(scope="session")
