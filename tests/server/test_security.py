@@ -131,7 +131,8 @@ def test_too_large_a_body_is_refused_and_the_sidecar_goes_on(sidecar: Running) -
         # announced: refused before anything was sent
         ask(server, method, target, headers=announced).problem(413, "body-too-large")
         for said in ("1e3", "-1", "99999999999999999999999999"):
-            refused = ask(server, method, target, b"{}", headers={**authorization, "Content-Length": said})
+            # nothing is sent after it: what arrives after the answer would reset the connection
+            refused = ask(server, method, target, headers={**authorization, "Content-Length": said})
             assert refused.status in (400, 413), said
         # sent all the same, or in chunks with its length unsaid: the client still hears why, on a connection that lasts
         for body in (bytes(limit + MIB), chunks(limit + MIB)):
