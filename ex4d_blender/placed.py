@@ -12,14 +12,17 @@ from pathlib import Path
 import bpy
 
 from .errors import UserError
-from .scene_folder import SceneFacts, read_scene
+from .scene_folder import SCENE_FILE, SceneFacts, read_scene
 
 FOOTAGE_ID = "ex4d_footage"
-"""On the empty, the mesh and the cameras: which footage they belong to (a random string, the same on all)."""
+"""On the empty, the mesh, the cameras and the images: which footage they belong to (a random string, the same on all)."""
 ROLE = "ex4d_role"
-"""On the empty, the mesh and the source camera: what they are (`empty`, `mesh`, `source_camera`)."""
+"""On the empty, the mesh, the source camera and the images: what they are (`empty`, `mesh`, `source_camera`, `depth`)."""
 FOLDER = "ex4d_folder"
-"""On the empty: the scene folder, `//`-relative where possible."""
+"""On the empty: the scene folder, `//`-relative where possible; believed only where there is no depth image, whose path
+Blender itself keeps right over Save As, linking and appending."""
+DEPTH_IMAGE = "depth"
+"""Role of the image whose path says where the scene folder lies."""
 FRAME_START = "Frame Start"
 """On the empty: the Blender frame that shows clip frame 0 (float)."""
 SPEED = "Speed"
@@ -40,7 +43,12 @@ class Placed:
     @property
     def folder(self) -> Path:
         """The scene folder, absolute; it may be missing."""
-        return absolute(self.empty.get(FOLDER, ""), self.empty.library)
+        depth = _depth_image(self)
+        if depth is None:
+            return absolute(str(self.empty.get(FOLDER, "")), self.empty.library)
+        file = absolute(depth.filepath, depth.library)
+        above = file.parents[1:4] or file.parents
+        return next((folder for folder in above if (folder / SCENE_FILE).is_file()), above[0])
 
     def facts(self) -> SceneFacts:
         """What its `scene.json` says. Raises: UserError if the folder is missing or damaged."""
@@ -54,6 +62,14 @@ class Placed:
     def default_source_time(self, frame: float) -> float:
         """The clip frame that a camera without a Source Time of its own shows; not clamped to the clip."""
         return (frame - self.frame_start) * float(self.empty.get(SPEED, 1.0))
+
+
+def _depth_image(placed: Placed) -> bpy.types.Image | None:
+    """Its depth, from the empty's own file if both a local and a linked one are there."""
+    found = [
+        image for image in bpy.data.images if image.get(FOOTAGE_ID) == placed.id and image.get(ROLE) == DEPTH_IMAGE
+    ]
+    return min(found, key=lambda image: image.library != placed.empty.library, default=None)
 
 
 def absolute(path: str, library: bpy.types.Library | None = None) -> Path:
@@ -99,7 +115,9 @@ def required(context: bpy.types.Context) -> Placed:
     """As `active`. Raises: UserError if the scene has none."""
     placed = active(context)
     if placed is None:
-        raise UserError("There is no footage in this scene yet: use Import Footage, or Import Scene for a .ex4d folder.")
+        raise UserError(
+            "There is no footage in this scene yet: use Import Footage, or Import Scene for a .ex4d folder."
+        )
     return placed
 
 
