@@ -57,7 +57,7 @@ def build(output: Path) -> Path:
 
 
 def repository_index(manifest: dict[str, object], archive: Path) -> dict[str, object]:
-    """The index of a static repository that offers this zip (Blender manual, Creating a Static Extensions Repository)."""
+    """The index of a static repository with this zip (Blender manual, Creating a Static Extensions Repository)."""
     shown = {name: value for name, value in manifest.items() if name != "build"}
     content = archive.read_bytes()
     found = {

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)
 
+BLENDERS = {"4.5.15": (3, 11), "5.2.3": (3, 13), "4.2.23": (3, 11), "5.0.1": (3, 11)}
+"""Blender as a Python module (`bpy`) -> the only Python it runs under; the plain test run takes the first that fits."""
+
 
 def say(text: str) -> None:
     """Tell people on stderr, so that stdout stays for results."""
@@ -31,23 +34,70 @@ def with_a_fitting_python() -> None:
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        for candidate in ([f"python3.{minor}"], ["py", f"-3.{minor}"]):
-            if shutil.which(candidate[0]) and _answers(candidate):
-                raise SystemExit(subprocess.call([*candidate, *sys.argv]))
+        if found := _python(minor):
+            raise SystemExit(subprocess.call([*found, *sys.argv]))
     fail(
         f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, and EX-4D needs 3.11 to 3.14: install one "
         "from python.org (or your system's packages) and run the same command with it."
     )
 
 
-def _answers(python: list[str]) -> bool:
-    done = subprocess.run([*python, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _answers(python: list[str], code: str = "") -> bool:
+    done = subprocess.run([*python, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return done.returncode == 0
 
 
-def venv_python() -> Path:
-    """The interpreter inside `.venv`."""
-    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+def _python(minor: int) -> list[str] | None:
+    """How to start Python 3.`minor` on this machine; None where it has none."""
+    if sys.version_info[:2] == (3, minor):
+        return [sys.executable]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    installed = sorted(pyenv.glob(f"3.{minor}.*/bin/python"), key=lambda python: python.stat().st_mtime)
+    for candidate in ([f"python3.{minor}"], ["py", f"-3.{minor}"], *([str(python)] for python in installed)):
+        if shutil.which(candidate[0]) and _answers(candidate):
+            return candidate
+    return None
+
+
+def venv_python(venv: Path = VENV) -> Path:
+    """The interpreter inside a virtual environment."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def prepare_blender(version: str) -> tuple[Path | None, str]:
+    """Make `.venv-bpy-VERSION` with Blender as a module and pytest; instant when it is there already.
+
+    Returns:
+        The interpreter to run things with; or None, and the reason in one sentence.
+    """
+    venv, minor = ROOT / f".venv-bpy-{version}", BLENDERS[version][1]
+    python, stamp = venv_python(venv), venv / "bpy-installed.txt"
+    if stamp.is_file() and _answers([str(python)]):
+        return python, ""
+    base = _python(minor)
+    if base is None:
+        return None, f"Blender {version} needs Python 3.{minor}, which this machine has not: install it to test with it"
+    say(f"Installing Blender {version} as a Python module (about 350 MB to download the first time) ...")
+    begun = time.monotonic()
+    made = subprocess.run([*base, "-m", "venv", "--clear", str(venv)], capture_output=True, text=True)
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--quiet",
+        f"bpy=={version}",
+        "pytest>=8",
+    ]
+    if made.returncode or subprocess.run(pip, stdout=sys.stderr).returncode:
+        return None, f"pip could not install bpy {version} (its message stands above)"
+    if not _answers([str(python)], "import bpy"):
+        needed = "libx11-6 libxxf86vm1 libxfixes3 libxi6 libxkbcommon0 libgl1 libegl1 libsm6 libice6"
+        return None, f"bpy {version} does not start here: it needs Blender's system libraries (Debian: {needed})"
+    stamp.write_text(version)
+    say(f"Installed in {time.monotonic() - begun:.0f} s.")
+    return python, ""
 
 
 def prepare(extras: tuple[str, ...] = ()) -> Path:
