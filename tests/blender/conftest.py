@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,8 +19,8 @@ _RESOURCES = tempfile.TemporaryDirectory(prefix="ex4d-blender-", ignore_cleanup_
 os.environ["BLENDER_USER_RESOURCES"] = _RESOURCES.name  # before bpy is imported: it is read then
 os.environ["EX4D_STATE_DIR"] = str(Path(_RESOURCES.name) / "sidecar-state")
 
-import bpy
-import pytest
+import bpy  # noqa: E402
+import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXTENSION = "bl_ext.user_default.ex4d"
@@ -111,8 +110,7 @@ def small_scene(library_python: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def undo_steps() -> Iterator[None]:
+def undo_steps() -> None:
     """Undo works in background mode once it has a first step."""
     bpy.context.preferences.edit.use_global_undo = True
     bpy.ops.ed.undo_push(message="Start")
-    yield
