@@ -23,6 +23,10 @@ FOLDER = "ex4d_folder"
 Blender itself keeps right over Save As, linking and appending."""
 DEPTH_IMAGE = "depth"
 """Role of the image whose path says where the scene folder lies."""
+SHAPE = "ex4d_shape"
+"""On the empty: width, height and number of frames of what was placed (three whole numbers)."""
+SOLVED = "ex4d_solved"
+"""On the empty, only where a Blender camera was chosen as the footage's: its name when it was chosen."""
 FRAME_START = "Frame Start"
 """On the empty: the Blender frame that shows clip frame 0 (float)."""
 SPEED = "Speed"
@@ -53,6 +57,11 @@ class Placed:
     def facts(self) -> SceneFacts:
         """What its `scene.json` says. Raises: UserError if the folder is missing or damaged."""
         return read_scene(self.folder)
+
+    def shape(self) -> tuple[int, int, int] | None:
+        """Width, height and frames of what was placed, known also where the folder is missing."""
+        shape = self.empty.get(SHAPE)
+        return None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
 
     @property
     def frame_start(self) -> float:
