@@ -15,9 +15,9 @@ from .errors import UserError
 from .scene_folder import SCENE_FILE, SceneFacts, read_scene
 
 FOOTAGE_ID = "ex4d_footage"
-"""On the empty, the mesh, the cameras and the images: which footage they belong to (a random string, the same on all)."""
+"""On the empty, the mesh, the cameras and the images: which footage they belong to (a random string)."""
 ROLE = "ex4d_role"
-"""On the empty, the mesh, the source camera and the images: what they are (`empty`, `mesh`, `source_camera`, `depth`)."""
+"""On the empty, the mesh, the source camera, images: what they are (`empty`, `mesh`, `source_camera`, `depth`)."""
 FOLDER = "ex4d_folder"
 """On the empty: the scene folder, `//`-relative where possible; believed only where there is no depth image, whose path
 Blender itself keeps right over Save As, linking and appending."""
