@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The DW-Mesh in Blender: footage as a displaced, retimable mesh under one empty."""
+
+from . import operators
+
+FEATURES = (operators,)
+
+
+def register() -> None:
+    """Operators and panel."""
+    for feature in FEATURES:
+        feature.register()
+
+
+def unregister() -> None:
+    """See `register`."""
+    for feature in reversed(FEATURES):
+        feature.unregister()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node group of the flat grid: the part of the DW-Mesh that no frame changes.
+
+It belongs to an object of its own, which the mesh reads: as nothing in it depends on time, Blender evaluates it once,
+and all frames share its faces and UV map. Vertices lie at their place in the frame, in pixels: (u, v, 0).
+"""
+
+import bpy
+
+from .graph import Graph, add_input, add_output, socket
+
+NAME = "EX-4D Grid"
+REVISION = 1
+
+UV_MAP = "UVMap"
+BLOCK = "block"
+"""Face attribute: where the occlusion image says whether the triangle is a bridge, as texture coordinates."""
+LOWER = "lower"
+"""Face attribute: the triangle is the lower right one of its 2x2 block."""
+
+
+def build() -> bpy.types.NodeTree:
+    """A new group. Triangles are the core's: [below, here, right] and [below, right, diagonal]."""
+    tree = bpy.data.node_groups.new(NAME, "GeometryNodeTree")
+    add_input(tree, "Width", "Int", 64, min_value=2)
+    add_input(tree, "Height", "Int", 64, min_value=2)
+    add_input(tree, "Viewport Level", "Int", 1, min_value=1)
+    add_input(tree, "Render Level", "Int", 1, min_value=1)
+    add_output(tree, "Geometry", "Geometry")
+    graph = Graph(tree)
+    inputs = graph.node("NodeGroupInput").outputs
+    width, height = socket(inputs, "Width"), socket(inputs, "Height")
+    in_viewport = graph.output("GeometryNodeIsViewport", "Is Viewport")
+    level = graph.switch("INT", in_viewport, socket(inputs, "Render Level"), socket(inputs, "Viewport Level"))
+    across, down = _vertices(graph, width, level), _vertices(graph, height, level)
+    last_column, last_row = graph.math("SUBTRACT", across, 1.0), graph.math("SUBTRACT", down, 1.0)
+    mesh = graph.output(
+        "GeometryNodeMeshGrid", "Mesh", Size_X=last_column, Size_Y=last_row, Vertices_X=across, Vertices_Y=down
+    )
+    # From Blender's grid, centred and y up, to columns and rows counted from the upper left.
+    x, y, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
+    column = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_column, 0.5, x))
+    row = graph.math("ROUND", graph.math("SUBTRACT", graph.math("MULTIPLY", last_row, 0.5), y))
+    mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(column, row, 0.0))
+    mesh = _triangulate(graph, mesh)
+    # A face's centre lies a third into its block, or two thirds.
+    x, y, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
+    place = graph.math("ADD", graph.math("FRACT", x), graph.math("FRACT", y))
+    mesh = graph.store(mesh, LOWER, "BOOLEAN", "FACE", graph.math("GREATER_THAN", place, 1.0))
+    first_u = graph.math("ADD", _pixel(graph, graph.math("FLOOR", x), level, width), 0.5)
+    first_v = graph.math("ADD", _pixel(graph, graph.math("FLOOR", y), level, height), 0.5)
+    mesh = graph.store(mesh, BLOCK, "FLOAT_VECTOR", "FACE", texture_place(graph, first_u, first_v, width, height))
+    u, v = _place(graph, _pixel(graph, x, level, width), width), _place(graph, _pixel(graph, y, level, height), height)
+    mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(u, v, 0.0))
+    u, v, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
+    mesh = graph.store(mesh, UV_MAP, "FLOAT2", "CORNER", texture_place(graph, u, v, width, height))
+    graph.node("NodeGroupOutput", Geometry=mesh)
+    return tree
+
+
+def texture_place(graph: Graph, u: object, v: object, width: object, height: object) -> object:
+    """Pixels from the upper left to Blender's texture coordinates."""
+    s = graph.math("DIVIDE", u, width)
+    return graph.combine(s, graph.math("SUBTRACT", 1.0, graph.math("DIVIDE", v, height)), 0.0)
+
+
+def _vertices(graph: Graph, size: object, level: object) -> object:
+    """How many pixels 0, level, 2 level, … and the last one are."""
+    steps = graph.math("DIVIDE", graph.math("SUBTRACT", size, 1.0), level)
+    return graph.math("ADD", graph.math("CEIL", steps), 1.0)
+
+
+def _pixel(graph: Graph, index: object, level: object, size: object) -> object:
+    """The pixel of a column or row of vertices."""
+    return graph.math("MINIMUM", graph.math("MULTIPLY", index, level), graph.math("SUBTRACT", size, 1.0))
+
+
+def _place(graph: Graph, pixel: object, size: object) -> object:
+    """Where a pixel's vertex stands: at its centre, but on the frame's edge at the border."""
+    first = graph.math("COMPARE", pixel, 0.0, 0.25)
+    last = graph.math("COMPARE", pixel, graph.math("SUBTRACT", size, 1.0), 0.25)
+    moved = graph.math("MULTIPLY", graph.math("SUBTRACT", last, first), 0.5)
+    return graph.math("ADD", graph.math("ADD", pixel, 0.5), moved)
+
+
+def _triangulate(graph: Graph, mesh: object) -> object:
+    """Split each quad along its second diagonal, from right to below in the frame."""
+    node = graph.node("GeometryNodeTriangulate", Mesh=mesh)
+    if hasattr(node, "quad_method"):
+        node.quad_method = "FIXED_ALTERNATE"
+    else:
+        socket(node.inputs, "Quad Method").default_value = "Fixed Alternate"
+    return socket(node.outputs, "Mesh")

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stands a scene folder in the Blender scene: empty, source camera, mesh."""
+
+import math
+import uuid
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from .. import placed
+from ..placed import Placed
+from ..scene_folder import SceneFacts, read_scene
+from ..versions import modifier_inputs
+from . import detail, dwmesh_group, grid_group, images, plate_material, poses, retiming, source_camera
+from .depth_survey import DepthRange, survey
+
+MODIFIER = "DW-Mesh"
+RELATIVE_MEDIAN = 5.0
+"""Metres from the camera to the median of relative depth."""
+
+
+def place(context: bpy.types.Context, folder: Path, frame_start: int | None = None) -> Placed:
+    """Make empty, source camera and mesh of a scene folder, in a collection of their own; no undo step.
+
+    Args:
+        context: its scene gets them.
+        folder: the `.ex4d` folder.
+        frame_start: the Blender frame that shows clip frame 0; None for the scene's first frame.
+
+    Raises:
+        UserError: the folder or one of its first files is missing or damaged.
+    """
+    facts = read_scene(Path(folder).absolute())
+    depths = survey(facts)
+    scene = context.scene
+    collection = bpy.data.collections.new(facts.name)
+    scene.collection.children.link(collection)
+    footage = uuid.uuid4().hex
+
+    empty = bpy.data.objects.new(facts.name, None)
+    empty.empty_display_type, empty.empty_display_size = "ARROWS", 0.2 * depths.median
+    empty.rotation_euler = (math.radians(-90), 0.0, 0.0)
+    empty.scale = (scale_in(scene, facts, depths),) * 3
+    empty[placed.FOLDER] = images.stored_path(facts.folder)
+    empty[placed.FRAME_START] = float(scene.frame_start if frame_start is None else frame_start)
+    empty[placed.SPEED] = 1.0
+    empty[placed.SHAPE] = [facts.width, facts.height, facts.frames]
+    retiming.drive_source_frame(empty, facts.frames)
+
+    plate = images.plate(facts, footage)
+    camera = source_camera.build(f"{facts.name} Camera", facts, plate, empty)
+    camera.data.display_size = 0.1 * depths.median
+    mesh = _mesh(facts, footage, plate, empty)
+    for thing, role in ((empty, "empty"), (camera, "source_camera"), (mesh, "mesh")):
+        thing[placed.FOOTAGE_ID], thing[placed.ROLE] = footage, role
+        collection.objects.link(thing)
+    if scene.camera is None:
+        scene.camera = camera
+    fit_clipping(camera.data, float(empty.scale[0]), depths)
+    found = placed.find(scene, footage)
+    assert found is not None
+    return found
+
+
+def scale_in(scene: bpy.types.Scene, facts: SceneFacts, depths: DepthRange) -> float:
+    """The empty's scale: Blender units per scene unit. Metric depth keeps its metres, relative depth gets some."""
+    units = scene.unit_settings
+    metre = 1.0 if units.system == "NONE" else 1.0 / units.scale_length
+    return metre if facts.units == "metric" else metre * RELATIVE_MEDIAN / depths.median
+
+
+def fit_clipping(camera: bpy.types.Camera, scale: float, depths: DepthRange) -> None:
+    """Let a camera at the source's place see all of the footage, and from twice as far away; never takes away."""
+    camera.clip_end = max(camera.clip_end, 2 * depths.farthest * scale)
+    camera.clip_start = min(camera.clip_start, depths.nearest * scale / 4)
+
+
+def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.types.Object) -> bpy.types.Object:
+    data = bpy.data.meshes.new(f"{facts.name} Cameras")
+    c2w = np.broadcast_to(np.eye(4), (facts.frames, 4, 4)) if facts.source_c2w is None else facts.source_c2w
+    poses.write(data, c2w, facts.intrinsics)
+    mesh = bpy.data.objects.new(f"{facts.name} Mesh", data)
+    mesh.parent = empty
+    grid = bpy.data.objects.new(f"{facts.name} Grid", bpy.data.meshes.new(f"{facts.name} Grid"))
+    level = detail.automatic_level(facts.width, facts.height)
+    modifier = _modifier(
+        mesh,
+        dwmesh_group,
+        {
+            "Viewport Level": level,
+            "Depth": images.depth(facts, footage),
+            "Disparity": facts.depth_encoding == "half-disparity",
+            "Far": facts.far,
+            "Width": facts.width,
+            "Height": facts.height,
+            "Grid": grid,
+            "Plate": plate_material.build(f"{facts.name} Plate", plate, empty),
+        },
+    )
+    occlusion = images.occlusion(facts, footage)
+    if occlusion:
+        modifier_inputs.write(modifier, "Occlusion", occlusion)
+    else:
+        modifier_inputs.write(modifier, "Hide Occluded", False)
+    retiming.follow(mesh, modifier_inputs.data_path(modifier, "Frame"), empty)
+    sizes = {"Width": facts.width, "Height": facts.height, "Viewport Level": level}
+    flat = _modifier(grid, grid_group, sizes)
+    for name in ("Viewport Level", "Render Level"):
+        retiming.copy(grid, modifier_inputs.data_path(flat, name), mesh, modifier_inputs.data_path(modifier, name))
+    return mesh
+
+
+def _modifier(owner: bpy.types.Object, group: object, values: dict[str, object]) -> bpy.types.NodesModifier:
+    modifier = owner.modifiers.new(MODIFIER, "NODES")
+    modifier.node_group = _shared(group)
+    for name, value in values.items():
+        modifier_inputs.write(modifier, name, value)
+    return modifier
+
+
+def _shared(group: object) -> bpy.types.NodeTree:
+    """The file's node group of this kind and revision, made if there is none."""
+    for tree in bpy.data.node_groups:
+        if tree.get("ex4d_group") == group.NAME and tree.get("ex4d_revision") == group.REVISION and not tree.library:
+            return tree
+    tree = group.build()
+    tree["ex4d_group"], tree["ex4d_revision"] = group.NAME, group.REVISION
+    return tree

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which clip frame is shown: one driver on the empty, which mesh, plate and background follow.
+
+`Source Frame` of the empty is the shown clip frame, a whole number: the scene camera's own Source Time where it has
+one, else the frame's place in the clip. Plain properties and simple expressions: they run without the extension and
+with Python scripts switched off.
+"""
+
+import bpy
+
+from ..placed import FRAME_START, SOURCE_TIME, SPEED
+
+SOURCE_FRAME = "Source Frame"
+"""On the empty, driven: the clip frame shown now (float, whole, within the clip)."""
+
+NO_SOURCE_TIME = -1e9
+"""What the driver reads where the scene's camera has no Source Time, or where there is no camera."""
+
+Animated = bpy.types.ID
+"""A datablock that can have drivers."""
+
+
+def drive_source_frame(empty: bpy.types.Object, frames: int) -> None:
+    """Write the one driver that knows time.
+
+    The camera is found through the scene that is being evaluated, not through a fixed one: so it follows the scene's
+    active camera, markers included, and a linked or appended empty does not drag its old scene along.
+
+    Args:
+        empty: has `Frame Start` and `Speed`.
+        frames: length of the clip.
+    """
+    empty[SOURCE_FRAME] = 0.0
+    empty.driver_remove(_item(SOURCE_FRAME))
+    driver = empty.driver_add(_item(SOURCE_FRAME)).driver
+    own = driver.variables.new()
+    own.name, own.type = "own", "CONTEXT_PROP"
+    target = own.targets[0]
+    target.context_property = "ACTIVE_SCENE"
+    target.data_path = f"camera{_item(SOURCE_TIME)}"
+    target.use_fallback_value, target.fallback_value = True, NO_SOURCE_TIME
+    _read(driver, "start", empty, FRAME_START)
+    _read(driver, "speed", empty, SPEED)
+    asked = f"(own if own > {NO_SOURCE_TIME / 2:.0f} else (frame - start) * speed)"
+    driver.expression = f"min(max(floor({asked} + 0.5), 0), {frames - 1})"
+
+
+def follow(follower: Animated, path: str, empty: bpy.types.Object, add: int = 0, index: int = -1) -> bpy.types.FCurve:
+    """Drive a property with the shown clip frame plus a number.
+
+    Returns:
+        The driver's curve; keys on it map the clip frame to the property's value.
+    """
+    curve = follower.driver_add(path, index) if index >= 0 else follower.driver_add(path)
+    _read(curve.driver, "clip", empty, SOURCE_FRAME)
+    curve.driver.expression = f"clip + {add}" if add >= 0 else f"clip - {-add}"
+    return curve
+
+
+def _read(driver: bpy.types.Driver, name: str, empty: bpy.types.Object, item: str) -> None:
+    variable = driver.variables.new()
+    variable.name, variable.type = name, "SINGLE_PROP"
+    variable.targets[0].id = empty
+    variable.targets[0].data_path = _item(item)
+
+
+def _item(name: str) -> str:
+    return f'["{name}"]'
+
+
+def copy(follower: Animated, path: str, source: bpy.types.Object, source_path: str) -> None:
+    """Drive a property with another object's, unchanged."""
+    driver = follower.driver_add(path).driver
+    variable = driver.variables.new()
+    variable.name, variable.type = "value", "SINGLE_PROP"
+    variable.targets[0].id, variable.targets[0].data_path = source, source_path
+    driver.expression = "value"
