@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the connection about: by starting a sidecar, or at the address in the preferences."""
+
+import ipaddress
+import logging
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import bpy
+
+from ..client import Server
+from ..errors import UserError
+from ..preferences import own_folder, preferences
+from .connection import Connection
+from .process import find_executable
+from .ticking import connection, every_tick, no_longer
+
+READY_SECONDS = 90.0
+_log = logging.getLogger(__name__)
+
+
+def start_sidecar() -> None:
+    """Start a sidecar as the preferences say, or take the one that runs. Raises: UserError."""
+    chosen = preferences()
+    options = ["--data", str(Path(bpy.path.abspath(chosen.data_folder)))] if chosen.data_folder else []
+    connection().start(find_executable(bpy.path.abspath(chosen.executable)), options, own_folder("sidecar"))
+
+
+def connect_address() -> None:
+    """Connect to the preferences' address. Raises: UserError."""
+    chosen = preferences()
+    if not chosen.address or not chosen.token:
+        raise UserError("Connecting needs the address and the token of a sidecar: enter both in the preferences.")
+    if not bpy.app.online_access and not is_loopback(chosen.address):
+        raise UserError("Blender is set to stay offline: switch on Allow Online Access in its preferences (System).")
+    connection().connect(Server(chosen.address.strip().rstrip("/"), chosen.token.strip()))
+
+
+def connect_at_start() -> None:
+    """Where the preferences ask for it, connect to their address, as soon as Blender is up."""
+    every_tick(_first_tick)
+
+
+def _first_tick() -> None:
+    no_longer(_first_tick)
+    if preferences().use_address:
+        try:
+            connect_address()
+        except UserError as error:
+            _log.warning("%s", error)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address means this machine, so that nothing goes into a network."""
+    host = urlsplit(address.strip()).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def required_connection() -> Connection:
+    """The connection, ready; in background mode a sidecar is started and waited for. Raises: UserError."""
+    now = connection()
+    if bpy.app.background and now.state != "ready":
+        _wait(now)
+    if now.state == "ready":
+        return now
+    if now.state in ("starting", "lost"):
+        raise UserError(f"{now.message} Try again when the sidecar is ready.")
+    reason = f"{now.message} " if now.state == "failed" else ""
+    raise UserError(f"{reason}There is no sidecar: press Start in the Sidecar panel, or connect to one.")
+
+
+def _wait(now: Connection) -> None:
+    if now.state == "off":
+        chosen = preferences()
+        if chosen.use_address:
+            connect_address()
+        else:
+            start_sidecar()
+    until = time.monotonic() + READY_SECONDS
+    while now.state in ("starting", "lost") and time.monotonic() < until:
+        now.step()  # and no full tick: this runs inside an operator, where nothing else may happen
+        time.sleep(0.02)
