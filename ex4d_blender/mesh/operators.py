@@ -7,7 +7,7 @@ import bpy
 from bpy.props import IntProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
-from . import placing
+from ..project import arriving
 
 
 class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
@@ -34,7 +34,7 @@ class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
             raise UserError("No scene folder was given: choose a folder that ends in .ex4d.")
         folder = Path(bpy.path.abspath(self.directory))
         start = self.frame_start if self.properties.is_property_set("frame_start") else None
-        found = placing.place(context, folder, start)
+        found = arriving.arrive(self, context, folder, start)
         for thing in context.selected_objects:
             thing.select_set(False)
         context.view_layer.objects.active = found.empty

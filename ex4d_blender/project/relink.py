@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""*Relink*: footage whose folder went elsewhere is found again, and everything that pointed there with it."""
+
+from pathlib import Path
+
+import bpy
+from bpy.app.translations import pgettext_rpt
+from bpy.props import BoolProperty, StringProperty
+
+from ..errors import SaysErrors, UserError
+from ..placed import Placed, active
+from ..scene_folder import SCENE_FILE, read_scene
+from . import paths
+
+
+def missing() -> list[Placed]:
+    """Footage of this file whose scene folder is not where it should be."""
+    return [placed for placed in paths.everything_placed() if not paths.exists(placed)]
+
+
+def candidates(folder: Path) -> list[Path]:
+    """Scene folders that an artist may mean by a folder: itself, one above a file in it, or those inside it."""
+    for tried in (folder, *folder.parents[:2]):
+        if (tried / SCENE_FILE).is_file():
+            return [tried]
+    try:
+        return sorted(below for below in folder.iterdir() if (below / SCENE_FILE).is_file())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): choose another folder.") from None
+
+
+def relink(placed: Placed, folder: Path) -> None:
+    """Point footage to a folder.
+
+    Raises:
+        UserError: the folder holds no scene, or another shape of footage than the one that stands in Blender.
+    """
+    facts = read_scene(folder)
+    standing = placed.shape()
+    if standing is not None and standing != (facts.width, facts.height, facts.frames):
+        width, height, frames = standing
+        raise UserError(
+            f"{folder.name} has {facts.frames} frames of {facts.width}x{facts.height}, {placed.empty.name} has "
+            f"{frames} of {width}x{height}: choose the folder it was placed from, or use Import Scene for this one."
+        )
+    paths.repath(placed.folder, folder)
+
+
+def relink_all(folder: Path) -> list[Placed]:
+    """Find all missing footage, by name, below one folder.
+
+    Returns:
+        Those found.
+
+    Raises:
+        UserError: a folder of that name holds something else.
+    """
+    by_name = {candidate.name: candidate for candidate in candidates(folder)}
+    found = []
+    for placed in missing():
+        if placed.folder.name in by_name:
+            relink(placed, by_name[placed.folder.name])
+            found.append(placed)
+    return found
+
+
+class Relink(SaysErrors, bpy.types.Operator):
+    """Relink."""
+
+    bl_idname = "ex4d.relink"
+    bl_label = "Relink"
+    bl_description = (
+        "Find footage again whose .ex4d folder was moved or renamed: choose the folder, or one that holds all of them"
+    )
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"})
+    filter_folder: BoolProperty(default=True, options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the folder."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def run(self, context: bpy.types.Context) -> None:
+        """The active footage to the chosen folder; from a folder of several all that are missing."""
+        folder = Path(bpy.path.abspath(self.directory or "//"))
+        found, lost = candidates(folder), missing()
+        chosen = active(context)
+        if not found:
+            raise UserError(
+                f"{folder} holds no EX-4D scene: choose a folder that ends in .ex4d, or one that holds them."
+            )
+        if len(found) == 1 and len(lost) <= 1:
+            target = lost[0] if lost else chosen
+            if target is None:
+                raise UserError("There is no footage in this file to relink: use Import Scene.")
+            relink(target, found[0])
+            count = 1
+        else:
+            count = len(relink_all(folder))
+            if not count:
+                names = ", ".join(placed.folder.name for placed in lost) or "nothing"
+                raise UserError(f"{folder} has none of the missing scenes ({names}): choose another folder.")
+        left = len(missing())
+        self.report(
+            {"WARNING"} if left else {"INFO"},
+            pgettext_rpt("{count} found again, {left} still missing").format(count=count, left=left),
+        )
+
+
+register, unregister = bpy.utils.register_classes_factory((Relink,))
