@@ -6,6 +6,7 @@ here, which also survive renaming, appending and the extension being disabled.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def _depth_image(placed: Placed) -> bpy.types.Image | None:
 
 def absolute(path: str, library: bpy.types.Library | None = None) -> Path:
     """A path as stored in a .blend (`//` is relative to that file), as an absolute one."""
-    return Path(bpy.path.abspath(path, library=library))
+    return Path(os.path.normpath(bpy.path.abspath(path, library=library)))
 
 
 def all_placed(scene: bpy.types.Scene) -> list[Placed]:

@@ -13,10 +13,12 @@ from pathlib import Path
 import bpy
 from bpy.app.handlers import persistent
 
-from ..placed import FOLDER, FOOTAGE_ID, ROLE, Placed
+from ..placed import FOLDER, FOOTAGE_ID, ROLE, Placed, absolute
 from ..scene_folder import SCENE_FILE
 
 MOVED_SUFFIX = ".moved"
+BASE = "ex4d_base"
+"""On the empty: the folder of the .blend that its `//` paths are relative to, in the state that an undo brings back."""
 
 
 def stored(path: Path, blend: str | None = None) -> str:
@@ -114,14 +116,44 @@ def _after_save(*_unused: object) -> None:
 
 def _write_folders(blend: str) -> None:
     for placed in everything_placed():
-        folder = stored(placed.folder, blend)
-        if placed.empty.get(FOLDER) != folder:
-            placed.empty[FOLDER] = folder
+        _put(placed.empty, FOLDER, stored(placed.folder, blend))
+        _put(placed.empty, BASE, os.path.dirname(blend))
+
+
+def _put(owner: bpy.types.ID, name: str, value: str) -> None:
+    if owner.get(name) != value:
+        owner[name] = value
 
 
 @persistent
-def _after_load_or_undo(*_unused: object) -> None:
+def _after_load(*_unused: object) -> None:
+    for placed in everything_placed():  # a project may have been moved as a whole: its paths are right here
+        _put(placed.empty, BASE, os.path.dirname(bpy.data.filepath))
     follow_moves()
+
+
+@persistent
+def _after_undo(*_unused: object) -> None:
+    follow_save_as()
+    follow_moves()
+
+
+def follow_save_as() -> None:
+    """After an undo to before a Save As into another folder: that state's `//` paths are relative to the old folder.
+
+    Blender itself leaves them so, and the files would be missing.
+    """
+    here = os.path.dirname(bpy.data.filepath)
+    for placed in everything_placed():
+        base = placed.empty.get(BASE)
+        if not base or base == here:
+            continue
+        for image in bpy.data.images:
+            path = image.filepath
+            if image.library is None and image.get(FOOTAGE_ID) == placed.id and path.startswith("//"):
+                image.filepath = stored(absolute(bpy.path.abspath(path, start=base)))
+        _put(placed.empty, FOLDER, stored(placed.folder))
+        _put(placed.empty, BASE, here)
 
 
 def _handlers() -> tuple[tuple[list, object], ...]:
@@ -129,9 +161,9 @@ def _handlers() -> tuple[tuple[list, object], ...]:
     return (
         (handlers.save_pre, _before_save),
         (handlers.save_post, _after_save),
-        (handlers.load_post, _after_load_or_undo),
-        (handlers.undo_post, _after_load_or_undo),
-        (handlers.redo_post, _after_load_or_undo),
+        (handlers.load_post, _after_load),
+        (handlers.undo_post, _after_undo),
+        (handlers.redo_post, _after_undo),
     )
 
 
