@@ -21,7 +21,7 @@ def build(name: str, facts: SceneFacts, plate: bpy.types.Image, empty: bpy.types
     camera = bpy.data.objects.new(name, data)
     camera.parent = empty
     c2w = facts.source_c2w
-    _animate_pose(camera, np.eye(4)[None] if c2w is None else c2w, empty)
+    set_poses(camera, np.eye(4)[None] if c2w is None else c2w, empty)
     _animate(data, lens_channels(facts), empty)
     _background(data, plate, empty)
     return camera
@@ -37,8 +37,16 @@ def lens_channels(facts: SceneFacts) -> dict[str, np.ndarray]:
     }
 
 
-def _animate_pose(camera: bpy.types.Object, c2w: np.ndarray, empty: bpy.types.Object) -> None:
-    """Set the pose, driven by the clip frame if it moves."""
+def set_poses(camera: bpy.types.Object, c2w: np.ndarray, empty: bpy.types.Object) -> None:
+    """Set the pose, driven by the clip frame if it moves; what drove it before goes.
+
+    Args:
+        camera: under the empty.
+        c2w: (T, 4, 4) float64 camera-to-world, OpenCV axes, scene units.
+        empty: whose `Source Frame` is followed.
+    """
+    for path in ("location", "rotation_quaternion"):
+        camera.driver_remove(path)
     camera.rotation_mode = "QUATERNION"
     rotations: list[Quaternion] = []
     for pose in c2w @ FLIP:
