@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..client import ClientError, Event, Server, discover, same_data
+from ..client import ClientError, Event, Server, same_data
 from ..errors import UserError
 from .joblist import JobView, job_view
-from .process import Launch
+from .process import Launch, living
 from .watch import Watch
 
 LOOK_SECONDS = 2.0  # between two looks for a sidecar that somebody else has started
@@ -45,6 +45,7 @@ class Connection:
         self._launch: Launch | None = None
         self._again: tuple[Sequence[str], Sequence[str], Path] | None = None
         self._ending: Server | None = None
+        self._stale: set[Server] = set()
         self._deaths: list[float] = []
         self._looks = True
         self._next_look = 0.0
@@ -67,10 +68,10 @@ class Connection:
         """Start one on this machine, or take the one that runs; see `process.Launch`."""
         self._deaths.clear()
         self._forget()
-        if (found := _local()) and found != self._ending:
+        self._again = command, options, folder
+        if (found := self._local()) and found != self._ending:
             self._follow(found, is_local=True)
             return
-        self._again = command, options, folder
         self._say("starting", "The sidecar is starting.")
         self._begin()
 
@@ -81,7 +82,7 @@ class Connection:
         except ClientError as error:
             raise UserError(f"{error}.") from error
         self._forget()
-        same = next((s for s in discover() if (s.address, s.token) == (server.address.rstrip("/"), server.token)), None)
+        same = next((s for s in living() if (s.address, s.token) == (server.address.rstrip("/"), server.token)), None)
         self._follow(same or server, is_local=same is not None)
 
     def disconnect(self) -> None:
@@ -101,7 +102,7 @@ class Connection:
 
     def take_local(self) -> bool:
         """Follow a sidecar of this machine; False if there is none."""
-        found = _local()
+        found = self._local()
         if found:
             self._forget()
             self._follow(found, is_local=True)
@@ -130,13 +131,13 @@ class Connection:
             self._step_watch(self._watch)
         elif self.state == "off" and self._looks and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS
-            if found := _local():
+            if found := self._local():
                 self._follow(found, is_local=True)
 
     def _begin(self) -> None:
         """Launch, unless the last one is still about to end on the same data."""
         assert self._again is not None
-        if self._ending in discover() and time.monotonic() < self._next_look:
+        if self._ending in living() and time.monotonic() < self._next_look:
             return
         self._ending = None
         self._launch = Launch(*self._again)
@@ -148,7 +149,7 @@ class Connection:
             found = self._launch.poll()
         except UserError as error:
             self._launch = None
-            other = _local()  # perhaps another Blender was quicker
+            other = self._local()  # perhaps another Blender was quicker
             if other is not None:
                 self._follow(other, is_local=True)
             else:
@@ -195,9 +196,12 @@ class Connection:
     def _lose(self, why: str) -> None:
         """It does not answer: dead on this machine, or perhaps only slow."""
         self._next_look = time.monotonic() + LOOK_SECONDS
-        code = self._launch.exit_code if self._launch else None  # asked first: a dead child is not dead before
+        if self.state == "starting" and self.is_local and self.server and not self._launch:
+            self._give_up(self.server)
+            return
+        code = self._launch.exit_code if self._launch else None
         data = self.server.data if self.server else None
-        if not self.is_local or any(server.data == data for server in discover()):
+        if not self.is_local or any(server.data == data for server in living()):
             self._say("lost", f"{why}.")
             return
         if self._launch is None or code == 0:
@@ -215,6 +219,21 @@ class Connection:
         self._say("starting", "The sidecar has died and starts again; its jobs go on.")
         self._begin()
 
+    def _local(self) -> Server | None:
+        """The newest sidecar of this machine, but for those that left their address and are gone."""
+        return next((server for server in living() if server not in self._stale), None)
+
+    def _give_up(self, server: Server) -> None:
+        """What was announced on this machine has never answered: after a crash another process may have its number."""
+        again = self._again
+        self._forget()
+        self._stale.add(server)
+        self._say("off", "")
+        if again:
+            self._again = again
+            self._say("starting", "The sidecar is starting.")
+            self._begin()
+
     def _forget(self) -> None:
         """Drop what belongs to the present sidecar; the list of its jobs goes when another one's comes."""
         if self._watch:
@@ -229,8 +248,3 @@ class Connection:
         if (state, message) != (self.state, self.message):
             self.state, self.message = state, message
             self.changes += 1
-
-
-def _local() -> Server | None:
-    """The newest sidecar of this machine."""
-    return next(iter(discover()), None)

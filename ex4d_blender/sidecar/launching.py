@@ -12,6 +12,7 @@ import bpy
 from ..client import Server
 from ..errors import UserError
 from ..preferences import own_folder, preferences
+from . import waiting
 from .connection import Connection
 from .process import find_executable
 from .ticking import connection, every_tick, no_longer
@@ -63,7 +64,7 @@ def is_loopback(address: str) -> bool:
 def required_connection() -> Connection:
     """The connection, ready; in background mode a sidecar is started and waited for. Raises: UserError."""
     now = connection()
-    if bpy.app.background and now.state != "ready":
+    if waiting.operators_wait() and now.state != "ready":
         _wait(now)
     if now.state == "ready":
         return now

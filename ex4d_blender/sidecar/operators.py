@@ -9,7 +9,7 @@ from bpy.props import StringProperty
 
 from ..client import Call
 from ..errors import SaysErrors, UserError
-from . import launching, running
+from . import launching, running, waiting
 from .connection import Connection
 from .joblist import JobView
 from .process import tail
@@ -28,7 +28,7 @@ class EX4D_OT_start_sidecar(SaysErrors, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """In background mode, until it answers."""
         launching.start_sidecar()
-        if bpy.app.background:
+        if waiting.operators_wait():
             launching.required_connection()
 
 
@@ -82,7 +82,7 @@ class EX4D_OT_connect_sidecar(SaysErrors, bpy.types.Operator):
             chosen.token = self.token
         launching.connect_address()
         chosen.use_address = True
-        if bpy.app.background:
+        if waiting.operators_wait():
             launching.required_connection()
 
 
@@ -264,7 +264,7 @@ def _call(now: Connection, method: str, path: str) -> None:
             now.learn(task.result.body)
         now.refresh()
 
-    if bpy.app.background:
+    if waiting.operators_wait():
         running.run(call)
         learn(call)
     else:

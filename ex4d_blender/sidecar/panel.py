@@ -72,6 +72,8 @@ def _draw_job(column: bpy.types.UILayout, view: JobView, columns: int) -> None:
     else:
         if view.state != "succeeded":
             row.operator("ex4d.retry_job", text="", icon="FILE_REFRESH").job = view.id
+        if view.state == "succeeded" and view.kind in ("import", "reshoot"):
+            row.operator("ex4d.place_import", text="", icon="IMPORT").job = view.id
         if view.path:
             row.operator("ex4d.reveal_job", text="", icon="FILE_FOLDER").job = view.id
         row.operator("ex4d.job_log", text="", icon="COPYDOWN").job = view.id

@@ -21,6 +21,15 @@ _PLACES = ("~/.local/bin", "/opt/homebrew/bin", "/usr/local/bin", "~/AppData/Roa
 """Where programs are that a Blender started from the desktop does not find on its path."""
 
 
+_children: list["subprocess.Popen[bytes]"] = []
+
+
+def living() -> list[Server]:
+    """Sidecars that run on this machine, newest first."""
+    _children[:] = [child for child in _children if child.poll() is None]  # asked, a dead child no longer looks alive
+    return discover()
+
+
 def find_executable(chosen: str) -> list[str]:
     """The command that `serve` is added to.
 
@@ -80,6 +89,7 @@ class Launch:
                     creationflags=flags,
                     start_new_session=sys.platform != "win32",  # Ctrl-C in Blender's terminal is not meant for it
                 )
+            _children.append(process)
             self._box.append(process)
         except OSError as error:
             self._box.append(error)
@@ -106,7 +116,7 @@ class Launch:
         ended = self.exit_code  # looked at first: what it wrote before is then there to be read
         said = self._said()
         if address := said.get("address"):
-            self.found = next((server for server in discover() if server.address == address), None)
+            self.found = next((server for server in living() if server.address == address), None)
         if self.found is None and ended is not None:
             raise UserError(self._why(said, ended))
         if self.found is None and time.monotonic() - self.began > START_SECONDS:

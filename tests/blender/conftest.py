@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -114,3 +115,47 @@ def undo_steps() -> None:
     """Undo works in background mode once it has a first step."""
     bpy.context.preferences.edit.use_global_undo = True
     bpy.ops.ed.undo_push(message="Start")
+
+
+def _with_preferences(python: str, folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    from sidecar_steps import let_go
+
+    monkeypatch.setenv("EX4D_STATE_DIR", str(state))
+    found = bpy.context.preferences.addons[EXTENSION].preferences
+    found.executable, found.data_folder, found.outputs = python, str(folder / "data"), str(folder / "outputs")
+    let_go()
+    yield found
+    let_go()
+    for name in ("executable", "data_folder", "address", "token", "use_address", "outputs"):
+        found.property_unset(name)
+
+
+@pytest.fixture
+def own_sidecar(library_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The extension's preferences, with which *Start* starts a sidecar of the test's own, killed at its end."""
+    from sidecar_steps import kill_sidecars
+
+    yield from _with_preferences(library_python, tmp_path, tmp_path / "state", monkeypatch)
+    kill_sidecars(tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def _sidecar(library_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a sidecar that many tests share."""
+    folder = tmp_path_factory.mktemp("sidecar")
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    command = [library_python, "-m", "ex4d_core.cli", "serve", "--json", "--data", folder / "data"]
+    environment["EX4D_STATE_DIR"] = str(folder / "state")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout
+        assert b"address" in process.stdout.readline()
+        yield folder / "state"
+        process.terminate()
+
+
+@pytest.fixture
+def shared_sidecar(
+    _sidecar: Path, library_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """The extension's preferences, with which *Start* finds a sidecar that other tests use too: leave it running."""
+    yield from _with_preferences(library_python, tmp_path, _sidecar, monkeypatch)

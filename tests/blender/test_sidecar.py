@@ -3,66 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bpy
-import pytest
-from conftest import EXTENSION, library, module
-
-SECONDS = 60.0
+from conftest import library, module
+from sidecar_steps import started, tick_until
 
 
-def tick_until(condition: Callable[[], Any], seconds: float = SECONDS, what: str = "") -> Any:
-    """Tick as Blender's timer does until something is so."""
-    sidecar = module("sidecar")
-    until = time.monotonic() + seconds
-    while not (value := condition()):
-        now = sidecar.connection()
-        assert time.monotonic() < until, (
-            f"{what} never came; {now.state}: {now.message}; {module('sidecar.running').complaints()}"
-        )
-        sidecar.tick()
-        time.sleep(0.01)
-    return value
-
-
-@pytest.fixture
-def preferences(library_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The extension's preferences, with the library's Python and a data folder of the test's own."""
-    monkeypatch.setenv("EX4D_STATE_DIR", str(tmp_path / "state"))
-    found = bpy.context.preferences.addons[EXTENSION].preferences
-    found.executable, found.data_folder = library_python, str(tmp_path / "data")
-    module("sidecar.ticking").reset()
-    yield found
-    stop()
-    for name in ("executable", "data_folder", "address", "token", "use_address", "outputs"):
-        found.property_unset(name)
-
-
-def stop() -> None:
-    """End the sidecars of a test, and wait for them."""
-    client = module("client")
-    for server in client.discover():
-        os.kill(server.pid, signal.SIGCONT)
-        os.kill(server.pid, signal.SIGKILL)
-    module("sidecar.running").close_all()
-    module("sidecar.ticking").reset()
-
-
-def started() -> Any:
-    """The connection, ready, to a sidecar that the button has started."""
-    assert bpy.ops.ex4d.start_sidecar() == {"FINISHED"}
-    now = module("sidecar").connection()
-    assert now.state == "ready"
-    return now
-
-
-def test_start_and_stop(preferences: Any) -> None:
+def test_start_and_stop(own_sidecar: Any) -> None:
     now = started()
     assert now.is_local
     assert now.health["api"] == 1
@@ -96,7 +45,7 @@ def placed(folder: Path) -> Any:
     return found.Placed("a", empty, None, None)
 
 
-def test_render_shot(preferences: Any, small_scene: Path, library_python: str, tmp_path: Path) -> None:
+def test_render_shot(own_sidecar: Any, small_scene: Path, library_python: str, tmp_path: Path) -> None:
     started()
     sidecar = module("sidecar")
     document = json.loads(library(library_python, ARC, small_scene))

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import Footage: a video or an image sequence becomes a scene, by a job of the sidecar."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+
+from .. import sidecar
+from ..client import Event, Task, same_data
+from ..errors import SaysErrors, UserError
+from ..sidecar import waiting
+from . import filling, placing, wishes
+from .source import IMAGE_SUFFIXES, Source, find_sources
+from .transfers import SendImport
+
+_SUGGESTED = ("embedded",)
+
+
+def _estimators(
+    _operator: bpy.types.Operator, _context: bpy.types.Context, text: str
+) -> list[str] | list[tuple[str, str]]:
+    """Depth estimators that the sidecar offers, with what it says of them."""
+    offered = sidecar.connection().capabilities.get("depth_estimators") or [{"name": name} for name in _SUGGESTED]
+    pairs = [(str(one["name"]), str(one.get("summary") or "")) for one in offered if one.get("name") != "file"]
+    return [(name, summary) for name, summary in pairs if text.lower() in name.lower()]
+
+
+class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
+    """Import Footage as EX-4D Scene."""
+
+    bl_idname = "ex4d.import_footage"
+    bl_label = "Import Footage as EX-4D Scene"
+    bl_description = "Let the sidecar make a scene of a video or an image sequence; it then stands in Blender"
+    bl_options = {"UNDO"}  # not REGISTER: each adjustment afterwards would ask the sidecar for another job
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
+    filter_movie: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    as_sequence: BoolProperty(
+        name="Image Sequence",
+        description="Take all images that are numbered like the chosen ones; else each chosen image is a still",
+        default=True,
+    )
+    depth: EnumProperty(
+        name="Depth",
+        items=(
+            ("ESTIMATE", "Estimate", "The sidecar estimates depth from the pictures"),
+            ("FILES", "Files", "Depth that another program has made"),
+        ),
+        default="ESTIMATE",
+    )
+    estimator: StringProperty(
+        name="Estimator",
+        description="Which of the sidecar's depth estimators; empty takes the one that needs nothing but the pictures",
+        search=_estimators,
+        search_options={"SUGGESTION"},
+    )
+    depth_path: StringProperty(
+        name="Depth Files",
+        description="EXR, PNG, NPZ, NPY or video: a file, a folder, or a name with ####",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
+    depth_kind: EnumProperty(
+        name="Depth Means",
+        items=(
+            ("relative", "Relative", "Depth up to a scale"),
+            ("metric", "Metres", "Depth in metres"),
+            ("disparity", "Disparity", "One divided by depth"),
+        ),
+        default="relative",
+    )
+    use_depth_range: BoolProperty(
+        name="Depth Range", description="Say what 0 and the largest integer mean", options={"SKIP_SAVE"}
+    )
+    depth_low: FloatProperty(name="Zero Means", options={"SKIP_SAVE"})
+    depth_high: FloatProperty(name="Largest Means", default=1.0, options={"SKIP_SAVE"})
+    lens: EnumProperty(
+        name="Lens",
+        items=(
+            ("UNKNOWN", "Unknown", "A usual lens is assumed"),
+            ("FOV", "Field of View", "Horizontal, in degrees"),
+            ("MILLIMETERS", "Millimeters", "Focal length and width of the sensor"),
+            ("PIXELS", "Pixels", "Focal length in pixels of the footage"),
+        ),
+        default="UNKNOWN",
+    )
+    fov: FloatProperty(name="Field of View", subtype="ANGLE", default=0.9, min=0.01, max=3.1)
+    focal_mm: FloatProperty(name="Focal Length", subtype="DISTANCE_CAMERA", default=35.0, min=0.1, max=5000.0)
+    sensor_mm: FloatProperty(name="Sensor Width", subtype="DISTANCE_CAMERA", default=36.0, min=0.1, max=500.0)
+    focal_px: FloatProperty(name="Focal Length", default=1000.0, min=1.0, max=1e6)
+    max_side: IntProperty(
+        name="Working Size",
+        description="Longest side of the mesh and of what models see, in pixels; the full-size plate is kept beside it",
+        default=1024,
+        min=2,
+        max=16384,
+        subtype="PIXEL",
+    )
+    first: IntProperty(name="First Frame", description="Of the footage, from 0", min=0, options={"SKIP_SAVE"})
+    frames: IntProperty(name="Frames", description="How many to take; 0 takes all", min=0, options={"SKIP_SAVE"})
+    frame_rate: FloatProperty(
+        name="Frame Rate",
+        description="0 takes the footage's; for images the scene's",
+        min=0.0,
+        max=1000.0,
+        options={"SKIP_SAVE"},
+    )
+    frame_start: IntProperty(
+        name="Start Frame",
+        description="The frame of the scene that shows the first frame of the footage; "
+        "if not given, the first frame of the scene",
+        options={"SKIP_SAVE"},
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Asks for files, or where they were dropped, for the options."""
+        if not self.properties.is_property_set("frame_start"):
+            self.frame_start = context.scene.frame_start
+        if self.filepath or self.directory:
+            return context.window_manager.invoke_props_dialog(self, width=420, confirm_text="Import Footage")
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """The options, beside the file browser and in the dialog of a drop."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        if len(self.files) > 1 and not self._only_images():
+            column = layout.column()
+            column.label(text="Each clip becomes a scene of its own:", icon="INFO")
+            for file in list(self.files)[:8]:
+                column.label(text=file.name, translate=False)
+        else:
+            layout.prop(self, "as_sequence")
+        layout.prop(self, "depth")
+        if self.depth == "ESTIMATE":
+            layout.prop(self, "estimator")
+        else:
+            layout.prop(self, "depth_path")
+            layout.prop(self, "depth_kind")
+            layout.prop(self, "use_depth_range")
+            if self.use_depth_range:
+                layout.prop(self, "depth_low")
+                layout.prop(self, "depth_high")
+        layout.prop(self, "lens")
+        for name in {"FOV": ("fov",), "MILLIMETERS": ("focal_mm", "sensor_mm"), "PIXELS": ("focal_px",)}.get(
+            self.lens, ()
+        ):
+            layout.prop(self, name)
+        for name in ("max_side", "first", "frames", "frame_rate", "frame_start"):
+            layout.prop(self, name)
+
+    def run(self, context: bpy.types.Context) -> None:
+        """In background mode to the end: the scene then stands in Blender."""
+        paths = self._paths()
+        folders = [path for path in paths if (path / "scene.json").is_file()]
+        if folders:
+            for folder in folders:
+                bpy.ops.ex4d.import_scene(directory=str(folder), **self._start())
+            return
+        sources = find_sources(paths, as_sequence=self.as_sequence)
+        depth = self._depth_source(sources)
+        now = sidecar.required_connection()
+        for source in sources:
+            wish = context.scene.ex4d_imports.add()
+            wish.job, wish.name = sidecar.new_job_id(source.name), source.name
+            wish.footage, wish.depth = str(source.path), str(depth.path) if depth else ""
+            wish.options = json.dumps(self._options(context, source))
+            wish.frame_start = self.frame_start if self._start() else context.scene.frame_start
+            job = wish.job
+            try:
+                send(now, wish)
+            except UserError:
+                wishes.forget(context.scene, job)
+                raise
+            if waiting.operators_wait():
+                placing.place(self, context, job)
+        self.report({"INFO"}, "The sidecar imports the footage; it will stand in the scene when it is done")
+
+    def _paths(self) -> list[Path]:
+        """What was chosen, absolute. Raises: UserError if nothing was."""
+        folder = Path(bpy.path.abspath(self.directory)) if self.directory else None
+        names = [file.name for file in self.files if file.name]
+        if folder and names:
+            return [(folder / name).absolute() for name in names]
+        if self.filepath and not (folder and Path(bpy.path.abspath(self.filepath)) == folder):
+            return [Path(bpy.path.abspath(self.filepath)).absolute()]
+        if folder:
+            return [folder.absolute()]
+        raise UserError("No footage was given: choose a video, an image sequence or a .ex4d folder.")
+
+    def _only_images(self) -> bool:
+        return all(Path(file.name).suffix.lower() in IMAGE_SUFFIXES for file in self.files)
+
+    def _start(self) -> dict[str, int]:
+        """The start frame, if one was given."""
+        return {"frame_start": self.frame_start} if self.properties.is_property_set("frame_start") else {}
+
+    def _depth_source(self, sources: list[Source]) -> Source | None:
+        if self.depth == "ESTIMATE":
+            return None
+        if not self.depth_path:
+            raise UserError("No depth files were given: choose them, or let the sidecar estimate depth.")
+        if len(sources) > 1:
+            raise UserError(f"One set of depth files cannot fit {len(sources)} clips: import them one by one.")
+        return find_sources([Path(bpy.path.abspath(self.depth_path)).absolute()], as_sequence=True)[0]
+
+    def _options(self, context: bpy.types.Context, source: Source) -> dict[str, Any]:
+        """The body of the import job, without footage and depth; the full-size plate is always kept."""
+        options: dict[str, Any] = {"plate": True, "max_side": self.max_side, "start": self.first}
+        if self.frames:
+            options["frames"] = self.frames
+        if self.depth == "FILES":
+            options["depth_kind"] = self.depth_kind
+            if self.use_depth_range:
+                options["depth_range"] = [self.depth_low, self.depth_high]
+        elif self.estimator:
+            options["estimator"] = self.estimator
+        if self.lens == "FOV":
+            options["fov_degrees"] = self.fov * 57.29577951308232
+        elif self.lens == "MILLIMETERS":
+            options |= {"focal_mm": self.focal_mm, "sensor_mm": self.sensor_mm}
+        elif self.lens == "PIXELS":
+            options["focal_px"] = self.focal_px
+        render = context.scene.render
+        rate = self.frame_rate or (render.fps / render.fps_base if source.is_sequence else 0.0)
+        if rate:
+            exact = Fraction(rate).limit_denominator(1001)
+            options["fps"] = [exact.numerator, exact.denominator]
+        return options
+
+
+def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
+    """Send an import to the sidecar: by ticks, or in background mode to the job's end. Raises: UserError."""
+    assert now.server is not None
+    job, name = wish.job, wish.name
+    task = SendImport(
+        now.server,
+        job,
+        json.loads(wish.options),
+        *(find_sources([Path(path)], as_sequence=False)[0] if path else None for path in (wish.footage, wish.depth)),
+        is_local=now.is_local,
+        follow=waiting.operators_wait(),
+        find_server=same_data(now.server) if now.is_local else None,
+    )
+    if waiting.operators_wait():
+        job_document = sidecar.run(task)
+        now.learn(job_document)
+        if job_document.get("state") != "succeeded":
+            problem = job_document.get("problem") or {}
+            raise UserError(str(problem.get("detail") or f"The import of {name} was {job_document.get('state')}."))
+        return
+
+    def note(event: Event) -> None:
+        if event.kind == "bytes":
+            filling.note_moving(job, str(event.data["stage"]), event.data["done"] / max(event.data["total"] or 0, 1))
+
+    def end(task: Task[Any]) -> None:
+        filling.note_moving(job, None)
+        if task.error:
+            sidecar.complain(sidecar.sentence(task.error))
+
+    filling.note_moving(job, "upload")
+    sidecar.start(task, note, end)
+
+
+class EX4D_OT_send_import(SaysErrors, bpy.types.Operator):
+    """Send Again."""
+
+    bl_idname = "ex4d.send_import"
+    bl_label = "Send Again"
+    bl_description = "Ask the sidecar for this import again; what it has of it already is used"
+    bl_options = {"REGISTER"}
+
+    job: StringProperty(name="Job", options={"SKIP_SAVE", "HIDDEN"})
+
+    def run(self, context: bpy.types.Context) -> None:
+        """Under the same id, so that nothing is done twice."""
+        wish = wishes.find(context.scene, self.job)
+        if wish is None or not wish.options:
+            raise UserError("This scene waits for no such import: import the footage again.")
+        send(sidecar.required_connection(), wish)
+
+
+register, unregister = bpy.utils.register_classes_factory((EX4D_OT_import_footage, EX4D_OT_send_import))

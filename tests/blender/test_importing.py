@@ -1,0 +1,218 @@
+"""Import Footage: from a clip to footage that stands in the scene, with a real sidecar in another process."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from conftest import library, module
+from sidecar_steps import as_with_windows, kill_sidecars, let_go, started, tick_for, tick_until
+
+CLIP = """
+import sys
+from fractions import Fraction
+from pathlib import Path
+import cv2
+import numpy as np
+from ex4d_core.clip import write_lossless
+frames = []
+for t in range(4):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[..., 0], frame[16:32, 10 + 4 * t : 26 + 4 * t] = np.arange(64, dtype=np.uint8) * 3, (200, 60, 40)
+    frames.append(frame)
+folder = Path(sys.argv[1])
+write_lossless(folder / "clip.mp4", frames, Fraction(12))
+for t, frame in enumerate(frames):
+    cv2.imwrite(str(folder / f"plate_{1001 + t}.png"), frame[..., ::-1])
+"""
+
+
+@pytest.fixture(scope="session")
+def clips(library_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `clip.mp4` (4 frames of 64x48 at 12 per second) and the same as `plate_1001.png` and on."""
+    folder = tmp_path_factory.mktemp("clips")
+    library(library_python, CLIP, folder)
+    return folder
+
+
+def placed() -> list[Any]:
+    """The footage of the scene."""
+    return module("placed").all_placed(bpy.context.scene)
+
+
+def test_from_a_clip_to_the_scene_in_background(shared_sidecar: Any, clips: Path, tmp_path: Path) -> None:
+    blend = tmp_path / "project" / "shot.blend"
+    blend.parent.mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    assert bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), lens="FOV", fov=1.0) == {"FINISHED"}
+    (footage,) = placed()
+    assert footage.folder == blend.parent / "clip.ex4d"
+    facts = footage.facts()
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (64, 48, 4, 12)
+    assert facts.plate  # the full-size plate is always kept
+    assert facts.intrinsics[0][0] == pytest.approx(32 / math.tan(0.5), rel=1e-6)
+    assert footage.mesh
+    assert footage.source_camera
+    assert len(bpy.context.scene.ex4d_imports) == 0
+    assert not list(blend.parent.glob("*.partial"))
+
+
+def test_a_sequence_has_the_frame_rate_of_the_scene(shared_sidecar: Any, clips: Path) -> None:
+    render = bpy.context.scene.render
+    render.fps, render.fps_base = 24, 1.001
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "plate_1002.png"), first=1, frames=2, frame_start=1001)
+    (footage,) = placed()
+    facts = footage.facts()
+    assert facts.folder == Path(shared_sidecar.outputs) / "plate.ex4d"
+    assert (facts.frames, facts.fps) == (2, Fraction(24000, 1001))
+    assert footage.frame_start == 1001
+
+
+def test_what_fails_is_one_sentence(shared_sidecar: Any, tmp_path: Path) -> None:
+    no_clip = tmp_path / "clip.mp4"
+    with pytest.raises(RuntimeError, match="There is nothing at"):
+        bpy.ops.ex4d.import_footage(filepath=str(no_clip))
+    no_clip.write_bytes(b"no video at all")
+    with pytest.raises(RuntimeError, match=r"clip\.mp4"):
+        bpy.ops.ex4d.import_footage(filepath=str(no_clip))
+    assert not placed()
+    assert len(bpy.context.scene.ex4d_imports) == 0
+    with pytest.raises(RuntimeError, match="No footage was given"):
+        bpy.ops.ex4d.import_footage()
+    with pytest.raises(RuntimeError, match="No depth files"):
+        bpy.ops.ex4d.import_footage(filepath=str(no_clip), depth="FILES")
+
+
+def test_a_scene_folder_is_placed_without_a_sidecar(shared_sidecar: Any, small_scene: Path) -> None:
+    shared_sidecar.executable = "/nowhere/ex4d"
+    bpy.ops.ex4d.import_footage(directory=str(small_scene))
+    assert placed()[0].folder == small_scene
+
+
+def test_the_scene_fills_itself(
+    shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
+) -> None:
+    started()
+    as_with_windows(monkeypatch)
+    before = set(bpy.data.objects.keys())
+    bpy.ops.ex4d.import_footage("EXEC_DEFAULT", True, filepath=str(clips / "clip.mp4"))
+    assert not placed()
+    (wish,) = bpy.context.scene.ex4d_imports
+    job = wish.job
+    tick_until(placed, what="the scene")
+    assert len(bpy.context.scene.ex4d_imports) == 0
+    for _ in range(2):
+        bpy.ops.ed.undo()
+        assert set(bpy.data.objects.keys()) == before
+        assert [wish.job for wish in bpy.context.scene.ex4d_imports] == [job]
+        tick_for(1.2)
+        assert not placed()  # what was undone does not come back by itself
+        bpy.ops.ed.redo()
+        assert len(placed()) == 1
+    bpy.ops.ed.undo()
+    assert bpy.ops.ex4d.place_import(job=job) == {"FINISHED"}
+    assert len(placed()) == 1
+
+
+def test_nothing_is_placed_while_the_artist_edits(
+    shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started()
+    as_with_windows(monkeypatch)
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    mesh = bpy.data.objects.new("cube", bpy.data.meshes.new("cube"))
+    bpy.context.scene.collection.objects.link(mesh)
+    bpy.context.view_layer.objects.active = mesh
+    bpy.ops.object.mode_set(mode="EDIT")
+    job = bpy.context.scene.ex4d_imports[0].job
+    tick_until(lambda: module("footage.filling").fetched(job), what="the fetched scene")
+    tick_for(1.2)
+    assert not placed()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    tick_until(placed, seconds=5, what="the scene")
+
+
+def test_an_import_outlives_blender_and_the_sidecar(
+    own_sidecar: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved while it waits, everything killed, opened again with another sidecar on the same data."""
+    started()
+    as_with_windows(monkeypatch)
+    blend = tmp_path / "shot.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    job = bpy.context.scene.ex4d_imports[0].job
+    tick_until(lambda: module("sidecar").connection().job(job), what="the job")
+    bpy.ops.wm.save_mainfile()
+    kill_sidecars()
+    let_go()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    assert bpy.context.scene.ex4d_imports[0].job == job
+    assert bpy.ops.ex4d.start_sidecar() == {"FINISHED"}
+    tick_until(placed, what="the scene")
+    assert placed()[0].folder == tmp_path / "clip.ex4d"
+
+
+def test_undone_while_it_runs_it_stays_in_the_list_only(
+    shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
+) -> None:
+    now = started()
+    as_with_windows(monkeypatch)
+    bpy.ops.ex4d.import_footage("EXEC_DEFAULT", True, filepath=str(clips / "clip.mp4"))
+    bpy.ops.ed.undo()
+    assert len(bpy.context.scene.ex4d_imports) == 0
+    view = tick_until(lambda: next((job for job in now.jobs if job.state == "succeeded"), None), what="the job")
+    tick_for(1.2)
+    assert not placed()
+    bpy.ops.ex4d.place_import(job=view.id)  # fetches first: what comes is placed by itself
+    tick_until(placed, what="the scene")
+
+
+def test_sent_again_after_a_crash_in_the_middle(
+    shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = started()
+    as_with_windows(monkeypatch)
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    module("sidecar.running").close_all()  # before anything was sent
+    module("footage.filling").forget()
+    job = bpy.context.scene.ex4d_imports[0].job
+    tick_for(1.5)
+    assert now.job(job) is None
+    bpy.ops.ex4d.send_import(job=job)
+    tick_until(placed, what="the scene")
+
+
+def test_a_scene_is_fetched_once_and_never_written_over(shared_sidecar: Any, clips: Path) -> None:
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    first = placed()[0].folder
+    marked = first / "shots" / "mine.txt"
+    marked.parent.mkdir()
+    marked.write_text("an artist's")
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    assert [footage.folder for footage in placed()] == [first, first]
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), frames=2)
+    assert placed()[-1].folder == first.with_name("clip_2.ex4d")
+    assert marked.read_text() == "an artist's"
+
+
+def test_several_clips_are_several_scenes(shared_sidecar: Any, clips: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(clips / "clip.mp4", tmp_path / name)
+    bpy.ops.ex4d.import_footage(directory=str(tmp_path), files=[{"name": "a.mp4"}, {"name": "b.mp4"}])
+    assert sorted(footage.folder.name for footage in placed()) == ["a.ex4d", "b.ex4d"]
+
+
+def test_dropped_videos_are_offered_to_import_footage() -> None:
+    handler = bpy.types.EX4D_FH_footage
+    assert handler.bl_import_operator == "ex4d.import_footage"
+    assert {".mp4", ".mov", ".mkv"} <= set(handler.bl_file_extensions.split(";"))
+    operator = bpy.ops.ex4d.import_footage.get_rna_type()
+    assert operator.name == "Import Footage as EX-4D Scene"
+    assert {"filepath", "directory", "files"} <= set(operator.properties.keys())
