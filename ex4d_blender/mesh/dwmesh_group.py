@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node group of the DW-Mesh: displaces the flat grid by the depth of the clip frame shown."""
+"""The node group of the DW-Mesh: displaces the flat grid by the depth of the clip frame shown.
+
+What the footage never saw is left out in two ways. Viewports keep all triangles, because leaving any out costs ten
+times what moving all costs, and the material makes bridges transparent. Renders get the core's surface: bridges become
+the lips of `lips`, which hide a little of what lies behind an edge and show nothing themselves.
+"""
 
 import bpy
 
-from . import grid_group, poses
+from . import grid_group, lips, poses
 from .graph import Graph, add_input, add_output, socket
 
 NAME = "EX-4D DW-Mesh"
 REVISION = 1
 
-SKY_DEPTH = 1e9
-"""Stored depths from here on are sky (docs/geometry.md, the core's `depth/encoding.py`)."""
+DEPTH = "depth"
+"""Vertex attribute: z-depth in the footage camera, scene units."""
+CUT = "cut"
+"""Face attribute, 1 in renders where bridges are left out already: the material has nothing to hide."""
+
+Value = object
 
 
 def build() -> bpy.types.NodeTree:
@@ -21,31 +30,47 @@ def build() -> bpy.types.NodeTree:
     add_output(tree, "Geometry", "Geometry")
     _inputs(tree)
     graph = Graph(tree)
-    inputs = graph.node("NodeGroupInput").outputs
-    width, height = socket(inputs, "Width"), socket(inputs, "Height")
-    frame = socket(inputs, "Frame")
-    grid = graph.output("GeometryNodeObjectInfo", "Geometry", Object=socket(inputs, "Grid"))
-
-    u, v, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
-    stored = _sample(graph, socket(inputs, "Depth"), frame, grid_group.texture_place(graph, u, v, width, height))
-    z = _depth(graph, stored, socket(inputs, "Disparity"), socket(inputs, "Far"))
-    base = socket(inputs, "Geometry")
-    fx, fy, _ = graph.parts(_row(graph, base, poses.FOCAL, "FLOAT_VECTOR", frame))
-    cx, cy, _ = graph.parts(_row(graph, base, poses.CENTRE, "FLOAT_VECTOR", frame))
-    ray_x = graph.math("DIVIDE", graph.math("SUBTRACT", u, cx), fx)
-    ray_y = graph.math("DIVIDE", graph.math("SUBTRACT", v, cy), fy)
-    position = graph.combine(graph.math("MULTIPLY", ray_x, z), graph.math("MULTIPLY", ray_y, z), z)
+    inputs = {item.name: item for item in graph.node("NodeGroupInput").outputs if item.name}
+    frame, base = inputs["Frame"], inputs["Geometry"]
+    focal = _row(graph, base, poses.FOCAL, "FLOAT_VECTOR", frame)
+    centre = _row(graph, base, poses.CENTRE, "FLOAT_VECTOR", frame)
     pose = _row(graph, base, poses.POSE, "FLOAT4X4", frame)
-    position = graph.output("FunctionNodeTransformPoint", "Vector", Vector=position, Transform=pose)
+
+    # The grid's vertices lie at (u, v, 1), so that each of these is one operation on all of them.
+    grid = graph.output("GeometryNodeObjectInfo", "Geometry", Object=inputs["Grid"])
+    pixel = graph.output("GeometryNodeInputPosition", "Position")
+    shrink = graph.combine(
+        graph.math("DIVIDE", 1.0, inputs["Width"]), graph.math("DIVIDE", -1.0, inputs["Height"]), 0.0
+    )
+    texture_place = graph.vector("MULTIPLY_ADD", pixel, shrink, (0.0, 1.0, 0.0))
+    z = _depth(graph, _sample(graph, inputs["Depth"], frame, texture_place), inputs["Disparity"], inputs["Far"])
+    grid = graph.store(grid, DEPTH, "FLOAT", "POINT", z)
+    fx, fy, _ = graph.parts(focal)
+    per_pixel = graph.combine(graph.math("DIVIDE", 1.0, fx), graph.math("DIVIDE", 1.0, fy), 1.0)
+    offset = graph.vector("MULTIPLY", graph.vector("MULTIPLY", centre, per_pixel), (-1.0, -1.0, 0.0))
+    ray = graph.vector("MULTIPLY_ADD", pixel, per_pixel, offset)
+    in_camera = graph.node("ShaderNodeVectorMath", {"operation": "SCALE"}, Vector=ray)
+    graph.feed(socket(in_camera.inputs, "Scale"), graph.attribute(DEPTH, "FLOAT"))
+    position = graph.output(
+        "FunctionNodeTransformPoint", "Vector", Vector=socket(in_camera.outputs, "Vector"), Transform=pose
+    )
     surface = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=grid, Position=position)
 
-    bridge = _bridge(graph, socket(inputs, "Occlusion"), frame)
-    seen = graph.output(
-        "GeometryNodeDeleteGeometry", "Geometry", {"domain": "FACE"}, Geometry=surface, Selection=bridge
-    )
-    shown = graph.switch("GEOMETRY", socket(inputs, "Hide Occluded"), surface, seen)
-    shown = graph.output("GeometryNodeSetMaterial", "Geometry", Geometry=shown, Material=socket(inputs, "Plate"))
-    graph.node("NodeGroupOutput", Geometry=shown)
+    bridge = _bridge(graph, inputs["Occlusion"], frame)
+    seen = graph.node("GeometryNodeSeparateGeometry", {"domain": "FACE"}, Geometry=surface, Selection=bridge)
+    bridges, rest = socket(seen.outputs, "Selection"), socket(seen.outputs, "Inverted")
+    rest = graph.store(rest, CUT, "BOOLEAN", "FACE", True)
+    rest = _material(graph, rest, inputs["Seen"])
+    eye = graph.output("FunctionNodeTransformPoint", "Vector", Vector=(0.0, 0.0, 0.0), Transform=pose)
+    rims = _material(graph, lips.build(graph, bridges, eye, fx, DEPTH), inputs["Bridges"])
+    joined = graph.node("GeometryNodeJoinGeometry")
+    for part in (rims, rest):
+        graph.tree.links.new(part, joined.inputs[0])
+    in_viewport = graph.output("GeometryNodeIsViewport", "Is Viewport")
+    preview = _material(graph, surface, inputs["Seen"])
+    hidden = graph.switch("GEOMETRY", in_viewport, socket(joined.outputs, "Geometry"), preview)
+    whole = _material(graph, surface, inputs["Plate"])
+    graph.node("NodeGroupOutput", Geometry=graph.switch("GEOMETRY", inputs["Hide Occluded"], whole, hidden))
     return tree
 
 
@@ -65,17 +90,22 @@ def _inputs(tree: bpy.types.NodeTree) -> None:
     add_input(tree, "Width", "Int", 64, min_value=2)
     add_input(tree, "Height", "Int", 64, min_value=2)
     add_input(tree, "Grid", "Object")
-    add_input(tree, "Plate", "Material")
+    for name in ("Plate", "Seen", "Bridges"):
+        add_input(tree, name, "Material")
 
 
-def _sample(graph: Graph, image: object, frame: object, place: object) -> object:
+def _material(graph: Graph, geometry: Value, material: Value) -> Value:
+    return graph.output("GeometryNodeSetMaterial", "Geometry", Geometry=geometry, Material=material)
+
+
+def _sample(graph: Graph, image: Value, frame: Value, place: Value) -> Value:
     """The first channel of a frame of an image sequence, at the nearest pixel."""
     settings = {"interpolation": "Closest", "extension": "EXTEND"}
     node = graph.node("GeometryNodeImageTexture", settings, Image=image, Vector=place, Frame=frame)
     return graph.parts(socket(node.outputs, "Color"))[0]
 
 
-def _row(graph: Graph, base: object, name: str, kind: str, frame: object) -> object:
+def _row(graph: Graph, base: Value, name: str, kind: str, frame: Value) -> Value:
     """One frame's entry in the table that `poses` wrote."""
     settings = {"data_type": kind, "domain": "POINT", "clamp": True}
     return graph.output(
@@ -83,14 +113,18 @@ def _row(graph: Graph, base: object, name: str, kind: str, frame: object) -> obj
     )
 
 
-def _depth(graph: Graph, stored: object, disparity: object, far: object) -> object:
-    """What the files hold, as z-depth in scene units."""
-    inverse = graph.switch("FLOAT", graph.math("GREATER_THAN", stored, 0.0), far, graph.math("DIVIDE", 1.0, stored))
-    plain = graph.switch("FLOAT", graph.math("LESS_THAN", stored, SKY_DEPTH), far, stored)
-    return graph.switch("FLOAT", disparity, plain, inverse)
+def _depth(graph: Graph, stored: Value, disparity: Value, far: Value) -> Value:
+    """What the files hold, as z-depth in scene units.
+
+    Sky is stored as `far`, by other programs as a disparity of 0 or a huge depth: the minimum covers all. Half floats
+    may round `far` up by 2^-11, so that much more is let through.
+    """
+    inverse = graph.math("DIVIDE", 1.0, graph.math("MAXIMUM", stored, 1e-20))
+    limit = graph.math("MULTIPLY", far, 1.0 + 2.0**-11)
+    return graph.math("MINIMUM", graph.switch("FLOAT", disparity, stored, inverse), limit)
 
 
-def _bridge(graph: Graph, occlusion: object, frame: object) -> object:
+def _bridge(graph: Graph, occlusion: Value, frame: Value) -> Value:
     """Whether a face spans a discontinuity: bit 0 or 1 of its block's pixel."""
     stored = _sample(graph, occlusion, frame, graph.attribute(grid_group.BLOCK, "FLOAT_VECTOR"))
     bits = graph.math("ROUND", graph.math("MULTIPLY", stored, 255.0))

@@ -2,7 +2,7 @@
 """The node group of the flat grid: the part of the DW-Mesh that no frame changes.
 
 It belongs to an object of its own, which the mesh reads: as nothing in it depends on time, Blender evaluates it once,
-and all frames share its faces and UV map. Vertices lie at their place in the frame, in pixels: (u, v, 0).
+and all frames share its faces and UV map. Vertices lie at their place in the frame, in pixels: (u, v, 1).
 """
 
 import bpy
@@ -51,7 +51,7 @@ def build() -> bpy.types.NodeTree:
     first_v = graph.math("ADD", _pixel(graph, graph.math("FLOOR", y), level, height), 0.5)
     mesh = graph.store(mesh, BLOCK, "FLOAT_VECTOR", "FACE", texture_place(graph, first_u, first_v, width, height))
     u, v = _place(graph, _pixel(graph, x, level, width), width), _place(graph, _pixel(graph, y, level, height), height)
-    mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(u, v, 0.0))
+    mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(u, v, 1.0))
     u, v, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
     mesh = graph.store(mesh, UV_MAP, "FLOAT2", "CORNER", texture_place(graph, u, v, width, height))
     graph.node("NodeGroupOutput", Geometry=mesh)
@@ -84,10 +84,10 @@ def _place(graph: Graph, pixel: object, size: object) -> object:
 
 
 def _triangulate(graph: Graph, mesh: object) -> object:
-    """Split each quad along its second diagonal, from right to below in the frame."""
+    """Split each quad from right to below in the frame."""
     node = graph.node("GeometryNodeTriangulate", Mesh=mesh)
     if hasattr(node, "quad_method"):
-        node.quad_method = "FIXED_ALTERNATE"
+        node.quad_method = "FIXED"
     else:
-        socket(node.inputs, "Quad Method").default_value = "Fixed Alternate"
+        socket(node.inputs, "Quad Method").default_value = "Fixed"
     return socket(node.outputs, "Mesh")

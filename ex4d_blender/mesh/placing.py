@@ -83,6 +83,7 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
     mesh = bpy.data.objects.new(f"{facts.name} Mesh", data)
     mesh.parent = empty
     grid = bpy.data.objects.new(f"{facts.name} Grid", bpy.data.meshes.new(f"{facts.name} Grid"))
+    occlusion = images.occlusion(facts, footage)
     level = detail.automatic_level(facts.width, facts.height)
     modifier = _modifier(
         mesh,
@@ -95,10 +96,11 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
             "Width": facts.width,
             "Height": facts.height,
             "Grid": grid,
-            "Plate": plate_material.build(f"{facts.name} Plate", plate, empty),
+            "Plate": plate_material.plate(f"{facts.name} Plate", plate, empty),
+            "Seen": plate_material.seen(f"{facts.name} Seen", plate, occlusion, facts, empty),
+            "Bridges": plate_material.bridges(f"{facts.name} Bridges", plate, empty),
         },
     )
-    occlusion = images.occlusion(facts, footage)
     if occlusion:
         modifier_inputs.write(modifier, "Occlusion", occlusion)
     else:

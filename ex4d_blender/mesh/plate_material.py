@@ -1,34 +1,159 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The material of the DW-Mesh: the plate as it was filmed, unlit."""
+"""The materials of the DW-Mesh: the plate as it was filmed, unlit.
+
+`Plate` shows it on every face. `Seen` shows it where the footage saw something: the back of a surface is held out, and
+bridges are transparent where the geometry still has them. `Bridges` is for the lips of renders: held out, but for the
+half pixel around their corners.
+"""
 
 import bpy
 
-from . import grid_group, images, retiming
-from .graph import Graph
+from ..scene_folder import SceneFacts
+from . import dwmesh_group, grid_group, images, lips, retiming
+from .graph import Graph, socket
+
+FOOTPRINT = 1.0 + 2.0**-8
+"""How far around its centre a source pixel reaches, in half pixels; the slack is for vertices on the frame's edge."""
+
+Value = object
 
 
-def build(name: str, plate: bpy.types.Image, empty: bpy.types.Object) -> bpy.types.Material:
-    """A new material that shows the clip frame that the empty says.
+def plate(name: str, image: bpy.types.Image, empty: bpy.types.Object) -> bpy.types.Material:
+    """The plate on every face. `image`: the sequence; `empty`: whose `Source Frame` is shown."""
+    material, graph = _new(name)
+    _finish(graph, _emission(graph, image, empty, _uv(graph)))
+    return material
 
-    Args:
-        name: of the material.
-        plate: the image sequence.
-        empty: whose `Source Frame` is shown.
+
+def seen(
+    name: str,
+    image: bpy.types.Image,
+    occlusion: bpy.types.Image | None,
+    facts: SceneFacts,
+    empty: bpy.types.Object,
+) -> bpy.types.Material:
+    """The plate where the footage saw something; `occlusion` is the sequence of bridges."""
+    material, graph = _new(name)
+    uv = _uv(graph)
+    shader = _emission(graph, image, empty, uv)
+    back = graph.output("ShaderNodeNewGeometry", "Backfacing")
+    shader = _mix(graph, back, shader, graph.output("ShaderNodeHoldout", "Holdout"))
+    if occlusion:
+        hidden = _bridge(graph, occlusion, facts, empty, uv)
+        cut = graph.output("ShaderNodeAttribute", "Fac", {"attribute_name": dwmesh_group.CUT})
+        hidden = graph.math("MULTIPLY", hidden, graph.math("SUBTRACT", 1.0, cut))
+        shader = _mix(graph, hidden, shader, graph.output("ShaderNodeBsdfTransparent", "BSDF"))
+    _finish(graph, shader)
+    return material
+
+
+def bridges(name: str, image: bpy.types.Image, empty: bpy.types.Object) -> bpy.types.Material:
+    """Nothing, in front of what is behind; but the pixel of a corner where that corner's source pixel reaches.
+
+    A source pixel at depth z is z / f wide. Seen from a camera in which it stands at depth w, two points are apart by
+    the difference of their x/w and y/w; within half its width over w of the corner lies its pixel. The focal length of
+    the camera that looks plays no part in the comparison.
     """
+    material, graph = _new(name)
+    here = _project(graph, graph.output("ShaderNodeNewGeometry", "Position"), "WORLD")[0]
+    scale = graph.vector("LENGTH", _transform(graph, (1.0, 0.0, 0.0), "VECTOR", "OBJECT", "WORLD"))
+    nearest, uv = FOOTPRINT, None
+    for corner, pixel in zip(lips.CORNERS, lips.PIXELS, strict=True):
+        place, w = _project(graph, _attribute(graph, corner), "OBJECT")
+        s, t, half = graph.parts(_attribute(graph, pixel))
+        size = graph.math("DIVIDE", graph.math("MULTIPLY", half, scale), graph.math("ABSOLUTE", w))
+        dx, dy, _ = graph.parts(graph.vector("ABSOLUTE", graph.vector("SUBTRACT", place, here)))
+        distance = graph.math("DIVIDE", graph.math("MAXIMUM", dx, dy), size)
+        nearer = graph.math("LESS_THAN", distance, nearest)
+        own = graph.combine(s, t, 0.0)
+        uv = own if uv is None else _choose(graph, nearer, uv, own)
+        nearest = graph.math("MINIMUM", distance, nearest)
+    ray = _transform(graph, _attribute(graph, lips.RAY), "VECTOR", "OBJECT", "WORLD")
+    incoming = graph.output("ShaderNodeNewGeometry", "Incoming")
+    facing = graph.math("LESS_THAN", graph.vector("DOT_PRODUCT", ray, incoming), 0.0)
+    covered = graph.math("MULTIPLY", graph.math("LESS_THAN", nearest, FOOTPRINT - 1e-6), facing)
+    holdout = graph.output("ShaderNodeHoldout", "Holdout")
+    _finish(graph, _mix(graph, covered, holdout, _emission(graph, image, empty, uv)))
+    return material
+
+
+def _new(name: str) -> tuple[bpy.types.Material, Graph]:
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):  # later ones always have nodes, and warn
         material.use_nodes = True
     # The plate is a picture, not a lamp: sampling each of its triangles as one would take minutes.
     material.cycles.emission_sampling = "NONE"
-    tree = material.node_tree
-    tree.nodes.clear()
-    graph = Graph(tree)
-    place = graph.output("ShaderNodeUVMap", "UV", {"uv_map": grid_group.UV_MAP})
-    texture = graph.node("ShaderNodeTexImage", {"image": plate, "extension": "EXTEND"}, Vector=place)
-    texture.name = texture.label = "Plate"
-    images.show(texture.image_user)
-    retiming.follow(tree, f'nodes["{texture.name}"].image_user.frame_offset', empty, add=-1)
-    shader = graph.output("ShaderNodeEmission", "Emission", Color=texture.outputs["Color"])
+    material.node_tree.nodes.clear()
+    return material, Graph(material.node_tree)
+
+
+def _finish(graph: Graph, shader: Value) -> None:
     graph.node("ShaderNodeOutputMaterial", Surface=shader)
-    tree.nodes.active = texture  # what Solid mode shows
-    return material
+    graph.tree.nodes.active = graph.tree.nodes["Plate"]  # what Solid mode shows
+
+
+def _uv(graph: Graph) -> Value:
+    return graph.output("ShaderNodeUVMap", "UV", {"uv_map": grid_group.UV_MAP})
+
+
+def _emission(graph: Graph, image: bpy.types.Image, empty: bpy.types.Object, uv: Value) -> Value:
+    colour = socket(_texture(graph, "Plate", image, empty, uv, "Linear").outputs, "Color")
+    return graph.output("ShaderNodeEmission", "Emission", Color=colour)
+
+
+def _texture(
+    graph: Graph, name: str, image: bpy.types.Image, empty: bpy.types.Object, place: Value, interpolation: str
+) -> bpy.types.Node:
+    """A sequence at the clip frame shown."""
+    settings = {"image": image, "extension": "EXTEND", "interpolation": interpolation}
+    node = graph.node("ShaderNodeTexImage", settings, Vector=place)
+    node.name = node.label = name
+    images.show(node.image_user)
+    retiming.follow(graph.tree, f'nodes["{name}"].image_user.frame_offset', empty, add=-1)
+    return node
+
+
+def _bridge(graph: Graph, occlusion: bpy.types.Image, facts: SceneFacts, empty: bpy.types.Object, uv: Value) -> Value:
+    """Whether a place in the frame lies in a bridge: the bit of its triangle in the pixel of its 2x2 block."""
+    size = (float(facts.width), float(facts.height), 0.0)
+    from_first = graph.vector("SUBTRACT", graph.vector("MULTIPLY", uv, size), (0.5, 0.5, 0.0))
+    x, up, _ = graph.parts(from_first)
+    y = graph.math("SUBTRACT", facts.height - 1.0, up)
+    column, row = (
+        graph.math("MINIMUM", graph.math("MAXIMUM", graph.math("FLOOR", value), 0.0), last)
+        for value, last in ((x, facts.width - 2.0), (y, facts.height - 2.0))
+    )
+    s = graph.math("DIVIDE", graph.math("ADD", column, 0.5), facts.width)
+    t = graph.math("SUBTRACT", 1.0, graph.math("DIVIDE", graph.math("ADD", row, 0.5), facts.height))
+    node = _texture(graph, "Occlusion", occlusion, empty, graph.combine(s, t, 0.0), "Closest")
+    bits = graph.math("ROUND", graph.math("MULTIPLY", graph.parts(socket(node.outputs, "Color"))[0], 255.0))
+    inside = graph.math("ADD", graph.math("SUBTRACT", x, column), graph.math("SUBTRACT", y, row))
+    divider = graph.math("ADD", graph.math("GREATER_THAN", inside, 1.0), 1.0)
+    return graph.math("MODULO", graph.math("FLOOR", graph.math("DIVIDE", bits, divider)), 2.0)
+
+
+def _attribute(graph: Graph, name: str) -> Value:
+    return graph.output("ShaderNodeAttribute", "Vector", {"attribute_name": name, "attribute_type": "GEOMETRY"})
+
+
+def _transform(graph: Graph, vector: Value, kind: str, source: str, target: str) -> Value:
+    settings = {"vector_type": kind, "convert_from": source, "convert_to": target}
+    return graph.output("ShaderNodeVectorTransform", "Vector", settings, Vector=vector)
+
+
+def _project(graph: Graph, place: Value, space: str) -> tuple[Value, Value]:
+    """(x/w, y/w, 1) in the camera that looks, and w."""
+    place = _transform(graph, place, "POINT", space, "CAMERA")
+    w = graph.parts(place)[2]
+    return graph.vector("DIVIDE", place, graph.combine(w, w, w)), w
+
+
+def _choose(graph: Graph, condition: Value, false: Value, true: Value) -> Value:
+    return graph.output("ShaderNodeMix", "Result", {"data_type": "VECTOR"}, Factor=condition, A=false, B=true)
+
+
+def _mix(graph: Graph, factor: Value, first: Value, second: Value) -> Value:
+    node = graph.node("ShaderNodeMixShader")
+    for target, value in zip(node.inputs, (factor, first, second), strict=True):
+        graph.feed(target, value)
+    return node.outputs[0]
