@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look before you generate: what a camera sees of the footage, and what it does not."""
+
+from . import overlay, preview, stale, viewports
+
+_PARTS = (preview, stale, viewports, overlay)
+
+
+def register() -> None:
+    """Called when the extension is enabled."""
+    for part in _PARTS:
+        part.register()
+
+
+def unregister() -> None:
+    """Every viewport is as it was."""
+    for part in reversed(_PARTS):
+        part.unregister()

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the sidecar found out about a camera's move: kept on the camera, so that it survives whatever the camera does.
+
+`Unseen` is an F-curve of the camera object's custom property: the unseen share of each frame's picture, 0 to 1. The
+curve holds samples, not keys, so that no Dope Sheet is full of them and "jump to keyframe" still finds the artist's.
+`ex4d_coverage` says what it was found for.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..errors import UserError
+from ..versions import fcurves
+
+UNSEEN = "Unseen"
+"""Custom property of the camera object, animated: the unseen share of the picture, 0 to 1."""
+RECORD = "ex4d_coverage"
+"""Custom property of the camera object: `Record` as JSON."""
+_PATH = f'["{UNSEEN}"]'
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an `Unseen` curve was found for."""
+
+    first: int
+    """The Blender frame of the first picture."""
+    frames: int
+    inputs: str
+    """What the camera's move depended on, see `inputs.fingerprint`."""
+    folder: str
+    """Where the sidecar's pictures lie; they may be gone."""
+    finer: float
+    """Pixels of those pictures for each pixel of the shot."""
+
+    @property
+    def shot_folder(self) -> Path:
+        """The folder of `shot.json`, `trajectory.json` and `risk/`."""
+        return Path(self.folder)
+
+    def index(self, frame: float) -> int | None:
+        """The number of the picture at a Blender frame; None outside."""
+        index = round(frame) - self.first
+        return index if 0 <= index < self.frames else None
+
+
+def read(camera: bpy.types.Object | None) -> Record | None:
+    """A camera's record; None where it has none, or one of another version."""
+    text = None if camera is None else camera.get(RECORD)
+    if not isinstance(text, str):
+        return None
+    try:
+        return Record(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def shares(camera: bpy.types.Object) -> np.ndarray:
+    """The samples of a camera's `Unseen` curve: (T, 2) float32, Blender frame and share; empty without one."""
+    curve = fcurves.find(camera, _PATH)
+    if curve is None:
+        return np.empty((0, 2), np.float32)
+    points = curve.sampled_points or curve.keyframe_points
+    values = np.empty(2 * len(points), np.float32)
+    points.foreach_get("co", values)
+    return values.reshape(-1, 2)
+
+
+def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
+    """Keep what was found.
+
+    Args:
+        unseen: (T,) float, the share of each frame.
+
+    Raises:
+        UserError: the camera belongs to another file.
+    """
+    if not camera.is_editable:
+        raise UserError(f"{camera.name} is linked from another file: make it local, or a library override, first.")
+    camera[UNSEEN] = 0.0
+    camera.id_properties_ui(UNSEEN).update(
+        min=0.0,
+        max=1.0,
+        description="Share of the picture that the footage never saw (0 to 1), as the sidecar found it",
+    )
+    camera.update_tag()
+    camera.keyframe_insert(_PATH, frame=record.first)
+    curve = fcurves.find(camera, _PATH)
+    if curve is None:
+        raise UserError(f"{camera.name} cannot be keyed: unlock its action, or give it an action of its own.")
+    frames = np.arange(record.first, record.first + record.frames, dtype=np.float32)
+    points = curve.keyframe_points
+    points.clear()
+    points.add(len(frames))
+    points.foreach_set("co", np.stack([frames, unseen.astype(np.float32)], axis=1).ravel())
+    for point in points:
+        point.interpolation = "LINEAR"
+    curve.update()
+    curve.convert_to_samples(record.first, record.first + record.frames)
+    curve.lock = True
+    camera[RECORD] = json.dumps(asdict(record))
+
+
+def remove(camera: bpy.types.Object) -> None:
+    """Forget what was found."""
+    fcurves.remove(camera, _PATH)
+    for name in (UNSEEN, RECORD):
+        if name in camera:
+            del camera[name]
+
+
+def unseen_of(folder: Path) -> np.ndarray:
+    """The shares that a rendered shot's `shot.json` states: (T,) float64. Raises: UserError."""
+    file = folder / "shot.json"
+    try:
+        frames = json.loads(file.read_text("utf-8"))["frames"]
+        unseen = np.array([frame["unseen"] for frame in frames], np.float64)
+        if not (np.isfinite(unseen).all() and unseen.size):
+            raise ValueError("it has no shares")
+        return unseen
+    except OSError as error:
+        raise UserError(f"Cannot read {file} ({error.strerror}): render the coverage again.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}): render the coverage again.") from error
+
+
+def trajectory_of(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The cameras that a shot was rendered from: c2w (T, 4, 4), intrinsics (T, 4), source times (T,); None if gone."""
+    file = folder / "trajectory.json"
+    try:
+        return _trajectory(file, file.stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the record itself still tells whether the camera's keys have changed
+
+
+@lru_cache(maxsize=8)
+def _trajectory(file: Path, _written: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    frames: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["frames"]
+    poses = np.array([frame["c2w"] for frame in frames], np.float64)
+    lenses = np.array([frame["intrinsics"] for frame in frames], np.float64)
+    return poses, lenses, np.array([frame["source_time"] for frame in frames], np.float64)
