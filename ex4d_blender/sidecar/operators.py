@@ -81,7 +81,7 @@ class EX4D_OT_connect_sidecar(SaysErrors, bpy.types.Operator):
         if self.token:
             chosen.token = self.token
         launching.connect_address()
-        chosen.use_address = True
+        chosen.use_address = context.preferences.is_dirty = True
         if waiting.operators_wait():
             launching.required_connection()
 
@@ -95,7 +95,9 @@ class EX4D_OT_disconnect_sidecar(SaysErrors, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """Until somebody connects again."""
         connection().disconnect()
-        launching.preferences().use_address = False
+        if launching.preferences().use_address:
+            launching.preferences().use_address = False
+            context.preferences.is_dirty = True
 
 
 class EX4D_OT_find_sidecar(SaysErrors, bpy.types.Operator):

@@ -126,6 +126,7 @@ def _with_preferences(python: str, folder: Path, state: Path, monkeypatch: pytes
     let_go()
     yield found
     let_go()
+    found = bpy.context.preferences.addons[EXTENSION].preferences  # another one, if the test has disabled the extension
     for name in ("executable", "data_folder", "address", "token", "use_address", "outputs"):
         found.property_unset(name)
 

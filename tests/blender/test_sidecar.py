@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import bpy
-from conftest import library, module
-from sidecar_steps import started, tick_until
+import pytest
+from conftest import EXTENSION, module
+from sidecar_steps import as_with_windows, started, tick_for, tick_until
 
 
 def test_start_and_stop(own_sidecar: Any) -> None:
@@ -26,39 +32,127 @@ def test_start_and_stop(own_sidecar: Any) -> None:
     assert again.server.pid != pid
 
 
-ARC = """
-import json, sys
-from pathlib import Path
-from ex4d_core.camera import trajectory_to_document
-from ex4d_core.presets import Move, preset
-from ex4d_core.scene import Scene
-print(json.dumps(trajectory_to_document(preset(Scene.open(Path(sys.argv[1])), Move("orbit", yaw=20.0)))))
-"""
+def failing(tmp_path: Path, name: str, lines: str) -> str:
+    """An executable that does something else than to serve."""
+    path = tmp_path / name
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
-def placed(folder: Path) -> Any:
-    """Footage as `placed.find` gives it: an empty with the properties, and nothing else."""
-    found = module("placed")
-    empty = bpy.data.objects.new("footage", None)
-    bpy.context.scene.collection.objects.link(empty)
-    empty[found.FOOTAGE_ID], empty[found.ROLE], empty[found.FOLDER] = "a", "empty", str(folder)
-    return found.Placed("a", empty, None, None)
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("echo 'libcuda is missing' >&2; exit 3", r"ended at its start with code 3 \(libcuda is missing\): look into"),
+        ("kill -9 $$", "signal 9"),
+        (
+            'echo \'{"error": {"code": "x", "message": "The disk is full: free some."}}\'; exit 1',
+            "The disk is full: free",
+        ),
+    ],
+)
+def test_a_sidecar_that_dies_at_its_start_is_started_once(
+    own_sidecar: Any, tmp_path: Path, lines: str, said: str
+) -> None:
+    count = tmp_path / "count"
+    own_sidecar.executable = failing(tmp_path, "ex4d", f"echo x >> {count}\n{lines}")
+    with pytest.raises(RuntimeError, match=said):
+        bpy.ops.ex4d.start_sidecar()
+    tick_for(1.0)
+    now = module("sidecar").connection()
+    assert now.state == "failed"
+    assert count.read_text() == "x\n"
 
 
-def test_render_shot(own_sidecar: Any, small_scene: Path, library_python: str, tmp_path: Path) -> None:
+def test_no_executable(own_sidecar: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_sidecar.executable = str(tmp_path / "nothing")
+    with pytest.raises(RuntimeError, match="nothing cannot be run: choose"):
+        bpy.ops.ex4d.start_sidecar()
+    own_sidecar.executable = ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if module("sidecar.process").shutil.which("ex4d", path="/opt/homebrew/bin:/usr/local/bin") is None:
+        with pytest.raises(RuntimeError, match="not on this machine's path: choose"):
+            bpy.ops.ex4d.start_sidecar()
+    failing(tmp_path, "ex4d", "exit 5")  # and found once it is there
+    with pytest.raises(RuntimeError, match="code 5"):
+        bpy.ops.ex4d.start_sidecar()
+
+
+def test_killed_it_starts_again_but_not_for_ever(own_sidecar: Any) -> None:
+    now = started()
+    for death in range(1, 3):
+        pid = now.server.pid
+        os.kill(pid, signal.SIGKILL)
+        tick_until(lambda pid=pid: now.state == "ready" and now.server.pid != pid, what=f"start {death}")
+    os.kill(now.server.pid, signal.SIGKILL)
+    tick_until(lambda: now.state == "failed", what="the end")
+    assert "has died 3 times" in now.message
+    started()  # by hand, at any time
+
+
+def test_ended_by_somebody_else_is_off_and_found_again(own_sidecar: Any, tmp_path: Path) -> None:
+    now = started()
+    module("client").Client(now.server).post("/v1/shutdown")
+    tick_until(lambda: now.state == "off", what="its end")
+    assert now.message == "The sidecar has ended."
     started()
-    sidecar = module("sidecar")
-    document = json.loads(library(library_python, ARC, small_scene))
-    shot, events = tmp_path / "shots" / "a", []
-    first = sidecar.RenderShot(placed(small_scene), document, [], shot)
-    assert sidecar.run(first, events.append) == shot
-    assert {path.name for path in shot.iterdir()} == {"color.mp4", "mask.mp4", "shot.json", "trajectory.json"}
-    assert len(json.loads((shot / "shot.json").read_text())["frames"]) == 8
-    assert "job" in {event.kind for event in events}
-    ended: list[Any] = []
-    quick = sidecar.RenderShot(placed(small_scene), document, [], shot, files=["shot.json"])
-    sidecar.start(quick, on_end=ended.append)
-    tick_until(lambda: ended, what="the shot")
-    assert ended[0].error is None
-    assert [path.name for path in shot.iterdir()] == ["shot.json"]  # replaced, not mixed with the older one
-    tick_until(lambda: sidecar.connection().job(quick.job_id).state == "succeeded", what="the list")
+    module("sidecar.ticking").reset()  # as another Blender, which has started none
+    now = module("sidecar").connection()
+    tick_until(lambda: now.state == "ready", what="the one that runs")
+    assert now.is_local
+    assert not now.started_here
+    bpy.ops.ex4d.disconnect_sidecar()
+    tick_for(2.5)
+    assert now.state == "off"  # until somebody asks
+    assert bpy.ops.ex4d.find_sidecar() == {"FINISHED"}
+    tick_until(lambda: now.state == "ready", what="the one that runs")
+
+
+def test_frozen_it_is_lost_and_comes_back(own_sidecar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", 1.0)
+    now = started()
+    os.kill(now.server.pid, signal.SIGSTOP)
+    tick_until(lambda: now.state == "lost", what="the loss")
+    assert "silent" in now.message
+    as_with_windows(monkeypatch)
+    with pytest.raises(module("errors").UserError, match="silent"):
+        module("sidecar").required_connection()
+    os.kill(now.server.pid, signal.SIGCONT)
+    tick_until(lambda: now.state == "ready", what="the answer")
+
+
+def test_an_announcement_left_by_a_crash_is_no_sidecar(own_sidecar: Any, tmp_path: Path) -> None:
+    """Another process has got the number of the one that crashed."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    folder = tmp_path / "state" / "sidecars"
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        left = {"address": f"http://127.0.0.1:{port}", "token": "t" * 20, "pid": other.pid, "version": "0", "api": 1}
+        (folder / "old.json").write_text(json.dumps(left | {"data": str(tmp_path / "old")}))
+        tick_for(1.0)
+        assert module("sidecar").connection().state == "off"
+        assert started().server.pid != other.pid
+        other.kill()
+
+
+def test_logs_hide_secrets(own_sidecar: Any) -> None:
+    masked = module("sidecar.operators").masked
+    home = str(Path.home())
+    assert (
+        masked(f"{home}/clip.mp4 Authorization: Bearer abcdefgh12345678") == "~/clip.mp4 Authorization: Bearer (hidden)"
+    )
+    assert "s3cret" not in masked('{"token": "s3cret-0123456789"}')
+
+
+def test_disabling_ends_what_runs_here(own_sidecar: Any) -> None:
+    now = started()
+    pid = now.server.pid
+    bpy.ops.preferences.addon_disable(module=EXTENSION)
+    try:
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("ex4d")]
+        assert not hasattr(bpy.types, "EX4D_PT_sidecar")
+        os.kill(pid, 0)  # its jobs go on
+    finally:
+        bpy.ops.preferences.addon_enable(module=EXTENSION)
