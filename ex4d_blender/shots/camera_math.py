@@ -105,7 +105,8 @@ def scene_pose(
         )
     pose = np.eye(4)
     pose[:3, :3] = _nearest_rotation(base.T @ rotation) @ BLENDER_FROM_OPENCV[:3, :3]
-    pose[:3, 3] = base.T @ (camera[:3, 3] - empty[:3, 3]) / lengths.mean()
+    # Not the transpose: far from the empty its rounding (1e-7) would move the camera by hundredths of a pixel.
+    pose[:3, 3] = np.linalg.solve(empty[:3, :3], camera[:3, 3] - empty[:3, 3])
     return pose
 
 

@@ -18,6 +18,7 @@ from .. import placed as footage
 from ..errors import UserError
 from ..placed import Placed
 from ..project.rates import scene_rate
+from ..project.solved import in_footage
 from ..versions import fcurves
 from . import camera_math
 from .properties import Shot, find_shot
@@ -84,7 +85,7 @@ def steps(context: bpy.types.Context, shot: Shot, *, sweep: bool = True) -> Step
         looks = [looking(frame, (shot.width, shot.height)) for frame in shot.frames]
     yield 0.0
     differs = _asks_the_scene(shot.camera) or (yield from _differs(context, key, looks))
-    shot = _again(context, key)
+    shot = again(context, key)
     if differs:
         if not sweep:
             raise NeedsSweep(
@@ -92,7 +93,7 @@ def steps(context: bpy.types.Context, shot: Shot, *, sweep: bool = True) -> Step
                 "through the frames one by one."
             )
         looks = yield from _swept(context, key)
-        shot = _again(context, key)
+        shot = again(context, key)
     return _sample(context.scene, shot, looks)
 
 
@@ -141,7 +142,7 @@ def _footage(scene: bpy.types.Scene, camera: bpy.types.Object) -> Placed:
     return placed
 
 
-def _again(context: bpy.types.Context, key: str) -> Shot:
+def again(context: bpy.types.Context, key: str) -> Shot:
     """The shot, found anew: between two steps of a modal operator anything may have happened."""
     shot = find_shot(context.scene, key)
     if shot is None or shot.camera is None:
@@ -150,15 +151,16 @@ def _again(context: bpy.types.Context, key: str) -> Shot:
 
 
 def _sample(scene: bpy.types.Scene, shot: Shot, looks: list[_Look]) -> TrajectorySample:
+    placed, times = _footage(scene, shot.camera), np.array([each.source_time for each in looks])
     return TrajectorySample(
-        c2w=np.stack([each.c2w for each in looks]),
+        c2w=in_footage(placed, np.stack([each.c2w for each in looks]), times),
         intrinsics=np.stack([each.intrinsics for each in looks]),
-        source_time=np.array([each.source_time for each in looks]),
+        source_time=times,
         width=shot.width,
         height=shot.height,
         fps=scene_rate(scene),
         frame_start=shot.first_frame,
-        scene_hash=_footage(scene, shot.camera).facts().content_hash,
+        scene_hash=placed.facts().content_hash,
     )
 
 
@@ -228,7 +230,7 @@ def _differs(context: bpy.types.Context, key: str, looks: list[_Look]) -> Genera
     """Whether the artist's scene tells otherwise at the first, the middle and the last frame."""
     with _quiet(context.scene):
         for index in sorted({0, len(looks) // 2, len(looks) - 1}):
-            shot = _again(context, key)
+            shot = again(context, key)
             seen = _from_scene(context, shot, shot.first_frame + index)
             if seen is not None and not seen.agrees(looks[index]):
                 return True
@@ -240,9 +242,9 @@ def _swept(context: bpy.types.Context, key: str) -> Generator[float, None, list[
     """The camera in the artist's scene, frame by frame."""
     looks: list[_Look] = []
     with _quiet(context.scene):
-        frames = _again(context, key).frames
+        frames = again(context, key).frames
         for frame in frames:
-            shot = _again(context, key)
+            shot = again(context, key)
             seen = _from_scene(context, shot, frame)
             if seen is None:
                 raise UserError(
@@ -259,6 +261,9 @@ def _from_scene(context: bpy.types.Context, shot: Shot, frame: int) -> _Look | N
     if not all(context.view_layer.objects.get(thing.name) == thing for thing in (shot.camera, placed.empty)):
         return None
     context.scene.frame_set(frame)
+    if context.scene.camera != shot.camera:  # the clip's time follows the scene's camera: to be rendered, it is that
+        context.scene.camera = shot.camera
+        context.view_layer.update()
     depsgraph = context.view_layer.depsgraph
     return _look(context.scene, depsgraph, shot.camera, placed, (shot.width, shot.height))
 
@@ -270,6 +275,7 @@ def _quiet(scene: bpy.types.Scene) -> Iterator[None]:
     The footage's meshes are hidden meanwhile: they move no camera, and make up most of a frame's time.
     """
     name, frame, subframe = scene.name, scene.frame_current, scene.frame_subframe
+    camera = scene.camera.name_full if scene.camera else None
     unkeyed = Unkeyed()
     hidden = [
         placed.mesh.name
@@ -284,6 +290,7 @@ def _quiet(scene: bpy.types.Scene) -> Iterator[None]:
         scene = bpy.data.scenes.get((name, None))  # by name: a modal walk may end because another file was opened
         if scene is not None:
             scene.frame_set(frame, subframe=subframe)
+            scene.camera = next((thing for thing in scene.objects if thing.name_full == camera), None)
         for mesh in hidden:
             thing = bpy.data.objects.get((mesh, None))
             if thing is not None:

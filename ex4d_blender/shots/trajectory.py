@@ -63,13 +63,18 @@ def write(sample: TrajectorySample, file: Path) -> None:
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
+    check_name(file)
     if file.suffix.lower() == ".json":
         content = json.dumps(document(sample), indent=1).encode()
         _write_whole(file, lambda stream: stream.write(content))
-    elif file.suffix.lower() == ".npz":
+    else:
         arrays = reference_arrays(sample)
         _write_whole(file, lambda stream: np.savez_compressed(stream, **arrays))
-    else:
+
+
+def check_name(file: Path) -> None:
+    """Require a name that a trajectory can have. Raises: UserError."""
+    if file.suffix.lower() not in (".json", ".npz"):
         raise UserError(f"{file.name} is not a trajectory's name: let it end in .json or .npz.")
 
 

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blend to Source: a keyable property that carries a camera from the filmed one (0) to the artist's own (1).
+
+A Copy Transforms constraint whose influence is driven does the pose. A driver on the lens would outrank the artist's
+keys, so those move, as they are, to a property of the camera's data that the driver reads; turning it off moves them
+back. Nothing is baked, and it all works with the extension disabled.
+"""
+
+from typing import ClassVar
+
+import bpy
+
+from .. import placed as footage
+from ..errors import SaysErrors, UserError
+from ..versions import fcurves
+from . import camera_math
+from .properties import Shot, required_shot
+
+BLEND = "Blend to Source"
+"""The custom property on the camera object, and the name of the constraint."""
+_OWN = {"lens": "Own Lens", "shift_x": "Own Shift X", "shift_y": "Own Shift Y"}
+"""Where the camera's own values live meanwhile: custom properties of its data."""
+
+
+def is_on(camera: bpy.types.Object) -> bool:
+    """Whether a camera blends to the filmed one."""
+    return BLEND in camera and BLEND in camera.constraints
+
+
+def turn_on(
+    camera: bpy.types.Object, source: bpy.types.Object, size: tuple[int, int], aspect: tuple[float, float]
+) -> None:
+    """Add the property, at 1: the artist's camera.
+
+    Args:
+        camera: the artist's.
+        source: the filmed one.
+        size: of the picture, pixels; counts only if the two cameras' sensors are fitted to different sides.
+        aspect: the scene's pixel aspect.
+
+    Raises:
+        UserError: the camera is the filmed one, shares its lens, or is linked.
+    """
+    _check(camera, source)
+    camera[BLEND] = 1.0
+    camera.id_properties_ui(BLEND).update(
+        min=0.0, max=1.0, soft_min=0.0, soft_max=1.0, description="0 is the filmed camera, 1 is yours"
+    )
+    camera.property_overridable_library_set(f'["{BLEND}"]', True)
+    hold = camera.constraints.new("COPY_TRANSFORMS")
+    hold.name, hold.target = BLEND, source
+    _driver(hold, "influence", "1 - blend", {"blend": (camera, f'["{BLEND}"]')})
+
+    data, filmed = camera.data, source.data
+    fcurves.make_single(data)
+    sides = camera_math.view_factor(filmed, *size, aspect) / camera_math.view_factor(data, *size, aspect)
+    own_side, filmed_side = (
+        "sensor_height" if each.sensor_fit == "VERTICAL" else "sensor_width" for each in (data, filmed)
+    )
+    for name, own in _OWN.items():
+        data[own] = float(getattr(data, name))
+        _retarget(data, name, f'["{own}"]')
+        reads = {"blend": (camera, f'["{BLEND}"]'), "own": (data, f'["{own}"]'), "filmed": (filmed, name)}
+        same = f"filmed * {sides!r}"
+        if name == "lens":
+            reads |= {"own_side": (data, own_side), "filmed_side": (filmed, filmed_side)}
+            same += " * own_side / filmed_side"
+        # The influence of a constraint ends at 0 and 1; so must this.
+        _driver(data, name, f"own + (1 - min(max(blend, 0), 1)) * ({same} - own)", reads)
+    camera.update_tag()
+    data.update_tag()
+
+
+def turn_off(camera: bpy.types.Object) -> None:
+    """Remove all of it: the camera is as it was, its keys included."""
+    hold = camera.constraints.get(BLEND)
+    if hold is not None:
+        hold.driver_remove("influence")
+        camera.constraints.remove(hold)
+    fcurves.remove(camera, f'["{BLEND}"]')
+    if BLEND in camera:
+        del camera[BLEND]
+    data = camera.data
+    for name, own in _OWN.items():
+        if own not in data:
+            continue
+        data.driver_remove(name)
+        setattr(data, name, data[own])
+        _retarget(data, f'["{own}"]', name)
+        del data[own]
+    camera.update_tag()
+    data.update_tag()
+
+
+def _check(camera: bpy.types.Object, source: bpy.types.Object) -> None:
+    camera_math.check_lens(camera)
+    if camera == source:
+        raise UserError(f"{camera.name} is the filmed camera itself: choose a shot of another camera.")
+    if camera.library is not None or camera.data.library is not None:
+        raise UserError(f"{camera.name} is linked from another file: make a library override first.")
+    if camera.data.users - camera.data.use_fake_user > 1:
+        raise UserError(f"{camera.name} shares its lens with others: use Object > Relations > Make Single User first.")
+    if is_on(camera):
+        raise UserError(f"{camera.name} blends to the filmed camera already.")
+    data = camera.data
+    strips = {path for path, _ in fcurves.animated_channels(data)} - {
+        curve.data_path for curve in (*fcurves.curves(data), *fcurves.drivers(data))
+    }
+    if strips & set(_OWN):
+        raise UserError(f"The lens of {camera.name} is animated by NLA strips: bring them back to an action first.")
+
+
+def _retarget(data: bpy.types.Camera, before: str, after: str) -> None:
+    """Move what animates a property, keys or driver, to another one, as it is."""
+    for curve in (*fcurves.curves(data), *fcurves.drivers(data)):
+        if curve.data_path == before:
+            curve.data_path = after
+
+
+def _driver(thing: object, path: str, expression: str, reads: dict[str, tuple[bpy.types.ID, str]]) -> None:
+    """A driver of a simple expression, which Blender runs with Python scripts off too."""
+    driver = thing.driver_add(path).driver
+    for name, (source, source_path) in reads.items():
+        variable = driver.variables.new()
+        variable.name, variable.type = name, "SINGLE_PROP"
+        target = variable.targets[0]
+        if isinstance(source, bpy.types.Camera):
+            target.id_type = "CAMERA"
+        target.id, target.data_path = source, source_path
+    driver.expression = expression
+
+
+class EX4D_OT_blend_to_source(SaysErrors, bpy.types.Operator):
+    """Blend to Source."""
+
+    bl_idname = "ex4d.blend_to_source"
+    bl_label = "Blend to Source"
+    bl_description = (
+        "Add a property, to be keyed, that carries the shot's camera from the filmed one (0) to yours (1); "
+        "or remove it, and all it made"
+    )
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """There is a shot."""
+        return bool(context.scene.ex4d_shots)
+
+    def run(self, context: bpy.types.Context) -> None:
+        """See `SaysErrors`."""
+        scene, shot = context.scene, required_shot(context.scene)
+        camera = _camera_of(shot)
+        if is_on(camera):
+            turn_off(camera)
+            return
+        placed = footage.of_camera(scene, camera)
+        if placed is None or placed.source_camera is None:
+            raise UserError("The footage has no source camera to blend to: import the scene again.")
+        aspect = scene.render.pixel_aspect_x, scene.render.pixel_aspect_y
+        turn_on(camera, placed.source_camera, (shot.width, shot.height), aspect)
+
+
+def _camera_of(shot: Shot) -> bpy.types.Object:
+    if shot.camera is None:
+        raise UserError(f"{shot.name} has lost its camera: choose one in the Shots panel.")
+    return shot.camera
+
+
+register, unregister = bpy.utils.register_classes_factory((EX4D_OT_blend_to_source,))
