@@ -3,6 +3,7 @@
 
 from . import (
     clipping,
+    footage_camera_operators,
     match_operators,
     move_operator,
     panel,
@@ -13,7 +14,18 @@ from . import (
     view,
 )
 
-FEATURES = (paths, match_operators, standing_operators, picking, view, clipping, relink, move_operator, panel)
+FEATURES = (
+    paths,
+    match_operators,
+    standing_operators,
+    picking,
+    footage_camera_operators,
+    view,
+    clipping,
+    relink,
+    move_operator,
+    panel,
+)
 """What is registered, in this order."""
 
 

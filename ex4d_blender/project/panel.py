@@ -2,12 +2,14 @@
 """The panel *Footage in the Scene*: what differs, and a button for each way to settle it."""
 
 import bpy
+import numpy as np
 from bpy.app.translations import pgettext_iface
 
 from ..errors import UserError
 from ..interface import SidebarPanel
-from ..placed import FRAME_START, SPEED, Placed, active
-from . import clipping, matching, move_operator, paths, standing, view
+from ..placed import FRAME_START, SOLVED, SPEED, Placed, active
+from ..shots import camera_math
+from . import clipping, matching, move_operator, paths, view
 
 
 class FootageInScene(SidebarPanel, bpy.types.Panel):
@@ -31,7 +33,8 @@ class FootageInScene(SidebarPanel, bpy.types.Panel):
             return
         try:
             _draw_comparison(layout, context.scene, placed)
-            standing.check_scale(placed)
+            # Says why a camera has no pose in a scene that is mirrored or scaled unevenly.
+            camera_math.scene_pose(np.array(placed.empty.matrix_world), np.eye(4), (placed.empty.name, ""))
         except UserError as error:
             _draw_sentence(layout, str(error), context.region.width)
         _draw_standing(layout, context, placed)
@@ -83,6 +86,11 @@ def _draw_standing(layout: bpy.types.UILayout, context: bpy.types.Context, place
     row = layout.row(align=True)
     row.operator("ex4d.pick_scale", icon="DRIVER_DISTANCE")
     row.operator("ex4d.pick_ground", icon="VIEW_PERSPECTIVE")
+    split = layout.split(factor=0.4)
+    split.label(text="Footage Camera")
+    chosen = placed.empty.get(SOLVED)
+    shown = {"text": str(chosen), "translate": False} if chosen else {"text": "Its Own"}
+    split.menu("EX4D_MT_footage_camera", icon="CAMERA_DATA", **shown)
     if not view.exact(context.scene, placed):
         row = layout.row(align=True)
         row.operator("ex4d.set_view_standard", icon="COLOR")

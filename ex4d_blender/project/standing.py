@@ -105,19 +105,3 @@ def set_ground(placed: Placed, points: Iterable[Vector]) -> None:
         raise UserError(f"{empty.name} is held by a constraint: disable it first, or apply it.")
     eye = placed.source_camera.matrix_world if placed.source_camera else empty.matrix_world
     empty.matrix_world = ground_matrix(points, eye.translation) @ empty.matrix_world
-
-
-def check_scale(placed: Placed) -> None:
-    """Require one positive scale, without which a camera's pose in the scene is not defined.
-
-    Raises:
-        UserError: it is not uniform, or mirrors.
-    """
-    matrix = placed.empty.matrix_world.to_3x3()
-    lengths = [matrix.col[axis].length for axis in range(3)]
-    if matrix.determinant() <= 0 or max(lengths) > min(lengths) * (1 + 1e-4):
-        shown = ", ".join(f"{length:.4g}" for length in lengths)
-        raise UserError(
-            f"{placed.empty.name} is mirrored or scaled differently along its axes ({shown}): "
-            "give it one positive scale, and its parents too."
-        )
