@@ -83,7 +83,8 @@ def _animate(owner: bpy.types.ID, channels: dict[str, np.ndarray], empty: bpy.ty
 
 
 def _set_points(curve: bpy.types.FCurve, values: np.ndarray) -> None:
-    curve.modifiers.clear()  # a new driver has a Generator, which would take the place of the points
+    for generator in list(curve.modifiers):  # a new driver has one, which would take the place of the points
+        curve.modifiers.remove(generator)
     curve.keyframe_points.add(len(values))
     points = np.stack([np.arange(len(values)), values], axis=1).astype(np.float32)
     curve.keyframe_points.foreach_set("co", points.ravel())
