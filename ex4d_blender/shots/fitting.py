@@ -41,7 +41,7 @@ class Fit:
 
     keys: tuple[Key, ...]
     error: float
-    """Largest difference from the motion, its unit."""
+    """Largest difference from the motion at a whole frame, its unit."""
 
 
 def fit(motion: Motion, tolerance: float, frames: int, clock: Motion | None = None) -> Fit:
@@ -66,8 +66,14 @@ def fit(motion: Motion, tolerance: float, frames: int, clock: Motion | None = No
             if best is None or found.error < best.error:
                 best = found
             if best.error <= tolerance:
-                return best
-    return best
+                return _at_frames(best, motion, frames)
+    return _at_frames(best, motion, frames)
+
+
+def _at_frames(found: Fit, motion: Motion, frames: int) -> Fit:
+    """With the error where pictures are: a shot of three frames is right if those are."""
+    times = np.linspace(0.0, 1.0, frames)
+    return Fit(found.keys, float(np.abs(evaluate(found.keys, times) - motion(times)).max()))
 
 
 def evaluate(keys: tuple[Key, ...], times: np.ndarray) -> np.ndarray:

@@ -99,6 +99,8 @@ def write(
         curve = fcurves.find(thing, data_path, index)
         if len(found.keys) > 1:
             _shape(curve, found, frames, unit)
+        else:
+            _prefer(curve)
         _set(thing, data_path, None if single else index, curve.evaluate(bpy.context.scene.frame_current_final))
 
 
@@ -111,6 +113,15 @@ def _shape(curve: bpy.types.FCurve, found: Fit, frames: tuple[int, int], unit: f
     for point, key in zip(curve.keyframe_points, found.keys, strict=True):
         point.handle_left = _frame(key.left[0], frames), key.left[1] * unit
         point.handle_right = _frame(key.right[0], frames), key.right[1] * unit
+    curve.update()
+
+
+def _prefer(curve: bpy.types.FCurve) -> None:
+    """A lone key as the artist's preferences have new ones: from Python, Blender does not ask them."""
+    edit = bpy.context.preferences.edit
+    for point in curve.keyframe_points:
+        point.interpolation = edit.keyframe_new_interpolation_type
+        point.handle_left_type = point.handle_right_type = edit.keyframe_new_handle_type
     curve.update()
 
 
