@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
+from .wording import for_artists
 
 SCENE_FILE = "scene.json"
 SCENE_SCHEMA = "ex4d.scene/1"
@@ -129,7 +130,7 @@ def _facts(folder: Path, document: dict[str, Any]) -> SceneFacts:
         units=str(depth["units"]),
         far=far,
         lens=source.get("lens"),
-        notes=tuple(str(note) for note in (*document.get("notes", ()), *depth.get("warnings", ()))),
+        notes=tuple(for_artists(str(note)) for note in (*document.get("notes", ()), *depth.get("warnings", ()))),
         content_hash=str(document["content_hash"]),
     )
 
@@ -149,6 +150,10 @@ def _numbers(value: object, name: str) -> np.ndarray:
 
 
 def _pattern(value: object) -> str:
-    if not isinstance(value, str) or not _PATTERN.fullmatch(value) or any(p in ("", ".", "..") for p in value.split("/")):
+    if (
+        not isinstance(value, str)
+        or not _PATTERN.fullmatch(value)
+        or any(p in ("", ".", "..") for p in value.split("/"))
+    ):
         raise ValueError(f"the file name pattern {value!r} leads outside the folder")
     return value

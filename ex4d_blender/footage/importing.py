@@ -12,7 +12,9 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatPrope
 from .. import sidecar
 from ..client import Event, Task, same_data
 from ..errors import SaysErrors, UserError
+from ..project import arriving
 from ..sidecar import waiting
+from ..wording import for_artists
 from . import filling, placing, wishes
 from .source import IMAGE_SUFFIXES, Source, find_sources
 from .transfers import SendImport
@@ -166,7 +168,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         folders = [path for path in paths if (path / "scene.json").is_file()]
         if folders:
             for folder in folders:
-                bpy.ops.ex4d.import_scene(directory=str(folder), **self._start())
+                arriving.arrive(self, context, folder, self._start().get("frame_start"))
             return
         sources = find_sources(paths, as_sequence=self.as_sequence)
         depth = self._depth_source(sources)
@@ -258,7 +260,9 @@ def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
         now.learn(job_document)
         if job_document.get("state") != "succeeded":
             problem = job_document.get("problem") or {}
-            raise UserError(str(problem.get("detail") or f"The import of {name} was {job_document.get('state')}."))
+            raise UserError(
+                for_artists(str(problem.get("detail") or f"The import of {name} was {job_document['state']}."))
+            )
         return
 
     def note(event: Event) -> None:

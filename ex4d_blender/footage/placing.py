@@ -70,6 +70,12 @@ class EX4D_OT_place_import(SaysErrors, bpy.types.Operator):
 
     job: StringProperty(name="Job", options={"SKIP_SAVE", "HIDDEN"})
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """It changes what is selected and active."""
+        cls.poll_message_set("Footage is placed in Object Mode: leave the mode first")
+        return context.mode == "OBJECT"
+
     def run(self, context: bpy.types.Context) -> None:
         """At once if its scene is here or Blender runs in background; else when it has come."""
         place(self, context, self.job)

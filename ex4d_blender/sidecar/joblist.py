@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..wording import for_artists
+
 FINISHED = ("succeeded", "failed", "cancelled")
 
 
@@ -57,7 +59,7 @@ def job_view(document: dict[str, Any]) -> JobView:
         fraction=float(fraction) if isinstance(fraction, (int, float)) else None,
         eta_s=float(eta) if isinstance(eta, (int, float)) else None,
         message=str(document.get("message") or ""),
-        problem=str(problem.get("detail") or problem.get("title") or ""),
+        problem=for_artists(str(problem.get("detail") or problem.get("title") or "")),
         scene=result.get("scene"),
         content_hash=result.get("content_hash"),
         path=Path(path) if isinstance(path, str) else None,

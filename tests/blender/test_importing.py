@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -216,3 +217,71 @@ def test_dropped_videos_are_offered_to_import_footage() -> None:
     operator = bpy.ops.ex4d.import_footage.get_rna_type()
     assert operator.name == "Import Footage as EX-4D Scene"
     assert {"filepath", "directory", "files"} <= set(operator.properties.keys())
+
+
+def test_footage_goes_to_another_machine(shared_sidecar: Any, clips: Path, tmp_path: Path) -> None:
+    """A sequence is packed and uploaded, a clip uploaded, and the scenes come back; nothing but HTTP passes."""
+    (real,) = module("client").discover()
+    os.environ["EX4D_STATE_DIR"] = str(tmp_path / "elsewhere")  # set back by the fixture: nothing is announced here
+    bpy.ops.ex4d.connect_sidecar(address=real.address, token=real.token)
+    assert not module("sidecar").connection().is_local
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "plate_1001.png"))
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), lens="MILLIMETERS", focal_mm=18, sensor_mm=36)
+    assert {footage.folder.name: footage.facts().frames for footage in placed()} == {"plate.ex4d": 4, "clip.ex4d": 4}
+    facts = next(footage.facts() for footage in placed() if footage.folder.name == "clip.ex4d")
+    assert facts.intrinsics[0][0] == pytest.approx(32)
+
+
+def test_given_depth(shared_sidecar: Any, clips: Path, library_python: str, tmp_path: Path) -> None:
+    depth = tmp_path / "depth.npy"
+    code = "import sys, numpy as np; np.save(sys.argv[1], np.full((4, 48, 64), 3.0, np.float32))"
+    library(library_python, code, depth)
+    given = {"depth": "FILES", "depth_path": str(depth)}
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), depth_kind="metric", **given)
+    (footage,) = placed()
+    assert footage.facts().units == "metric"
+    with pytest.raises(RuntimeError, match="One set of depth files cannot fit 2 clips"):
+        bpy.ops.ex4d.import_footage(
+            directory=str(clips), files=[{"name": "clip.mp4"}, {"name": "plate_1001.png"}], as_sequence=False, **given
+        )
+    wrong = {"depth": "FILES", "depth_path": str(clips / "nothing.exr")}
+    with pytest.raises(RuntimeError, match="There is nothing at"):
+        bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), **wrong)
+
+
+def test_an_estimator_that_is_none_is_told_by_the_sidecar(shared_sidecar: Any, clips: Path) -> None:
+    with pytest.raises(RuntimeError, match="no-such-thing"):
+        bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), estimator="no-such-thing")
+    assert not placed()
+
+
+def test_the_library_speaks_the_words_of_the_dialog() -> None:
+    wording = module("wording")
+    assert wording.for_artists("give --fov, or --focal-mm and --sensor-mm; --unknown-thing stays.") == (
+        "give a Field of View, or a focal length in Millimeters and the Sensor Width; --unknown-thing stays."
+    )
+    shown = {prop.name for prop in bpy.ops.ex4d.import_footage.get_rna_type().properties}
+    assert {"Field of View", "Sensor Width", "Depth Files", "Depth Means", "Depth Range", "Working Size"} <= shown
+
+
+@pytest.mark.parametrize(
+    ("names", "picked", "as_sequence", "path"),
+    [
+        (["a_01.png", "a_02.png", "a_10.png"], "a_02.png", True, "a_##.png"),
+        (["a_01.png", "a_02.png"], "a_02.png", False, "a_02.png"),
+        (["v2_0099.exr", "v2_0100.exr", "v3_0099.exr"], "v2_0100.exr", True, "v2_####.exr"),
+        (["9.jpg", "10.jpg"], "9.jpg", True, "#.jpg"),
+        (["photo_1.jpg"], "photo_1.jpg", True, "photo_1.jpg"),
+        (["clip_01.mp4", "clip_02.mp4"], "clip_01.mp4", True, "clip_01.mp4"),
+        (["a_01.png", "a_02.png"], "a_%02d.png", True, "a_%02d.png"),
+    ],
+)
+def test_what_was_picked(tmp_path: Path, names: list[str], picked: str, as_sequence: bool, path: str) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    (source,) = module("footage.source").find_sources([tmp_path / picked], as_sequence=as_sequence)
+    assert source.path == tmp_path / path
+    assert source.name
+    assert "#" not in source.name
+    assert all(file.name in names for file in source.files())
+    assert source.is_sequence == (not picked.endswith(".mp4"))
