@@ -19,6 +19,9 @@ DEPTH = "depth"
 CUT = "cut"
 """Face attribute, 1 in renders where bridges are left out already: the material has nothing to hide."""
 
+FAR_VERTEX_FACTOR = 2.0
+"""How much deeper than the deepest pixel the far vertex lies; the core's."""
+
 Value = object
 
 
@@ -45,6 +48,7 @@ def build() -> bpy.types.NodeTree:
     texture_place = graph.vector("MULTIPLY_ADD", pixel, shrink, (0.0, 1.0, 0.0))
     z = _depth(graph, _sample(graph, inputs["Depth"], frame, texture_place), inputs["Disparity"], inputs["Far"])
     grid = graph.store(grid, DEPTH, "FLOAT", "POINT", z)
+    grid = graph.switch("GEOMETRY", inputs["Far Shell"], grid, _far_vertex(graph, grid))
     fx, fy, _ = graph.parts(focal)
     per_pixel = graph.combine(graph.math("DIVIDE", 1.0, fx), graph.math("DIVIDE", 1.0, fy), 1.0)
     offset = graph.vector("MULTIPLY", graph.vector("MULTIPLY", centre, per_pixel), (-1.0, -1.0, 0.0))
@@ -81,7 +85,13 @@ def _inputs(tree: bpy.types.NodeTree) -> None:
         ("Render Level", "Level of detail in renders: a vertex for every pixel, every second, every third"),
     ):
         add_input(tree, name, "Int", 1, min_value=1, max_value=64, description=described)
-    add_input(tree, "Far Shell", "Bool", False, description="Close the back with a fan to one far point")
+    add_input(
+        tree,
+        "Far Shell",
+        "Bool",
+        False,
+        description="Close the back with a fan to one far point, where nothing is hidden",
+    )
     add_input(tree, "Frame", "Int", 0, description="The clip frame shown; driven")
     add_input(tree, "Depth", "Image")
     add_input(tree, "Disparity", "Bool", True, description="The depth files hold 1/depth")
@@ -122,6 +132,21 @@ def _depth(graph: Graph, stored: Value, disparity: Value, far: Value) -> Value:
     inverse = graph.math("DIVIDE", 1.0, graph.math("MAXIMUM", stored, 1e-20))
     limit = graph.math("MULTIPLY", far, 1.0 + 2.0**-11)
     return graph.math("MINIMUM", graph.switch("FLOAT", disparity, stored, inverse), limit)
+
+
+def _far_vertex(graph: Graph, grid: Value) -> Value:
+    """The grid with its far vertex twice as deep as the deepest pixel."""
+    depth = graph.attribute(DEPTH, "FLOAT")
+    deepest = graph.output(
+        "GeometryNodeAttributeStatistic",
+        "Max",
+        {"data_type": "FLOAT", "domain": "POINT"},
+        Geometry=grid,
+        Attribute=depth,
+    )
+    far = graph.attribute(grid_group.FAR, "BOOLEAN")
+    behind = graph.math("MULTIPLY", deepest, FAR_VERTEX_FACTOR)
+    return graph.store(grid, DEPTH, "FLOAT", "POINT", graph.switch("FLOAT", far, depth, behind))
 
 
 def _bridge(graph: Graph, occlusion: Value, frame: Value) -> Value:

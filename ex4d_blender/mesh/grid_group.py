@@ -15,6 +15,8 @@ REVISION = 1
 UV_MAP = "UVMap"
 BLOCK = "block"
 """Face attribute: where the occlusion image says whether the triangle is a bridge, as texture coordinates."""
+FAR = "far"
+"""Vertex attribute: the one that closes the back."""
 LOWER = "lower"
 """Face attribute: the triangle is the lower right one of its 2x2 block."""
 
@@ -26,6 +28,7 @@ def build() -> bpy.types.NodeTree:
     add_input(tree, "Height", "Int", 64, min_value=2)
     add_input(tree, "Viewport Level", "Int", 1, min_value=1)
     add_input(tree, "Render Level", "Int", 1, min_value=1)
+    add_input(tree, "Far Shell", "Bool", False)
     add_output(tree, "Geometry", "Geometry")
     graph = Graph(tree)
     inputs = graph.node("NodeGroupInput").outputs
@@ -43,6 +46,7 @@ def build() -> bpy.types.NodeTree:
     row = graph.math("ROUND", graph.math("SUBTRACT", graph.math("MULTIPLY", last_row, 0.5), y))
     mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(column, row, 0.0))
     mesh = _triangulate(graph, mesh)
+    mesh = graph.switch("GEOMETRY", socket(inputs, "Far Shell"), mesh, _closed(graph, mesh, last_column, last_row))
     # A face's centre lies a third into its block, or two thirds.
     x, y, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
     place = graph.math("ADD", graph.math("FRACT", x), graph.math("FRACT", y))
@@ -91,3 +95,31 @@ def _triangulate(graph: Graph, mesh: object) -> object:
     else:
         socket(node.inputs, "Quad Method").default_value = "Fixed"
     return socket(node.outputs, "Mesh")
+
+
+def _closed(graph: Graph, mesh: object, last_column: object, last_row: object) -> object:
+    """The grid and a fan from its border to one vertex behind it, welded: every edge has two faces."""
+    border = graph.math("MULTIPLY", graph.math("ADD", last_column, last_row), 2.0)
+    fan = graph.output("GeometryNodeMeshCircle", "Mesh", {"fill_type": "TRIANGLE_FAN"}, Vertices=border)
+    # The circle's vertices go once around the border, from the upper left along the top row.
+    index = graph.output("GeometryNodeInputIndex", "Index")
+    corner = graph.math("ADD", last_column, last_row)
+    opposite = graph.math("ADD", corner, last_column)
+    column = _clamp(graph, graph.math("MINIMUM", index, graph.math("SUBTRACT", opposite, index)), last_column)
+    row = graph.math("MINIMUM", graph.math("SUBTRACT", index, last_column), graph.math("SUBTRACT", border, index))
+    around = graph.combine(column, _clamp(graph, row, last_row), 0.0)
+    middle = graph.combine(graph.math("MULTIPLY", last_column, 0.5), graph.math("MULTIPLY", last_row, 0.5), 1.0)
+    apex = graph.math("GREATER_THAN", index, graph.math("SUBTRACT", border, 0.5))
+    fan = graph.store(fan, FAR, "BOOLEAN", "POINT", apex)
+    place = graph.switch("VECTOR", graph.attribute(FAR, "BOOLEAN"), around, middle)
+    fan = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=fan, Position=place)
+    joined = graph.node("GeometryNodeJoinGeometry")
+    for part in (fan, mesh):
+        graph.tree.links.new(part, joined.inputs[0])
+    return graph.output(
+        "GeometryNodeMergeByDistance", "Geometry", Geometry=socket(joined.outputs, "Geometry"), Distance=0.01
+    )
+
+
+def _clamp(graph: Graph, value: object, last: object) -> object:
+    return graph.math("MAXIMUM", graph.math("MINIMUM", value, last), 0.0)

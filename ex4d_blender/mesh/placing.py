@@ -12,7 +12,7 @@ from .. import placed
 from ..placed import Placed
 from ..scene_folder import SceneFacts, read_scene
 from ..versions import modifier_inputs
-from . import detail, dwmesh_group, grid_group, images, plate_material, poses, retiming, source_camera
+from . import bilinear_group, detail, dwmesh_group, grid_group, images, plate_material, poses, retiming, source_camera
 from .depth_survey import DepthRange, survey
 
 MODIFIER = "DW-Mesh"
@@ -84,6 +84,9 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
     mesh.parent = empty
     grid = bpy.data.objects.new(f"{facts.name} Grid", bpy.data.meshes.new(f"{facts.name} Grid"))
     occlusion = images.occlusion(facts, footage)
+    width, height = plate.size
+    sampler = bilinear_group.build(f"{facts.name} Plate", plate, (width, height), empty)
+    picture = plate_material.Picture(plate, sampler, empty)
     level = detail.automatic_level(facts.width, facts.height)
     modifier = _modifier(
         mesh,
@@ -96,9 +99,9 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
             "Width": facts.width,
             "Height": facts.height,
             "Grid": grid,
-            "Plate": plate_material.plate(f"{facts.name} Plate", plate, empty),
-            "Seen": plate_material.seen(f"{facts.name} Seen", plate, occlusion, facts, empty),
-            "Bridges": plate_material.bridges(f"{facts.name} Bridges", plate, empty),
+            "Plate": plate_material.plate(f"{facts.name} Plate", picture),
+            "Seen": plate_material.seen(f"{facts.name} Seen", picture, occlusion, facts),
+            "Bridges": plate_material.bridges(f"{facts.name} Bridges", picture),
         },
     )
     if occlusion:
@@ -109,8 +112,24 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
     sizes = {"Width": facts.width, "Height": facts.height, "Viewport Level": level}
     flat = _modifier(grid, grid_group, sizes)
     for name in ("Viewport Level", "Render Level"):
-        retiming.copy(grid, modifier_inputs.data_path(flat, name), mesh, modifier_inputs.data_path(modifier, name))
+        _drive_grid(grid, flat, name, mesh, modifier, {"value": name}, "value")
+    shell = {"shell": "Far Shell", "hide": "Hide Occluded"}
+    _drive_grid(grid, flat, "Far Shell", mesh, modifier, shell, "shell * (1 - hide)")
     return mesh
+
+
+def _drive_grid(
+    grid: bpy.types.Object,
+    flat: bpy.types.NodesModifier,
+    name: str,
+    mesh: bpy.types.Object,
+    modifier: bpy.types.NodesModifier,
+    variables: dict[str, str],
+    expression: str,
+) -> None:
+    """Let an input of the grid follow inputs of the mesh."""
+    paths = {variable: modifier_inputs.data_path(modifier, item) for variable, item in variables.items()}
+    retiming.drive(grid, modifier_inputs.data_path(flat, name), mesh, paths, expression)
 
 
 def _modifier(owner: bpy.types.Object, group: object, values: dict[str, object]) -> bpy.types.NodesModifier:

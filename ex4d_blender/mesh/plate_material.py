@@ -6,10 +6,13 @@ bridges are transparent where the geometry still has them. `Bridges` is for the 
 half pixel around their corners.
 """
 
+from dataclasses import dataclass
+
 import bpy
 
 from ..scene_folder import SceneFacts
-from . import dwmesh_group, grid_group, images, lips, retiming
+from . import dwmesh_group, grid_group, lips
+from .bilinear_group import texture
 from .graph import Graph, socket
 
 FOOTPRINT = 1.0 + 2.0**-8
@@ -18,36 +21,42 @@ FOOTPRINT = 1.0 + 2.0**-8
 Value = object
 
 
-def plate(name: str, image: bpy.types.Image, empty: bpy.types.Object) -> bpy.types.Material:
-    """The plate on every face. `image`: the sequence; `empty`: whose `Source Frame` is shown."""
+@dataclass(frozen=True)
+class Picture:
+    """What the materials of one footage share."""
+
+    image: bpy.types.Image
+    """The plate, a sequence."""
+    sampler: bpy.types.NodeTree
+    """The group that samples it (`bilinear_group`)."""
+    empty: bpy.types.Object
+    """Whose `Source Frame` is shown."""
+
+
+def plate(name: str, picture: Picture) -> bpy.types.Material:
+    """The plate on every face."""
     material, graph = _new(name)
-    _finish(graph, _emission(graph, image, empty, _uv(graph)))
+    _finish(graph, picture, _emission(graph, picture, _uv(graph)))
     return material
 
 
-def seen(
-    name: str,
-    image: bpy.types.Image,
-    occlusion: bpy.types.Image | None,
-    facts: SceneFacts,
-    empty: bpy.types.Object,
-) -> bpy.types.Material:
+def seen(name: str, picture: Picture, occlusion: bpy.types.Image | None, facts: SceneFacts) -> bpy.types.Material:
     """The plate where the footage saw something; `occlusion` is the sequence of bridges."""
     material, graph = _new(name)
     uv = _uv(graph)
-    shader = _emission(graph, image, empty, uv)
+    shader = _emission(graph, picture, uv)
     back = graph.output("ShaderNodeNewGeometry", "Backfacing")
     shader = _mix(graph, back, shader, graph.output("ShaderNodeHoldout", "Holdout"))
     if occlusion:
-        hidden = _bridge(graph, occlusion, facts, empty, uv)
+        hidden = _bridge(graph, occlusion, facts, picture.empty, uv)
         cut = graph.output("ShaderNodeAttribute", "Fac", {"attribute_name": dwmesh_group.CUT})
         hidden = graph.math("MULTIPLY", hidden, graph.math("SUBTRACT", 1.0, cut))
         shader = _mix(graph, hidden, shader, graph.output("ShaderNodeBsdfTransparent", "BSDF"))
-    _finish(graph, shader)
+    _finish(graph, picture, shader)
     return material
 
 
-def bridges(name: str, image: bpy.types.Image, empty: bpy.types.Object) -> bpy.types.Material:
+def bridges(name: str, picture: Picture) -> bpy.types.Material:
     """Nothing, in front of what is behind; but the pixel of a corner where that corner's source pixel reaches.
 
     A source pixel at depth z is z / f wide. Seen from a camera in which it stands at depth w, two points are apart by
@@ -73,7 +82,7 @@ def bridges(name: str, image: bpy.types.Image, empty: bpy.types.Object) -> bpy.t
     facing = graph.math("LESS_THAN", graph.vector("DOT_PRODUCT", ray, incoming), 0.0)
     covered = graph.math("MULTIPLY", graph.math("LESS_THAN", nearest, FOOTPRINT - 1e-6), facing)
     holdout = graph.output("ShaderNodeHoldout", "Holdout")
-    _finish(graph, _mix(graph, covered, holdout, _emission(graph, image, empty, uv)))
+    _finish(graph, picture, _mix(graph, covered, holdout, _emission(graph, picture, uv)))
     return material
 
 
@@ -87,30 +96,19 @@ def _new(name: str) -> tuple[bpy.types.Material, Graph]:
     return material, Graph(material.node_tree)
 
 
-def _finish(graph: Graph, shader: Value) -> None:
+def _finish(graph: Graph, picture: Picture, shader: Value) -> None:
     graph.node("ShaderNodeOutputMaterial", Surface=shader)
-    graph.tree.nodes.active = graph.tree.nodes["Plate"]  # what Solid mode shows
+    # Solid mode shows the active texture, which need not be linked.
+    graph.tree.nodes.active = texture(graph, "Plate", picture.image, picture.empty, _uv(graph), "Linear")
 
 
 def _uv(graph: Graph) -> Value:
     return graph.output("ShaderNodeUVMap", "UV", {"uv_map": grid_group.UV_MAP})
 
 
-def _emission(graph: Graph, image: bpy.types.Image, empty: bpy.types.Object, uv: Value) -> Value:
-    colour = socket(_texture(graph, "Plate", image, empty, uv, "Linear").outputs, "Color")
+def _emission(graph: Graph, picture: Picture, uv: Value) -> Value:
+    colour = graph.output("ShaderNodeGroup", "Color", {"node_tree": picture.sampler}, UV=uv)
     return graph.output("ShaderNodeEmission", "Emission", Color=colour)
-
-
-def _texture(
-    graph: Graph, name: str, image: bpy.types.Image, empty: bpy.types.Object, place: Value, interpolation: str
-) -> bpy.types.Node:
-    """A sequence at the clip frame shown."""
-    settings = {"image": image, "extension": "EXTEND", "interpolation": interpolation}
-    node = graph.node("ShaderNodeTexImage", settings, Vector=place)
-    node.name = node.label = name
-    images.show(node.image_user)
-    retiming.follow(graph.tree, f'nodes["{name}"].image_user.frame_offset', empty, add=-1)
-    return node
 
 
 def _bridge(graph: Graph, occlusion: bpy.types.Image, facts: SceneFacts, empty: bpy.types.Object, uv: Value) -> Value:
@@ -125,7 +123,7 @@ def _bridge(graph: Graph, occlusion: bpy.types.Image, facts: SceneFacts, empty: 
     )
     s = graph.math("DIVIDE", graph.math("ADD", column, 0.5), facts.width)
     t = graph.math("SUBTRACT", 1.0, graph.math("DIVIDE", graph.math("ADD", row, 0.5), facts.height))
-    node = _texture(graph, "Occlusion", occlusion, empty, graph.combine(s, t, 0.0), "Closest")
+    node = texture(graph, "Occlusion", occlusion, empty, graph.combine(s, t, 0.0), "Closest")
     bits = graph.math("ROUND", graph.math("MULTIPLY", graph.parts(socket(node.outputs, "Color"))[0], 255.0))
     inside = graph.math("ADD", graph.math("SUBTRACT", x, column), graph.math("SUBTRACT", y, row))
     divider = graph.math("ADD", graph.math("GREATER_THAN", inside, 1.0), 1.0)

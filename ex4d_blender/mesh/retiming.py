@@ -68,10 +68,11 @@ def _item(name: str) -> str:
     return f'["{name}"]'
 
 
-def copy(follower: Animated, path: str, source: bpy.types.Object, source_path: str) -> None:
-    """Drive a property with another object's, unchanged."""
+def drive(follower: Animated, path: str, source: bpy.types.Object, variables: dict[str, str], expression: str) -> None:
+    """Drive a property with those of an object: `variables` are names in the expression and paths from the object."""
     driver = follower.driver_add(path).driver
-    variable = driver.variables.new()
-    variable.name, variable.type = "value", "SINGLE_PROP"
-    variable.targets[0].id, variable.targets[0].data_path = source, source_path
-    driver.expression = "value"
+    for name, source_path in variables.items():
+        variable = driver.variables.new()
+        variable.name, variable.type = name, "SINGLE_PROP"
+        variable.targets[0].id, variable.targets[0].data_path = source, source_path
+    driver.expression = expression

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node group that samples the plate between its four nearest pixels, and nothing else.
+
+EEVEE's own Linear interpolation reads reduced copies of an image wherever it guesses that pixels shrink, even at one to
+one: 3.9/255 off on average from the source camera. Four nearest samples, mixed here, are exact in all engines.
+"""
+
+import bpy
+
+from . import images, retiming
+from .graph import Graph, add_input, add_output, socket
+
+Value = object
+
+
+def build(name: str, image: bpy.types.Image, size: tuple[int, int], empty: bpy.types.Object) -> bpy.types.NodeTree:
+    """A new group: UV to Color.
+
+    Args:
+        name: of the group.
+        image: the sequence.
+        size: its width and height, pixels.
+        empty: whose `Source Frame` is shown.
+    """
+    tree = bpy.data.node_groups.new(name, "ShaderNodeTree")
+    add_input(tree, "UV", "Vector")
+    add_output(tree, "Color", "Color")
+    graph = Graph(tree)
+    uv = socket(graph.node("NodeGroupInput").outputs, "UV")
+    width, height = size
+    from_centre = graph.vector("MULTIPLY_ADD", uv, (float(width), float(height), 0.0), (-0.5, -0.5, 0.0))
+    first = graph.vector("FLOOR", from_centre)
+    across, up, _ = graph.parts(graph.vector("SUBTRACT", from_centre, first))
+    pixel = (1.0 / width, 1.0 / height, 0.0)
+
+    def sample(column: int, row: int) -> Value:
+        offset = ((0.5 + column) / width, (0.5 + row) / height, 0.0)
+        place = graph.vector("MULTIPLY_ADD", first, pixel, offset)
+        return socket(texture(graph, f"Plate {column} {row}", image, empty, place, "Closest").outputs, "Color")
+
+    below = _between(graph, across, sample(0, 0), sample(1, 0))
+    above = _between(graph, across, sample(0, 1), sample(1, 1))
+    graph.node("NodeGroupOutput", Color=_between(graph, up, below, above))
+    return tree
+
+
+def texture(
+    graph: Graph, name: str, image: bpy.types.Image, empty: bpy.types.Object, place: Value, interpolation: str
+) -> bpy.types.Node:
+    """An Image Texture node that shows a sequence at the clip frame shown."""
+    settings = {"image": image, "extension": "EXTEND", "interpolation": interpolation}
+    node = graph.node("ShaderNodeTexImage", settings, Vector=place)
+    node.name = node.label = name
+    images.show(node.image_user)
+    retiming.follow(graph.tree, f'nodes["{name}"].image_user.frame_offset', empty, add=-1)
+    return node
+
+
+def _between(graph: Graph, share: Value, first: Value, second: Value) -> Value:
+    return graph.output("ShaderNodeMix", "Result", {"data_type": "RGBA"}, Factor=share, A=first, B=second)
