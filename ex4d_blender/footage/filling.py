@@ -37,7 +37,11 @@ def tick() -> None:
             continue
         if job not in _fetched:
             if now.state == "ready" and view and view.state == "succeeded":
-                fetch(job, wish.name)
+                try:
+                    fetch(job, wish.name)
+                except UserError as error:
+                    _tried.add(job)
+                    sidecar.complain(str(error))
         elif may_change():
             _tried.add(job)  # once: undone, it shall not come back by itself
             _place(job)

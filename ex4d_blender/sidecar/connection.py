@@ -13,6 +13,7 @@ from .process import Launch, living
 from .watch import Watch
 
 LOOK_SECONDS = 2.0  # between two looks for a sidecar that somebody else has started
+UNANSWERED_SECONDS = 15.0  # a sidecar leaves its address a few seconds before it answers, not more
 ENDING_SECONDS = 15.0  # what a sidecar that was told to end may take for it
 DEATHS, DEATH_SECONDS = 3, 300.0  # a sidecar that dies so often within this time is not started again
 
@@ -49,6 +50,8 @@ class Connection:
         self._deaths: list[float] = []
         self._looks = True
         self._next_look = 0.0
+        self._followed_at = 0.0
+        self._offline = ""
 
     @property
     def jobs(self) -> list[JobView]:
@@ -93,8 +96,8 @@ class Connection:
 
     def stop(self) -> None:
         """It was told to end: no longer follow it, nor take it again while it does."""
-        if self._launch and not self._watch:
-            self._launch.end()
+        if self._launch and self.state != "ready":
+            self._launch.end()  # it would not hear of it
         self._ending = self.server
         self._forget()
         self._next_look = time.monotonic() + ENDING_SECONDS
@@ -160,7 +163,7 @@ class Connection:
             self._follow(found, is_local=True)
 
     def _follow(self, server: Server, *, is_local: bool) -> None:
-        self.server, self.is_local = server, is_local
+        self.server, self.is_local, self._followed_at = server, is_local, time.monotonic()
         self._watch = Watch(server, same_data(server) if is_local else None)
         self._say("starting", f"Connecting to {server.address}.")
 
@@ -170,8 +173,8 @@ class Connection:
             if self._watch is not watch:
                 return
         self.server = watch.server
-        if self.state == "lost" and self.is_local and time.monotonic() >= self._next_look:
-            self._lose(self.message.removesuffix("."))  # its process may have ended a moment after its connections
+        if self._offline and time.monotonic() >= self._next_look:
+            self._lose(self._offline)  # its process may have ended a moment after its connections
         if watch.done and self._watch is watch:
             message = f"{watch.error}." if watch.error else "The sidecar is no longer followed: connect again."
             self._forget()
@@ -187,6 +190,8 @@ class Connection:
                 self.changes += self._jobs.pop(job, None) is not None
         elif event.kind == "capabilities":
             self.capabilities = event.data
+        elif event.kind == "online":
+            self._offline = ""
         elif event.kind == "ready":
             self.health = event.data
             self._say("ready", f"Connected to {self.server.address if self.server else ''}.")
@@ -195,9 +200,11 @@ class Connection:
 
     def _lose(self, why: str) -> None:
         """It does not answer: dead on this machine, or perhaps only slow."""
+        self._offline = why
         self._next_look = time.monotonic() + LOOK_SECONDS
         if self.state == "starting" and self.is_local and self.server and not self._launch:
-            self._give_up(self.server)
+            if time.monotonic() - self._followed_at > UNANSWERED_SECONDS:
+                self._give_up(self.server)
             return
         code = self._launch.exit_code if self._launch else None
         data = self.server.data if self.server else None
@@ -239,6 +246,7 @@ class Connection:
         if self._watch:
             self._watch.close()
         self._watch = self._launch = self._again = self.server = None
+        self._offline = ""
         self.capabilities, self.health = {}, {}
         self._jobs.clear()
         self._looks = True

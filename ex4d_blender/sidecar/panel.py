@@ -21,7 +21,7 @@ STATES = {
     "failed": "Failed",
 }
 SHOWN = 12
-"""Jobs in the panel; the list goes back further."""
+"""Finished jobs in the panel; all that are not finished are shown."""
 
 
 class EX4D_PT_sidecar(SidebarPanel, bpy.types.Panel):
@@ -42,7 +42,11 @@ class EX4D_PT_sidecar(SidebarPanel, bpy.types.Panel):
         found = now.jobs
         if found:
             layout.label(text="Jobs")
-        for view in found[:SHOWN]:
+        finished = [view for view in found if view.finished]
+        left = {view.id for view in finished[SHOWN:]}
+        for view in found:
+            if view.id in left:
+                continue
             _draw_job(layout.box().column(align=True), view, _columns(context) - 4)
 
 

@@ -4,7 +4,6 @@
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ..client import ClientError, Download, FindServer, JobTask, Json, Server, T
 from ..client.http import Event, Flow
 from ..errors import UserError
 from ..placed import Placed
+from .joblist import new_job_id
 from .sending import Send
 
 TAKE_IN_SECONDS = 900.0  # the sidecar answers when it has decoded every frame of a scene
@@ -58,7 +58,7 @@ class RenderShot(Task[Path]):
         find: FindServer | None = same_data(connection.server) if connection.is_local else None
         super().__init__(connection.server, find)
         facts = placed.facts()
-        self.job_id = f"render-{uuid.uuid4().hex[:12]}"
+        self.job_id = new_job_id(f"{facts.name}-render")
         self._scene_folder, self._hash, self._local = facts.folder, facts.content_hash, connection.is_local
         self._imported = next(
             (job.scene for job in connection.jobs if job.content_hash == self._hash and job.scene), None

@@ -122,8 +122,11 @@ def test_frozen_it_is_lost_and_comes_back(own_sidecar: Any, monkeypatch: pytest.
     tick_until(lambda: now.state == "ready", what="the answer")
 
 
-def test_an_announcement_left_by_a_crash_is_no_sidecar(own_sidecar: Any, tmp_path: Path) -> None:
+def test_an_announcement_left_by_a_crash_is_no_sidecar(
+    own_sidecar: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process has got the number of the one that crashed."""
+    monkeypatch.setattr(module("sidecar.connection"), "UNANSWERED_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     folder = tmp_path / "state" / "sidecars"
@@ -131,7 +134,9 @@ def test_an_announcement_left_by_a_crash_is_no_sidecar(own_sidecar: Any, tmp_pat
     with subprocess.Popen(["sleep", "60"]) as other:
         left = {"address": f"http://127.0.0.1:{port}", "token": "t" * 20, "pid": other.pid, "version": "0", "api": 1}
         (folder / "old.json").write_text(json.dumps(left | {"data": str(tmp_path / "old")}))
-        tick_for(1.0)
+        tick_for(0.5)
+        assert module("sidecar").connection().state == "starting"  # it may just be slow
+        tick_for(4.0)
         assert module("sidecar").connection().state == "off"
         assert started().server.pid != other.pid
         other.kill()
@@ -156,3 +161,18 @@ def test_disabling_ends_what_runs_here(own_sidecar: Any) -> None:
         os.kill(pid, 0)  # its jobs go on
     finally:
         bpy.ops.preferences.addon_enable(module=EXTENSION)
+
+
+def test_a_frozen_one_can_be_stopped(own_sidecar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", 1.0)
+    as_with_windows(monkeypatch)
+    now = module("sidecar").connection()
+    bpy.ops.ex4d.start_sidecar()
+    tick_until(lambda: now.state == "ready", what="the sidecar")
+    pid = now.server.pid
+    os.kill(pid, signal.SIGSTOP)
+    tick_until(lambda: now.state == "lost", what="the loss")
+    bpy.ops.ex4d.stop_sidecar()
+    assert now.state == "off"
+    os.kill(pid, signal.SIGCONT)
+    tick_until(lambda: not module("sidecar.process").living(), what="its end")
