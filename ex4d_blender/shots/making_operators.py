@@ -105,7 +105,7 @@ class EX4D_OT_new_shot(HasMove, SaysErrors, bpy.types.Operator):
         """See `SaysErrors`."""
         placed, scene = footage.required(context), context.scene
         placed.facts()
-        settings_error_first(self)
+        _refuse_first(self)
         name = next_name(scene)
         camera = making.new_camera(context, placed, name)
         shot = add_shot(scene, name, camera, (scene.frame_start, scene.frame_end))
@@ -174,16 +174,17 @@ class EX4D_OT_use_active_camera(SaysErrors, bpy.types.Operator):
 
     bl_idname = "ex4d.use_active_camera"
     bl_label = "Use Active Camera"
-    bl_description = "Make a shot of the selected camera, else of the scene's; the camera stays as it is"
+    bl_description = (
+        "Make a shot of the active object, if it is a camera, else of the scene's camera; it stays as it is"
+    )
     bl_options: ClassVar = {"REGISTER", "UNDO"}
 
     def run(self, context: bpy.types.Context) -> None:
         """See `SaysErrors`."""
         scene, chosen = context.scene, context.object
-        selected = chosen is not None and chosen.type == "CAMERA" and chosen.select_get()
-        camera = chosen if selected else scene.camera
+        camera = chosen if chosen is not None and chosen.type == "CAMERA" else scene.camera
         if camera is None or camera.type != "CAMERA":
-            raise UserError("There is no camera to use: select one, or make a New Shot.")
+            raise UserError("There is no camera to use: click on one, or make a New Shot.")
         _check_camera(context, camera)
         shot = add_shot(scene, camera.name, camera, range_of(scene, camera))
         _learn(self, context, shot)
@@ -241,10 +242,10 @@ def starts_elsewhere(context: bpy.types.Context, shot: Shot) -> bool:
     turn = first.c2w[:3, :3].T @ view.c2w[:3, :3]
     angle = math.acos(min(max((np.trace(turn) - 1) / 2, -1.0), 1.0))
     apart = np.linalg.norm(first.c2w[:3, 3] - view.c2w[:3, 3]) * max(placed.empty.matrix_world.to_scale())
-    return angle > _ELSEWHERE_RADIANS or apart > _ELSEWHERE_METRES
+    return bool(angle > _ELSEWHERE_RADIANS or apart > _ELSEWHERE_METRES)
 
 
-def settings_error_first(operator: HasMove) -> None:
+def _refuse_first(operator: HasMove) -> None:
     """Refuse settings that no move can follow before anything is made. Raises: UserError."""
     settings = operator.settings()
     MOVES[operator.preset].path(settings, np.array([0.0, 1.0]))

@@ -61,13 +61,12 @@ def test_use_active_camera_changes_nothing(small_scene: Path) -> None:
     camera.keyframe_insert("location", frame=1)
     source = scene.camera
     bpy.context.view_layer.objects.active = camera
-    camera.select_set(True)
     before = [*camera.location], camera.parent, len(camera.keys()), camera.data.lens
     bpy.ops.ex4d.use_active_camera()
     assert (active().camera, active().name) == (camera, "Mine")
     assert ([*camera.location], camera.parent, len(camera.keys()), camera.data.lens) == before
     assert active().starts_elsewhere
-    camera.select_set(False)
+    bpy.context.view_layer.objects.active = None
     bpy.ops.ex4d.use_active_camera()
     assert active().camera == source
     assert not active().starts_elsewhere
