@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look before you generate: what a camera sees of the footage, and what it does not."""
 
-from . import overlay, preview, stale, viewports
+from . import measuring, overlay, panel, preview, stale, strip, viewports, worst
 
-_PARTS = (preview, stale, viewports, overlay)
+_PARTS = (preview, stale, viewports, overlay, measuring, worst, strip, panel)
 
 
 def register() -> None:

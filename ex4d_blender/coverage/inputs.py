@@ -7,7 +7,7 @@ size. What a fingerprint cannot know (a path's own shape, another object's drive
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import bpy
 import numpy as np
@@ -18,6 +18,7 @@ from ..versions import fcurves
 from .record import RECORD, UNSEEN
 
 _MOST_OBJECTS = 64
+_NO_SETTING = {"error_location", "error_rotation", "is_valid", "show_expanded", "active", "is_override_data"}
 _TRANSFORM = (
     "location", "rotation_mode", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale",
     "delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale", "matrix_parent_inverse",
@@ -34,21 +35,25 @@ def fingerprint(scene: bpy.types.Scene, shot: Shot, placed: Placed) -> str:
     _add(digest, shot.first_frame, shot.last_frame, shot.width, shot.height)
     _add(digest, render.pixel_aspect_x, render.pixel_aspect_y, render.frame_map_old, render.frame_map_new)
     for thing in _involved(shot.camera, placed.empty):
-        _add(digest, thing.name)
+        _add(digest, thing.name, thing.parent.name if thing.parent else None)
         _add_values(digest, thing, _TRANSFORM)
         _add_custom(digest, thing)
         _add_animation(digest, thing)
         for constraint in thing.constraints:
-            names = [
-                p.identifier for p in constraint.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM")
-            ]
-            hidden = ("error_location", "error_rotation", "is_valid", "show_expanded", "active")
             path = f'constraints["{constraint.name}"].'
-            _add_values(digest, thing, [f"{path}{name}" for name in names if name not in hidden])
+            _add_values(digest, thing, [path + name for name in _plain(constraint)])
+            target = getattr(constraint, "target", None)
+            _add(digest, target.name if target else None, getattr(constraint, "subtarget", None))
         if thing.type == "CAMERA":
             _add_values(digest, thing.data, _LENS)
             _add_animation(digest, thing.data)
     return digest.hexdigest()[:24]
+
+
+def _plain(thing: bpy.types.Constraint | bpy.types.FModifier) -> list[str]:
+    """Names of the settings that are numbers or choices; not what Blender computes, nor what only the panels show."""
+    kinds = ("BOOLEAN", "INT", "FLOAT", "ENUM")
+    return [p.identifier for p in thing.bl_rna.properties if p.type in kinds and p.identifier not in _NO_SETTING]
 
 
 def _involved(*first: bpy.types.Object) -> list[bpy.types.Object]:
@@ -69,9 +74,7 @@ def _add(digest: "hashlib._Hash", *values: object) -> None:
     digest.update(repr(values).encode())
 
 
-def _add_values(
-    digest: "hashlib._Hash", thing: bpy.types.ID, paths: Iterator[str] | list[str] | tuple[str, ...]
-) -> None:
+def _add_values(digest: "hashlib._Hash", thing: bpy.types.ID, paths: Iterable[str]) -> None:
     """Values that nothing animates; those that are, are what their curves make of them."""
     animated = {path for path, _ in fcurves.animated_channels(thing)}
     for path in paths:
@@ -87,7 +90,8 @@ def _numbers(value: object) -> list[object]:
 def _add_custom(digest: "hashlib._Hash", thing: bpy.types.Object) -> None:
     animated = {path for path, _ in fcurves.animated_channels(thing)} | _OWN
     for name, value in sorted(thing.items()):
-        if f'["{name}"]' not in animated and isinstance(value, str | int | float):
+        # the extension's own are names and paths, which saving changes
+        if not name.startswith("ex4d_") and f'["{name}"]' not in animated and isinstance(value, str | int | float):
             _add(digest, name, value)
 
 
@@ -125,6 +129,6 @@ def _add_curve(digest: "hashlib._Hash", curve: bpy.types.FCurve) -> None:
     curve.sampled_points.foreach_get("co", sampled)
     digest.update(sampled.tobytes())
     for modifier in curve.modifiers:
-        numbers = [p.identifier for p in modifier.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM")]
-        shown = ("show_expanded", "active", "is_valid")
-        _add(digest, *(str(getattr(modifier, name)) for name in numbers if name not in shown))
+        for name in _plain(modifier):
+            value = getattr(modifier, name)
+            _add(digest, name, value if isinstance(value, str | set | float | int) else list(value))

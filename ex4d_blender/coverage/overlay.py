@@ -113,7 +113,7 @@ def _say(context: bpy.types.Context, frame: Rectangle | None, text: str) -> None
     scale = context.preferences.system.ui_scale
     size = context.preferences.ui_styles[0].widget.points * scale
     blf.size(0, size * 1.2)
-    width, height = blf.dimensions(0, text)
+    width, _ = blf.dimensions(0, text)
     middle = (frame[0][0] + frame[1][0]) / 2 if frame else context.region.width / 2
     bottom = max(frame[0][1], 0.0) if frame else 0.0
     blf.position(0, max(middle - width / 2, 8 * scale), bottom + 14 * scale, 0)

@@ -14,8 +14,8 @@ class CoverageSettings(bpy.types.PropertyGroup):
 
     use_rendered: BoolProperty(
         name="As Rendered",
-        description="Through the camera, show what the sidecar rendered for the Coverage strip, where the camera has not "
-        "changed since, instead of Blender's own preview",
+        description="Through the camera, show what the sidecar rendered for the Coverage strip, as long as the camera "
+        "has not changed since, instead of Blender's own preview",
         default=True,
     )
 

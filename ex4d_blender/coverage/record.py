@@ -83,6 +83,7 @@ def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
     """
     if not camera.is_editable:
         raise UserError(f"{camera.name} is linked from another file: make it local, or a library override, first.")
+    fcurves.remove(camera, _PATH)  # a curve of samples takes no keys
     camera[UNSEEN] = 0.0
     camera.id_properties_ui(UNSEEN).update(
         min=0.0,

@@ -78,10 +78,8 @@ void main()
   source_position = positions[k];
   gl_Position = projection * vec4(vertex, 1.0);
   if (reach.y > 0.0) {
-    // a perspective view: depth by the logarithm, so that a camera close to the surface still tells the far apart
-    float w = gl_Position.w;
-    float near = reach.y;
-    gl_Position.z = w > 0.0 ? w * (2.0 * log(w / near) / reach.z - 1.0) : w - 2.0 * near;
+    // a perspective view: from the near plane to infinity, whatever the viewport clips
+    gl_Position.z = gl_Position.w - 2.0 * reach.y;
   }
 }
 """
@@ -146,7 +144,7 @@ def surface_shader() -> gpu.types.GPUShader:
     info.push_constant("VEC4", "eye")  # where the view stands in that space; w 0: a direction
     info.push_constant("VEC4", "lens")  # fx, fy, cx, cy of the source
     info.push_constant("VEC4", "view")  # width, height; view's focal length over the source's; see `surface.draw`
-    info.push_constant("VEC3", "reach")  # 1 + BRIDGE_REACH; near (0: orthographic) and log(far / near)
+    info.push_constant("VEC2", "reach")  # 1 + BRIDGE_REACH; the near plane, 0: orthographic
     info.sampler(0, "FLOAT_2D", "source")
     info.vertex_in(0, "UINT", "corner")
     between = gpu.types.GPUStageInterfaceInfo("ex4d_surface_interface")

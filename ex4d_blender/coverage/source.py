@@ -24,7 +24,6 @@ class SourceFrame:
     bridges: np.ndarray
     """(H, W) uint8, bits 0 and 1: the upper left and lower right triangle of the 2x2 block starting here is one."""
     nearest: float
-    deepest: float
 
 
 _frames: OrderedDict[tuple[str, str, int], SourceFrame] = OrderedDict()
@@ -63,7 +62,7 @@ def _read(facts: SceneFacts, frame: int) -> SourceFrame:
             )
     if not (np.isfinite(depth).all() and (depth > 0).all()):
         raise UserError(f"{depth_file} has pixels that are no depth: import the clip again.")
-    return SourceFrame(depth, bridges, float(depth.min()), float(depth.max()))
+    return SourceFrame(depth, bridges, float(depth.min()))
 
 
 def _decode(stored: np.ndarray, facts: SceneFacts) -> np.ndarray:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether what the sidecar found still holds: the camera may have moved since.
 
-Two looks, both without evaluating anything: the fingerprint of what the move is made of, taken again after a change, and
-at each frame that is visited the camera itself against the one that was rendered.
+Two looks, both without evaluating anything: the fingerprint of what the move is made of, taken again after a change,
+and at each frame that is visited the camera itself against the one that was rendered.
 """
 
 import bpy
@@ -11,6 +11,7 @@ from bpy.app.handlers import persistent
 
 from ..errors import UserError
 from ..placed import of_camera, source_time
+from ..project.solved import in_footage
 from ..shots import camera_math
 from ..shots.properties import Shot
 from . import inputs, record
@@ -73,6 +74,7 @@ def _is_there(context: bpy.types.Context, camera: bpy.types.Object, found: recor
             (placed.empty.name, camera.name),
         )
         time = source_time(placed, seen, context.scene.frame_current_final)
+        pose = in_footage(placed, pose[None], np.array([time]))[0]
     except UserError:
         return False
     size = 1.0 + np.abs(poses[index]).max()

@@ -4,7 +4,6 @@
 Only from a draw handler, or where a window's GPU context is active: `gpu` is unusable in background mode.
 """
 
-import math
 from dataclasses import dataclass
 
 import gpu
@@ -52,7 +51,7 @@ class Surface:
         self._unseen: float | None = None
 
     def draw(self, frame: SourceFrame, view: View) -> gpu.types.GPUTexture:
-        """The view's texture: red 1 where unseen, green how stretched, alpha 0 where nothing is; the bottom row first."""
+        """The view's texture: red 1 where unseen, green how stretched, alpha 0 where nothing is; bottom row first."""
         if self._target is None or (self._target.width, self._target.height) != (view.width, view.height):
             self.free()
             self._target = gpu.types.GPUOffScreen(view.width, view.height, format="RGBA8")
@@ -97,8 +96,8 @@ def forget() -> None:
 def _draw(frame: SourceFrame, view: View) -> None:
     shader = surface_shader()
     texture, row = _uploaded(frame)
-    perspective = any(abs(value) > 1e-12 for value in view.projection[3][:3])
-    near = _NEAR_SHARE * frame.nearest if perspective else 0.0
+    unit = view.projection[3].xyz.length  # of w, in scene units: the empty is scaled
+    perspective = unit > 1e-12
     gpu.state.active_framebuffer_get().clear(color=(1.0, 0.0, 0.0, 0.0), depth=1.0)
     gpu.state.depth_test_set("LESS")
     gpu.state.depth_mask_set(True)
@@ -108,14 +107,29 @@ def _draw(frame: SourceFrame, view: View) -> None:
     shader.uniform_float("projection", view.projection)
     shader.uniform_float("eye", _eye(view.projection, perspective))
     shader.uniform_float("lens", view.lens)
-    shader.uniform_float("view", (view.width, view.height, view.focal / view.lens[0], view.finer))
-    # no camera looks at what is further from it than a thousand scenes
-    reach = math.log(1000.0 * frame.deepest / near) if perspective else 0.0
-    shader.uniform_float("reach", (1.0 + BRIDGE_REACH, near, reach))
+    magnified = view.focal / view.lens[0] * (unit if perspective else 1.0)
+    shader.uniform_float("view", (view.width, view.height, magnified, view.finer))
+    shader.uniform_float("reach", (1.0 + BRIDGE_REACH, _near(frame, view) if perspective else 0.0))
     shader.uniform_sampler("source", texture)
     row.draw_instanced(shader, instance_start=0, instance_count=frame.depth.shape[0] - 1)
     gpu.state.depth_mask_set(False)
     gpu.state.depth_test_set("NONE")
+
+
+def _near(frame: SourceFrame, view: View) -> float:
+    """Where to put the near plane, scene units: as far off as it cuts nothing away, for the depth's 24 bits.
+
+    Else a camera that stands close to something could not tell apart what is far.
+    """
+    height, width = frame.depth.shape
+    fx, fy, cx, cy = view.lens
+    across = (np.arange(width, dtype=np.float32) + np.float32(0.5 - cx)) / np.float32(fx)
+    down = (np.arange(height, dtype=np.float32) + np.float32(0.5 - cy)) / np.float32(fy)
+    rows = np.array(view.projection, np.float32)
+    x, y, w = ((row[0] * across + row[2] + (row[1] * down)[:, None]) * frame.depth + row[3] for row in rows[[0, 1, 3]])
+    visible = w[(w > 0) & (np.abs(x) <= w) & (np.abs(y) <= w)]
+    nearest = _NEAR_SHARE * frame.nearest * float(np.linalg.norm(rows[3, :3]))
+    return max(nearest, 0.5 * float(visible.min())) if visible.size else nearest
 
 
 def _eye(projection: Matrix, perspective: bool) -> tuple[float, float, float, float]:

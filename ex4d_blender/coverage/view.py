@@ -70,9 +70,9 @@ def evaluated(context: bpy.types.Context, thing: bpy.types.Object | None) -> bpy
 def _source_camera(
     context: bpy.types.Context, placed: Placed, facts: SceneFacts, clip_frame: int
 ) -> tuple[Matrix, tuple[float, float, float, float]]:
-    """The source camera of a clip frame, as `Shown.world` and `.lens`: what the mesh itself goes by, else the folder."""
+    """`Shown.world` and `.lens` of a clip frame: what the mesh itself goes by, else what the folder says."""
     mesh = placed.mesh
-    stands = evaluated(context, mesh or placed.empty).matrix_world
+    stands = _stands(context, placed)
     if mesh is not None and mesh.type == "MESH" and clip_frame < len(mesh.data.vertices):
         attributes = mesh.data.attributes
         if all(name in attributes for name in (POSE, FOCAL, CENTRE)):
@@ -82,6 +82,18 @@ def _source_camera(
     if facts.source_c2w is None:
         return stands.copy(), lens
     return stands @ Matrix(facts.source_c2w[clip_frame].tolist()), lens
+
+
+def _stands(context: bpy.types.Context, placed: Placed) -> Matrix:
+    """The mesh's matrix to the world, also where it is hidden: then Blender does not keep it up to date."""
+    mesh = evaluated(context, placed.mesh)
+    if mesh is not None and mesh.is_evaluated:
+        return mesh.matrix_world
+    empty = evaluated(context, placed.empty).matrix_world
+    if placed.mesh is None or placed.mesh.parent != placed.empty:
+        return empty
+    # not `matrix_local`, which Blender works out from the last known place of the mesh
+    return empty @ placed.mesh.matrix_parent_inverse @ placed.mesh.matrix_basis
 
 
 def picture_of(scene: bpy.types.Scene) -> Picture:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Coverage panel."""
+
+import bpy
+
+from ..interface import SidebarPanel
+from ..placed import all_placed
+from . import measuring, record, stale, viewports
+
+
+class EX4D_PT_coverage(SidebarPanel, bpy.types.Panel):
+    """Look before you generate."""
+
+    bl_idname = "EX4D_PT_coverage"
+    bl_label = "Coverage"
+    bl_order = 40
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only where there is footage."""
+        return bool(all_placed(context.scene))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Called by Blender."""
+        layout, scene = self.layout, context.scene
+        on = viewports.is_on(context.space_data)
+        layout.operator("ex4d.preview_coverage", icon="OVERLAY", depress=on)
+        shot = stale.shot_of(scene, None)
+        if shot is None or shot.camera is None:
+            layout.label(text="Make a shot to measure it", icon="INFO")
+            return
+        found = record.read(shot.camera)
+        text = "Measure Coverage" if found is None else "Measure Again"
+        layout.operator("ex4d.measure_coverage", text=text, icon="RENDER_ANIMATION")
+        share = measuring.progress(shot)
+        if share is not None:
+            layout.progress(factor=share, text=f"{share:.0%}")
+        if found is not None:
+            self._draw_found(context, shot.camera, found)
+
+    def _draw_found(self, context: bpy.types.Context, camera: bpy.types.Object, found: record.Record) -> None:
+        layout, scene = self.layout, context.scene
+        row = layout.row()
+        row.enabled = viewports.is_on(context.space_data)
+        row.prop(scene.ex4d_coverage, "use_rendered")
+        if scene.camera == camera and found.index(scene.frame_current) is not None:
+            values = record.shares(camera)
+            value = values[min(found.index(scene.frame_current), len(values) - 1), 1] if len(values) else 0.0
+            text = bpy.app.translations.pgettext_rpt("Unseen in this frame: {:.1%}").format(value)
+            layout.label(text=text, translate=False)
+        if stale.is_stale(context, camera):
+            layout.label(text="The camera has changed since", icon="INFO")
+        layout.operator("ex4d.next_worst_frame", icon="FRAME_NEXT")
+
+
+register, unregister = bpy.utils.register_classes_factory((EX4D_PT_coverage,))

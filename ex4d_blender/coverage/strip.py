@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Coverage strip below the ruler of Timeline and Dope Sheet: how much of each frame the footage never saw."""
+
+import bpy
+import gpu
+import numpy as np
+from gpu_extras.batch import batch_for_shader
+
+from . import record, stale
+from .overlay import colors
+
+_RULER = 23.0
+_HEIGHT = 6.0
+"""Units of the interface: the height of Blender's ruler, and of the strip below it."""
+_FULL = 0.5
+"""The share at which the strip has the theme's full colour: half a picture to invent is as bad as any."""
+_GREY = (0.5, 0.5, 0.5)
+
+_handle: object | None = None
+
+
+def columns(shares: np.ndarray, first: float, last: float, width: int) -> np.ndarray:
+    """What to draw: runs of pixels and their share.
+
+    Args:
+        shares: (T, 2) frame and share, frames ascending.
+        first: the frame at the left edge of the region.
+        last: the frame at its right edge.
+        width: pixels of the region.
+
+    Returns:
+        (N, 3) float64: left, right (pixels, a frame reaches half a frame to both sides) and share. Where several frames
+        fall on one pixel, the worst.
+    """
+    scale = width / (last - first)
+    frames, values = shares[:, 0].astype(np.float64), shares[:, 1].astype(np.float64)
+    left, right = (frames - 0.5 - first) * scale, (frames + 0.5 - first) * scale
+    inside = (right > 0) & (left < width)
+    left, right, values = left[inside], right[inside], values[inside]
+    if scale >= 1.0:
+        return np.stack([left, right, values], axis=1)
+    pixel = np.clip(left.astype(np.int64), 0, width - 1)
+    worst = np.full(width, -1.0)
+    np.maximum.at(worst, pixel, values)
+    filled = np.flatnonzero(worst >= 0)
+    return np.stack([filled, filled + 1, worst[filled]], axis=1).astype(np.float64)
+
+
+def _draw() -> None:
+    context = bpy.context
+    camera = context.scene.camera
+    found = record.read(camera)
+    if found is None or context.space_data.mode not in ("TIMELINE", "DOPESHEET", "ACTION"):
+        return
+    shares = record.shares(camera)
+    region = context.region
+    first, last = (region.view2d.region_to_view(x, 0)[0] for x in (0, region.width))
+    if not len(shares) or last <= first:
+        return
+    drawn = columns(shares, first, last, region.width)
+    if len(drawn):
+        color = _GREY if stale.is_stale(context, camera) else colors()[0]
+        scale = context.preferences.system.ui_scale
+        top = region.height - _RULER * scale
+        _draw_columns(drawn, top - _HEIGHT * scale, top, color)
+
+
+def _draw_columns(drawn: np.ndarray, bottom: float, top: float, color: tuple[float, float, float]) -> None:
+    count = len(drawn)
+    corners = np.empty((count, 6, 2), np.float32)
+    for k, (side, y) in enumerate(((0, bottom), (1, bottom), (1, top), (0, bottom), (1, top), (0, top))):
+        corners[:, k, 0], corners[:, k, 1] = drawn[:, side], y
+    shade = np.empty((count, 6, 4), np.float32)
+    shade[..., :3] = color
+    shade[..., 3] = (0.12 + 0.88 * np.clip(drawn[:, 2] / _FULL, 0.0, 1.0))[:, None]
+    shader = gpu.shader.from_builtin("FLAT_COLOR")
+    batch = batch_for_shader(shader, "TRIS", {"pos": corners.reshape(-1, 2), "color": shade.reshape(-1, 4)})
+    gpu.state.blend_set("ALPHA")
+    batch.draw(shader)
+    gpu.state.blend_set("NONE")
+
+
+def register() -> None:
+    """Draw in each Timeline and Dope Sheet."""
+    global _handle
+    if not bpy.app.background:
+        _handle = bpy.types.SpaceDopeSheetEditor.draw_handler_add(_draw, (), "WINDOW", "POST_PIXEL")
+
+
+def unregister() -> None:
+    """See `register`."""
+    global _handle
+    if _handle is not None:
+        bpy.types.SpaceDopeSheetEditor.draw_handler_remove(_handle, "WINDOW")
+        _handle = None
