@@ -120,6 +120,37 @@ def test_the_scene_fills_itself(
     assert len(placed()) == 1
 
 
+def test_a_result_lands_between_two_edits(
+    shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
+) -> None:
+    started()
+    as_with_windows(monkeypatch)
+
+    def edit(name: str) -> None:
+        bpy.ops.object.empty_add()
+        bpy.context.object.name = name
+        bpy.ops.ed.undo_push(message=name)
+
+    def names() -> set[str]:
+        return {thing.name for thing in bpy.data.objects}
+
+    bpy.ops.ex4d.import_footage("EXEC_DEFAULT", True, filepath=str(clips / "clip.mp4"))
+    edit("before")
+    tick_until(placed, what="the scene")
+    edit("after")
+    everything, seen = names(), []
+    for _ in range(3):
+        bpy.ops.ed.undo()
+        seen.append((names() & {"before", "after"}, len(placed())))
+    assert seen == [({"before"}, 1), ({"before"}, 0), (set(), 0)]
+    tick_for(1.2)
+    for _ in range(3):
+        bpy.ops.ed.redo()
+    assert names() == everything
+    assert placed()[0].facts().frames == 4
+    assert placed()[0].mesh.parent == placed()[0].empty
+
+
 def test_nothing_is_placed_while_the_artist_edits(
     shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
