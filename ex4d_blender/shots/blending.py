@@ -54,17 +54,13 @@ def turn_on(
     data, filmed = camera.data, source.data
     fcurves.make_single(data)
     sides = camera_math.view_factor(filmed, *size, aspect) / camera_math.view_factor(data, *size, aspect)
-    own_side, filmed_side = (
-        "sensor_height" if each.sensor_fit == "VERTICAL" else "sensor_width" for each in (data, filmed)
-    )
+    # Numbers, not variables: a driver of the lens that reads the sensor beside it would be a dependency cycle.
+    sensors = camera_math.sensor_size(data) / camera_math.sensor_size(filmed)
     for name, own in _OWN.items():
         data[own] = float(getattr(data, name))
         _retarget(data, name, f'["{own}"]')
         reads = {"blend": (camera, f'["{BLEND}"]'), "own": (data, f'["{own}"]'), "filmed": (filmed, name)}
-        same = f"filmed * {sides!r}"
-        if name == "lens":
-            reads |= {"own_side": (data, own_side), "filmed_side": (filmed, filmed_side)}
-            same += " * own_side / filmed_side"
+        same = f"filmed * {sides * sensors if name == 'lens' else sides:.9g}"
         # The influence of a constraint ends at 0 and 1; so must this.
         _driver(data, name, f"own + (1 - min(max(blend, 0), 1)) * ({same} - own)", reads)
     camera.update_tag()

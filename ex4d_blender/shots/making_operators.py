@@ -174,9 +174,7 @@ class EX4D_OT_use_active_camera(SaysErrors, bpy.types.Operator):
 
     bl_idname = "ex4d.use_active_camera"
     bl_label = "Use Active Camera"
-    bl_description = (
-        "Make a shot of the active object, if it is a camera, else of the scene's camera; it stays as it is"
-    )
+    bl_description = "Make a shot of the active object if it is a camera, else of the scene's; it stays as it is"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
 
     def run(self, context: bpy.types.Context) -> None:

@@ -78,7 +78,7 @@ def test_from_filmed_to_mine_and_back(small_scene: Path) -> None:
     assert np.allclose(sampled(shot).c2w, mine.c2w, atol=1e-6)
 
 
-def test_the_viewport_follows(small_scene: Path) -> None:
+def test_the_viewport_follows(small_scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stand_in(small_scene)
     camera = animated_camera()
     add_shot(camera)
@@ -90,6 +90,8 @@ def test_the_viewport_follows(small_scene: Path) -> None:
     bpy.context.view_layer.update()
     assert camera.matrix_world.translation.length == pytest.approx(0.25 * far, rel=1e-4)
     assert camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.lens < 50
+    said = "".join(capfd.readouterr())
+    assert "cycle" not in said, said
 
 
 def test_driven_lenses_go_on(small_scene: Path) -> None:
