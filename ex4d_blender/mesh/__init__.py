@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The DW-Mesh in Blender: footage as a displaced, retimable mesh under one empty."""
 
-from . import operators
+from . import operators, panel, source_time
 
-FEATURES = (operators,)
+FEATURES = (operators, source_time, panel)
 
 
 def register() -> None:

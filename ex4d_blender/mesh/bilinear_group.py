@@ -10,6 +10,9 @@ import bpy
 from . import images, retiming
 from .graph import Graph, add_input, add_output, socket
 
+ENCODING = 2.2
+"""Pixels are mixed as they are encoded, nearly, which is how the core and Cycles interpolate, not as light."""
+
 Value = object
 
 
@@ -36,11 +39,12 @@ def build(name: str, image: bpy.types.Image, size: tuple[int, int], empty: bpy.t
     def sample(column: int, row: int) -> Value:
         offset = ((0.5 + column) / width, (0.5 + row) / height, 0.0)
         place = graph.vector("MULTIPLY_ADD", first, pixel, offset)
-        return socket(texture(graph, f"Plate {column} {row}", image, empty, place, "Closest").outputs, "Color")
+        node = texture(graph, f"Plate {column} {row}", image, empty, place, "Closest")
+        return _power(graph, socket(node.outputs, "Color"), 1 / ENCODING)
 
     below = _between(graph, across, sample(0, 0), sample(1, 0))
     above = _between(graph, across, sample(0, 1), sample(1, 1))
-    graph.node("NodeGroupOutput", Color=_between(graph, up, below, above))
+    graph.node("NodeGroupOutput", Color=_power(graph, _between(graph, up, below, above), ENCODING))
     return tree
 
 
@@ -58,3 +62,7 @@ def texture(
 
 def _between(graph: Graph, share: Value, first: Value, second: Value) -> Value:
     return graph.output("ShaderNodeMix", "Result", {"data_type": "RGBA"}, Factor=share, A=first, B=second)
+
+
+def _power(graph: Graph, colour: Value, exponent: float) -> Value:
+    return graph.output("ShaderNodeGamma", "Color", Color=colour, Gamma=exponent)

@@ -39,6 +39,12 @@ def drive_source_frame(empty: bpy.types.Object, frames: int) -> None:
     target.context_property = "ACTIVE_SCENE"
     target.data_path = f"camera{_item(SOURCE_TIME)}"
     target.use_fallback_value, target.fallback_value = True, NO_SOURCE_TIME
+    # Blender evaluates a driver after the scene only if it reads a property of the scene itself. Without this one the
+    # frame of a cut shows the time of the camera before it.
+    order = driver.variables.new()
+    order.name, order.type = "order", "CONTEXT_PROP"
+    order.targets[0].context_property = "ACTIVE_SCENE"
+    order.targets[0].data_path = "frame_start"
     _read(driver, "start", empty, FRAME_START)
     _read(driver, "speed", empty, SPEED)
     asked = f"(own if own > {NO_SOURCE_TIME / 2:.0f} else (frame - start) * speed)"
