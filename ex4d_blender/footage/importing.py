@@ -142,7 +142,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
             column.label(text="Each clip becomes a scene of its own:", icon="INFO")
             for file in list(self.files)[:8]:
                 column.label(text=file.name, translate=False)
-        else:
+        elif self._only_images():
             layout.prop(self, "as_sequence")
         layout.prop(self, "depth")
         if self.depth == "ESTIMATE":
@@ -202,7 +202,9 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         raise UserError("No footage was given: choose a video, an image sequence or a .ex4d folder.")
 
     def _only_images(self) -> bool:
-        return all(Path(file.name).suffix.lower() in IMAGE_SUFFIXES for file in self.files)
+        """Whether what is chosen, as far as anything is, are images or folders."""
+        names = [file.name for file in self.files if file.name] or [Path(self.filepath).name]
+        return all(Path(name).suffix.lower() in {"", *IMAGE_SUFFIXES} for name in names)
 
     def _start(self) -> dict[str, int]:
         """The start frame, if one was given."""

@@ -124,7 +124,7 @@ def fetched(outputs: Path, name: str, content_hash: str) -> Path | None:
 
 
 def _is(folder: Path, content_hash: str) -> bool:
-    """Whether a folder holds this scene; by the hash alone, for to parse a long camera path would take too long here."""
+    """Whether a folder holds this scene, by the hash alone: to parse a long camera path takes too long for a tick."""
     try:
         return f'"{content_hash}"'.encode() in (folder / SCENE_FILE).read_bytes()
     except OSError:
