@@ -76,8 +76,11 @@ def test_walk(release: str, sidecar: tuple[int, Path], tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout, done.stdout[-6000:]
     measured = json.loads((out / "walk.json").read_text())
     print(release, measured)
-    assert measured["frozen_ticks"]["worst_ms"] < 8
-    assert measured["frozen_ticks"]["median_ms"] < 2
+    ticks = measured["frozen_ticks"]
+    assert ticks["count"] > 5 * FROZEN_SECONDS
+    assert ticks["median_ms"] < 2
+    assert ticks["worst_of_99_percent_ms"] < 8
+    assert ticks["worst_busy_ms"] < 8  # of the main thread: another process may take the core away in between
     pictures = {path.stem: cv2.imread(str(path)) for path in out.glob("*.png")}
     seen, hatched = pictures["3_shot"], pictures["4_preview_solid"]
     assert np.abs(seen.astype(int) - hatched).max(axis=2).mean() > 1, "the preview shows nothing"
