@@ -354,3 +354,22 @@ def test_matrices_are_rigid_in_large_scenes(small_scene: Path) -> None:
     poses = module("shots.sampling").sample(bpy.context, add_shot(camera)).c2w
     rotation = poses[:, :3, :3]
     assert np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() < 1e-9
+
+
+def test_placed_footage_is_sampled_the_fast_way(small_scene: Path) -> None:
+    """The real thing, mesh, drivers and all: another camera is on the air, the shot has a Source Time of its own."""
+    bpy.ops.ex4d.import_scene(directory=str(small_scene))
+    bpy.ops.ex4d.new_shot(preset="ORBIT")
+    shot, scene = module("shots").active_shot(bpy.context.scene), bpy.context.scene
+    for frame, moment in ((1, 5.0), (8, 2.0)):
+        shot.camera["Source Time"] = moment
+        shot.camera.keyframe_insert('["Source Time"]', frame=frame)
+    scene.camera = other = add_camera("On the air")
+    bpy.ops.ex4d.blend_to_source()
+    shot.camera["Blend to Source"] = 0.5
+    shot.camera.update_tag()
+    sample = module("shots.sampling").sample(bpy.context, shot)  # no NeedsSweep
+    assert sample.source_time[[0, -1]].tolist() == [5.0, 2.0]
+    assert np.abs(sample.c2w[-1, :3, 3]).max() > 0.1
+    assert scene.camera == other
+    assert not any(thing.hide_viewport for thing in scene.objects)
