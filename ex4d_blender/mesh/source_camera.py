@@ -85,6 +85,7 @@ def _animate(owner: bpy.types.ID, channels: dict[str, np.ndarray], empty: bpy.ty
 def _set_points(curve: bpy.types.FCurve, values: np.ndarray) -> None:
     for generator in list(curve.modifiers):  # a new driver has one, which would take the place of the points
         curve.modifiers.remove(generator)
+    curve.keyframe_points.clear()  # or, from 5.0 on, two points instead
     curve.keyframe_points.add(len(values))
     points = np.stack([np.arange(len(values)), values], axis=1).astype(np.float32)
     curve.keyframe_points.foreach_set("co", points.ravel())
