@@ -1,0 +1,71 @@
+"""Times `frame_set` with the DW-Mesh of a scene folder in Blender: first visit of each frame, and later ones.
+
+    /opt/bpy/4.5.15/bin/python scripts/bench_blender.py SCENE.ex4d [--level N]
+
+Runs in an environment with the bpy wheel; the extension is built and installed into an empty Blender.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Print one line of figures per pass over the clip."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("--level", type=int, help="level of detail; by itself if not given")
+    parser.add_argument("--frames", type=int, help="how many frames to visit; all if not given")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as resources:
+        os.environ["BLENDER_USER_RESOURCES"] = resources  # before bpy is imported
+        subprocess.run([sys.executable, ROOT / "scripts/build_extension.py", "--output", resources], check=True)
+        _measure(options, next(Path(resources).glob("*.zip")))
+
+
+def _measure(options: argparse.Namespace, archive: Path) -> None:
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.extensions.package_install_files(repo="user_default", filepath=str(archive), enable_on_install=True)
+    from bl_ext.user_default.ex4d import placed
+    from bl_ext.user_default.ex4d.versions import modifier_inputs
+
+    bpy.ops.ex4d.import_scene(directory=str(options.scene.absolute()), frame_start=1)
+    scene = bpy.context.scene
+    (footage,) = placed.all_placed(scene)
+    modifier = footage.mesh.modifiers[0]
+    if options.level:
+        modifier_inputs.write(modifier, "Viewport Level", options.level)
+    bpy.context.view_layer.update()
+    facts = footage.facts()
+    frames = options.frames or facts.frames
+    print(f"Blender {bpy.app.version_string}, {facts.width}x{facts.height}x{facts.frames}, level ", end="")
+    print(modifier_inputs.read(modifier, "Viewport Level"))
+    for name in ("first", "second", "third"):
+        wall, cpu = [], []
+        for frame in range(1, 1 + frames):
+            start, busy = time.perf_counter(), time.process_time()
+            scene.frame_set(frame)
+            wall.append(1000 * (time.perf_counter() - start))
+            cpu.append(1000 * (time.process_time() - busy))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            f"{name} visit: median {statistics.median(wall):.1f} ms, least {min(wall):.1f}, most {max(wall):.1f}; "
+            f"processor {statistics.median(cpu):.1f} ms; peak memory {peak:.0f} MB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
