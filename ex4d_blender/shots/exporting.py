@@ -136,7 +136,12 @@ class EX4D_OT_export_trajectory(SamplesShot, bpy.types.Operator):
         """From a script or in background: at once. From the file selector: by a modal call of the same operator."""
         if bpy.app.background or not self.options.is_invoke:
             return super().execute(context)
-        return bpy.ops.ex4d.export_trajectory("INVOKE_DEFAULT", filepath=self.filepath) and {"FINISHED"}
+        try:
+            bpy.ops.ex4d.export_trajectory("INVOKE_DEFAULT", filepath=self.filepath)
+        except RuntimeError as error:  # how Python learns of the inner call's report
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            return {"CANCELLED"}
+        return {"FINISHED"}
 
     def run(self, context: bpy.types.Context) -> None:
         """See `SaysErrors`."""
