@@ -50,11 +50,11 @@ def compare(scene: bpy.types.Scene, placed: Placed) -> list[Row]:
         Row("Size", f"{size[0]} x {size[1]}", f"{shown[0]} x {shown[1]}", size == shown),
         Row(
             "Frames",
-            f"{first} to {last}",
-            f"{scene.frame_start} to {scene.frame_end}",
+            f"{first}-{last}",
+            f"{scene.frame_start}-{scene.frame_end}",
             (first, last) == (scene.frame_start, scene.frame_end),
         ),
-        Row("Pixel Aspect", "1", f"{float(ratio):.4g}", ratio == 1),
+        Row("Pixels", "1 : 1", f"{float(ratio):.4g} : 1", ratio == 1),
     ]
 
 

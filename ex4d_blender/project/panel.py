@@ -7,7 +7,7 @@ from bpy.app.translations import pgettext_iface
 
 from ..errors import UserError
 from ..interface import SidebarPanel
-from ..placed import FRAME_START, SOLVED, SPEED, Placed, active
+from ..placed import SOLVED, Placed, active
 from ..shots import camera_math
 from . import clipping, matching, move_operator, paths, view
 
@@ -65,21 +65,16 @@ def _draw_comparison(layout: bpy.types.UILayout, scene: bpy.types.Scene, placed:
     if not all(row.same for row in rows):
         buttons.operator("ex4d.keep_scene", depress=speed == 1.0)
         buttons.operator("ex4d.retime", depress=speed != 1.0 and speed == matching.retimed_speed(scene, placed))
-    properties = layout.column(align=True)
-    properties.use_property_split = True
-    properties.prop(placed.empty, f'["{FRAME_START}"]')
-    properties.prop(placed.empty, f'["{SPEED}"]')
     for note in placed.facts().notes:
         _draw_sentence(layout, note, 0)
 
 
 def _draw_row(column: bpy.types.UILayout, name: str, footage: str, scene: str, icon: str) -> None:
-    row = column.row()
-    split = row.split(factor=0.3)
-    split.label(text=name)
+    split = column.row().split(factor=0.3)
+    split.label(text=name, icon=icon)
     values = split.split(factor=0.5)
     values.label(text=footage, translate=False)
-    values.label(text=scene, translate=False, icon=icon)
+    values.label(text=scene, translate=False)
 
 
 def _draw_standing(layout: bpy.types.UILayout, context: bpy.types.Context, placed: Placed) -> None:

@@ -185,8 +185,8 @@ def test_an_anamorphic_scene_is_said_and_squared(small_scene: Path) -> None:
     scene.render.pixel_aspect_x = 2.0
     placed = place(small_scene)
     rows = {row.name: row for row in module("project.matching").compare(scene, placed)}
-    assert not rows["Pixel Aspect"].same
-    assert rows["Pixel Aspect"].scene == "2"
+    assert not rows["Pixels"].same
+    assert rows["Pixels"].scene == "2 : 1"
     bpy.ops.ex4d.match_scene()
     assert (scene.render.pixel_aspect_x, scene.render.pixel_aspect_y) == (1.0, 1.0)
     assert all(row.same for row in module("project.matching").compare(scene, placed))
