@@ -15,7 +15,7 @@ NAME = "EX-4D DW-Mesh"
 REVISION = 1
 
 DEPTH = "depth"
-"""Vertex attribute: z-depth in the footage camera, scene units."""
+"""Vertex attribute, in renders: z-depth in the footage camera, scene units."""
 CUT = "cut"
 """Face attribute, 1 in renders where bridges are left out already: the material has nothing to hide."""
 
@@ -47,21 +47,23 @@ def build() -> bpy.types.NodeTree:
     )
     texture_place = graph.vector("MULTIPLY_ADD", pixel, shrink, (0.0, 1.0, 0.0))
     z = _depth(graph, _sample(graph, inputs["Depth"], frame, texture_place), inputs["Disparity"], inputs["Far"])
-    grid = graph.store(grid, DEPTH, "FLOAT", "POINT", z)
-    grid = graph.switch("GEOMETRY", inputs["Far Shell"], grid, _far_vertex(graph, grid))
+    z = graph.switch("FLOAT", inputs["Far Shell"], z, _with_far_vertex(graph, grid, z))
     fx, fy, _ = graph.parts(focal)
     per_pixel = graph.combine(graph.math("DIVIDE", 1.0, fx), graph.math("DIVIDE", 1.0, fy), 1.0)
     offset = graph.vector("MULTIPLY", graph.vector("MULTIPLY", centre, per_pixel), (-1.0, -1.0, 0.0))
     ray = graph.vector("MULTIPLY_ADD", pixel, per_pixel, offset)
     in_camera = graph.node("ShaderNodeVectorMath", {"operation": "SCALE"}, Vector=ray)
-    graph.feed(socket(in_camera.inputs, "Scale"), graph.attribute(DEPTH, "FLOAT"))
+    graph.feed(socket(in_camera.inputs, "Scale"), z)
     position = graph.output(
         "FunctionNodeTransformPoint", "Vector", Vector=socket(in_camera.outputs, "Vector"), Transform=pose
     )
     surface = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=grid, Position=position)
 
+    # Only lips need the depth afterwards.
+    measured = graph.store(grid, DEPTH, "FLOAT", "POINT", z)
+    measured = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=measured, Position=position)
     bridge = _bridge(graph, inputs["Occlusion"], frame)
-    seen = graph.node("GeometryNodeSeparateGeometry", {"domain": "FACE"}, Geometry=surface, Selection=bridge)
+    seen = graph.node("GeometryNodeSeparateGeometry", {"domain": "FACE"}, Geometry=measured, Selection=bridge)
     bridges, rest = socket(seen.outputs, "Selection"), socket(seen.outputs, "Inverted")
     rest = graph.store(rest, CUT, "BOOLEAN", "FACE", True)
     rest = _material(graph, rest, inputs["Seen"])
@@ -134,19 +136,12 @@ def _depth(graph: Graph, stored: Value, disparity: Value, far: Value) -> Value:
     return graph.math("MINIMUM", graph.switch("FLOAT", disparity, stored, inverse), limit)
 
 
-def _far_vertex(graph: Graph, grid: Value) -> Value:
-    """The grid with its far vertex twice as deep as the deepest pixel."""
-    depth = graph.attribute(DEPTH, "FLOAT")
-    deepest = graph.output(
-        "GeometryNodeAttributeStatistic",
-        "Max",
-        {"data_type": "FLOAT", "domain": "POINT"},
-        Geometry=grid,
-        Attribute=depth,
-    )
+def _with_far_vertex(graph: Graph, grid: Value, z: Value) -> Value:
+    """The depth, but for the far vertex: twice as deep as the deepest pixel."""
+    settings = {"data_type": "FLOAT", "domain": "POINT"}
+    deepest = graph.output("GeometryNodeAttributeStatistic", "Max", settings, Geometry=grid, Attribute=z)
     far = graph.attribute(grid_group.FAR, "BOOLEAN")
-    behind = graph.math("MULTIPLY", deepest, FAR_VERTEX_FACTOR)
-    return graph.store(grid, DEPTH, "FLOAT", "POINT", graph.switch("FLOAT", far, depth, behind))
+    return graph.switch("FLOAT", far, z, graph.math("MULTIPLY", deepest, FAR_VERTEX_FACTOR))
 
 
 def _bridge(graph: Graph, occlusion: Value, frame: Value) -> Value:
