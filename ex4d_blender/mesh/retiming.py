@@ -39,12 +39,13 @@ def drive_source_frame(empty: bpy.types.Object, frames: int) -> None:
     target.context_property = "ACTIVE_SCENE"
     target.data_path = f"camera{_item(SOURCE_TIME)}"
     target.use_fallback_value, target.fallback_value = True, NO_SOURCE_TIME
-    # Blender evaluates a driver after the scene only if it reads a property of the scene itself. Without this one the
-    # frame of a cut shows the time of the camera before it.
-    order = driver.variables.new()
-    order.name, order.type = "order", "CONTEXT_PROP"
-    order.targets[0].context_property = "ACTIVE_SCENE"
-    order.targets[0].data_path = "frame_start"
+    # Blender evaluates a driver after a switch of the camera only if it also reads plain properties of the scene (from
+    # 4.5 on) and of its camera (4.2). Without them the frame of a cut shows the time of the camera before it.
+    for name, path in (("order", "frame_start"), ("cut", "camera.hide_render")):
+        variable = driver.variables.new()
+        variable.name, variable.type = name, "CONTEXT_PROP"
+        target = variable.targets[0]
+        target.context_property, target.data_path, target.use_fallback_value = "ACTIVE_SCENE", path, True
     _read(driver, "start", empty, FRAME_START)
     _read(driver, "speed", empty, SPEED)
     asked = f"(own if own > {NO_SOURCE_TIME / 2:.0f} else (frame - start) * speed)"
