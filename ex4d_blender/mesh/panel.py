@@ -17,14 +17,18 @@ class DWMeshPanel(SidebarPanel, bpy.types.Panel):
     bl_label = "DW-Mesh"
     bl_order = 20
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Where there is footage."""
+        return active(context) is not None
+
     def draw(self, context: bpy.types.Context) -> None:
-        """The footage that the artist works on, or the way to some."""
+        """The footage that the artist works on."""
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.operator("ex4d.import_scene", icon="FILE_FOLDER")
         placed = active(context)
-        modifier = placed.mesh.modifiers.get(MODIFIER) if placed and placed.mesh else None
+        modifier = placed.mesh.modifiers.get(MODIFIER) if placed.mesh else None
         if modifier is None or modifier.node_group is None:
             return
         column = layout.column()
