@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import bpy
+from bpy.app.handlers import persistent
 
 from .. import sidecar
 from ..client import Event, Task, same_data
@@ -21,6 +22,7 @@ LOOK_SECONDS = 0.5
 _fetched: dict[str, Path] = {}  # by job: its scene, here
 _moving: dict[str, tuple[str, float]] = {}  # by job: what is under way, and how far
 _tried: set[str] = set()  # jobs that were placed by themselves, or could not be: the artist decides from then on
+_stood: set[str] = set()  # jobs that have stood in the scene: where one is waited for again, it was undone
 _next_look = 0.0
 
 
@@ -33,7 +35,7 @@ def tick() -> None:
     now, scene = sidecar.connection(), _scene()
     for wish in wishes.all_wishes(scene) if scene else ():
         job, view = wish.job, now.job(wish.job)
-        if job in _tried or job in _moving:
+        if job in _tried or job in _moving or wish.was_undone:
             continue
         if job not in _fetched:
             if now.state == "ready" and view and view.state == "succeeded":
@@ -105,9 +107,15 @@ def note_moving(job: str, stage: str | None, share: float = 0.0) -> None:
         _moving[job] = stage, share
 
 
+def note_placed(job: str) -> None:
+    """A job stands in the scene: undone, it comes back only when asked for, in a file saved meanwhile too."""
+    _stood.add(job)
+
+
 def wait_for(job: str) -> None:
     """Let the scene fill itself with a job again."""
     _tried.discard(job)
+    _stood.discard(job)
 
 
 def may_change() -> bool:
@@ -143,8 +151,31 @@ def _scene() -> bpy.types.Scene | None:
     return windows[0].scene if windows else bpy.context.scene
 
 
+@persistent
+def _before_save(*_: object) -> None:
+    """Say in the file what was undone. Undo takes the footage out of the file's data, and a mark made then with it."""
+    for scene in bpy.data.scenes:
+        for wish in wishes.all_wishes(scene) if scene.library is None else ():
+            if wish.job in _stood:
+                wish.was_undone = True
+
+
+def register() -> None:
+    """Called when the extension is enabled."""
+    bpy.app.handlers.save_pre.append(_before_save)
+    sidecar.every_tick(tick)
+
+
+def unregister() -> None:
+    """Called when the extension is disabled."""
+    sidecar.no_longer(tick)
+    bpy.app.handlers.save_pre.remove(_before_save)
+    forget()
+
+
 def forget() -> None:
-    """Everything: the extension is being disabled."""
+    """Everything."""
     _fetched.clear()
     _moving.clear()
     _tried.clear()
+    _stood.clear()

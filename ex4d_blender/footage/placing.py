@@ -42,6 +42,7 @@ def place(operator: bpy.types.Operator, context: bpy.types.Context, job: str) ->
     start = wish.frame_start if wish else None
     wishes.forget(context.scene, job)
     found = arriving.arrive(operator, context, folder, start)
+    filling.note_placed(job)
     for thing in context.selected_objects:
         thing.select_set(False)
     context.view_layer.objects.active = found.empty
@@ -55,7 +56,10 @@ def _later(context: bpy.types.Context, job: str, name: str) -> None:
     if filling.moving(job) is None:
         filling.fetch(job, name)
     filling.wait_for(job)
-    if wishes.find(context.scene, job) is None:
+    wish = wishes.find(context.scene, job)
+    if wish is not None:
+        wish.was_undone = False
+    else:
         wish = context.scene.ex4d_imports.add()
         wish.job, wish.name, wish.frame_start = job, name, context.scene.frame_start
 

@@ -6,7 +6,7 @@ far each is stands nowhere but in memory and on the sidecar.
 """
 
 import bpy
-from bpy.props import CollectionProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
 
 class EX4D_Import(bpy.types.PropertyGroup):
@@ -17,6 +17,9 @@ class EX4D_Import(bpy.types.PropertyGroup):
     depth: StringProperty(name="Depth", subtype="FILE_PATH")
     options: StringProperty(name="Options", description="What it was asked for, as JSON")
     frame_start: IntProperty(name="Frame Start", description="Frame of the scene that shows the clip's first")
+    was_undone: BoolProperty(
+        name="Was Undone", description="It has stood in the scene: it is placed only when asked for"
+    )
 
 
 def all_wishes(scene: bpy.types.Scene) -> list[EX4D_Import]:

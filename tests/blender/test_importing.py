@@ -191,6 +191,34 @@ def test_an_import_outlives_blender_and_the_sidecar(
     assert placed()[0].folder == tmp_path / "clip.ex4d"
 
 
+def test_what_was_undone_does_not_come_back_with_the_file(
+    shared_sidecar: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
+) -> None:
+    """Placed, undone, saved, Blender opened again: it waits until it is asked for, here or elsewhere."""
+    started()
+    as_with_windows(monkeypatch)
+    blend = tmp_path / "shot.blend"
+    bpy.ops.ex4d.import_footage("EXEC_DEFAULT", True, filepath=str(clips / "clip.mp4"))
+    job = bpy.context.scene.ex4d_imports[0].job
+    tick_until(placed, what="the scene")
+    bpy.ops.ed.undo()
+    assert not placed()
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    shutil.rmtree(tmp_path / "outputs")  # what was fetched is gone too, so that asking for it fetches again
+    let_go()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    now = module("sidecar").connection()
+    tick_until(lambda: now.job(job), what="the list")
+    tick_for(2.0)
+    assert not placed()
+    assert not module("footage.filling").fetched(job)
+    assert [wish.job for wish in bpy.context.scene.ex4d_imports] == [job]
+    bpy.ops.ex4d.place_import(job=job)
+    tick_until(placed, what="the scene")
+    assert len(bpy.context.scene.ex4d_imports) == 0
+
+
 def test_undone_while_it_runs_it_stays_in_the_list_only(
     shared_sidecar: Any, clips: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
 ) -> None:

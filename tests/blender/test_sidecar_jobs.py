@@ -139,9 +139,10 @@ def test_jobs_are_cancelled_retried_and_removed(own_sidecar: Any, small_scene: P
 
 
 def test_a_scene_goes_to_another_machine(
-    shared_sidecar: Any, small_scene: Path, tmp_path: Path, library_python: str
+    own_sidecar: Any, small_scene: Path, tmp_path: Path, library_python: str
 ) -> None:
-    """Packed, uploaded and rendered there; nothing but HTTP passes."""
+    """Packed, uploaded and rendered there; nothing but HTTP passes. No other test has made the scene known there."""
+    started()
     (real,) = module("client").discover()
     os.environ["EX4D_STATE_DIR"] = str(tmp_path / "elsewhere")
     bpy.ops.ex4d.connect_sidecar(address=real.address, token=real.token)
