@@ -23,7 +23,7 @@ from environment import ROOT, say
 
 RELEASES = {"trixie": "4.3", "sid": "5.2"}
 PACKAGES = "blender libgl1 libgl1-mesa-dri libegl1 python3-cattr python3-requests python3-numpy fonts-dejavu-core"
-SCREEN = (1600, 1000)
+SCREEN = (1600, 1300)
 
 
 def why_not() -> str:
