@@ -166,7 +166,7 @@ def test_nothing_is_placed_while_the_artist_edits(
     tick_for(1.2)
     assert not placed()
     bpy.ops.object.mode_set(mode="OBJECT")
-    tick_until(placed, seconds=5, what="the scene")
+    tick_until(placed, what="the scene")
 
 
 def test_an_import_outlives_blender_and_the_sidecar(
@@ -225,12 +225,13 @@ def test_undone_while_it_runs_it_stays_in_the_list_only(
     now = started()
     as_with_windows(monkeypatch)
     bpy.ops.ex4d.import_footage("EXEC_DEFAULT", True, filepath=str(clips / "clip.mp4"))
+    job = bpy.context.scene.ex4d_imports[0].job
     bpy.ops.ed.undo()
     assert len(bpy.context.scene.ex4d_imports) == 0
-    view = tick_until(lambda: next((job for job in now.jobs if job.state == "succeeded"), None), what="the job")
+    tick_until(lambda: now.job(job) and now.job(job).state == "succeeded", what="the job")
     tick_for(1.2)
     assert not placed()
-    bpy.ops.ex4d.place_import(job=view.id)  # fetches first: what comes is placed by itself
+    bpy.ops.ex4d.place_import(job=job)  # fetches first: what comes is placed by itself
     tick_until(placed, what="the scene")
 
 

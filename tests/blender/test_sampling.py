@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -283,16 +284,22 @@ def test_a_heavy_scene_costs_nothing_but_three_frames(small_scene: Path) -> None
     camera.location.x = 3
     camera.keyframe_insert("location", frame=250)
     bpy.context.view_layer.update()
-    start = time.perf_counter()
-    bpy.context.scene.frame_set(17)
-    one = time.perf_counter() - start
-    shot = add_shot(camera, (1, 250))
-    start = time.perf_counter()
-    sample = module("shots.sampling").sample(bpy.context, shot)
-    took = time.perf_counter() - start
-    print(f"one frame {one:.3f} s, 250 samples {took:.3f} s")
-    assert len(sample) == 250
-    assert took < 0.2 + 10 * one
+
+    def took(work: Callable[[], object]) -> float:
+        """Processor time, the shorter of two: a busy machine's other work is not counted."""
+        times = []
+        for _ in range(2):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    frames, shot = iter((17, 23)), add_shot(camera, (1, 250))
+    one = took(lambda: bpy.context.scene.frame_set(next(frames)))
+    all_of_them = took(lambda: module("shots.sampling").sample(bpy.context, shot))
+    print(f"one frame {one:.3f} s, 250 samples {all_of_them:.3f} s")
+    assert len(module("shots.sampling").sample(bpy.context, shot)) == 250
+    assert all_of_them < 0.2 + 10 * one
 
 
 def test_time_remapping_is_followed(small_scene: Path) -> None:

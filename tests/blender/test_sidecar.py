@@ -110,11 +110,13 @@ def test_ended_by_somebody_else_is_off_and_found_again(own_sidecar: Any, tmp_pat
 
 
 def test_frozen_it_is_lost_and_comes_back(own_sidecar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", 1.0)
     now = started()
+    patience = module("sidecar.watch").SILENCE_SECONDS
+    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", 1.0)
     os.kill(now.server.pid, signal.SIGSTOP)
     tick_until(lambda: now.state == "lost", what="the loss")
     assert "silent" in now.message
+    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", patience)  # one of a busy machine is slow, not lost
     as_with_windows(monkeypatch)
     with pytest.raises(module("errors").UserError, match="silent"):
         module("sidecar").required_connection()
@@ -131,15 +133,19 @@ def test_an_announcement_left_by_a_crash_is_no_sidecar(
         port = unused.getsockname()[1]
     folder = tmp_path / "state" / "sidecars"
     folder.mkdir(parents=True)
-    with subprocess.Popen(["sleep", "60"]) as other:
-        left = {"address": f"http://127.0.0.1:{port}", "token": "t" * 20, "pid": other.pid, "version": "0", "api": 1}
-        (folder / "old.json").write_text(json.dumps(left | {"data": str(tmp_path / "old")}))
-        tick_for(0.5)
-        assert module("sidecar").connection().state == "starting"  # it may just be slow
-        tick_for(4.0)
-        assert module("sidecar").connection().state == "off"
-        assert started().server.pid != other.pid
-        other.kill()
+    now = module("sidecar").connection()
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            left = {"address": f"http://127.0.0.1:{port}", "token": "t" * 20, "pid": other.pid}
+            left |= {"version": "0", "api": 1, "data": str(tmp_path / "old")}
+            (folder / "old.json").write_text(json.dumps(left))
+            tick_until(lambda: now.state != "off", what="the look")
+            assert now.state == "starting"  # it may just be slow
+            tick_until(lambda: now.state != "starting", what="the end of patience")
+            assert now.state == "off"
+            assert started().server.pid != other.pid
+        finally:
+            other.kill()
 
 
 def test_logs_hide_secrets(own_sidecar: Any) -> None:
@@ -164,11 +170,11 @@ def test_disabling_ends_what_runs_here(own_sidecar: Any) -> None:
 
 
 def test_a_frozen_one_can_be_stopped(own_sidecar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", 1.0)
     as_with_windows(monkeypatch)
     now = module("sidecar").connection()
     bpy.ops.ex4d.start_sidecar()
     tick_until(lambda: now.state == "ready", what="the sidecar")
+    monkeypatch.setattr(module("sidecar.watch"), "SILENCE_SECONDS", 1.0)
     pid = now.server.pid
     os.kill(pid, signal.SIGSTOP)
     tick_until(lambda: now.state == "lost", what="the loss")

@@ -118,7 +118,7 @@ def test_offline_blender_goes_into_no_network(own_sidecar: Any, address: str) ->
 def test_jobs_are_cancelled_retried_and_removed(own_sidecar: Any, small_scene: Path, library_python: str) -> None:
     now, sidecar = started(), module("sidecar")
     document = json.loads(library(library_python, ARC, small_scene))
-    document["frames"] = document["frames"] * 100  # long enough to be caught
+    document["frames"] = document["frames"] * 400  # long enough to be caught
     task = sidecar.RenderShot(placed(small_scene), document, [], Path(bpy.app.tempdir) / "shot")
     ended: list[Any] = []
     sidecar.start(task, on_end=ended.append)
