@@ -30,6 +30,7 @@ from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
 from ex4d_core.depth import DepthEstimator, DepthKind, DepthRequest, make_estimator
 from ex4d_core.depth.encoding import FAR_FACTOR, choose_encoding
 from ex4d_core.depth_cache import depth_key, keep_depth, take_depth
+from ex4d_core.depth_proxy import proxy_step
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
 from ex4d_core.images import Image, read_image, to_uint8, write_png
@@ -40,6 +41,7 @@ from ex4d_core.scene import (
     StoredDepth,
     clear_folder,
     make_frame_folders,
+    read_stored_depth,
     stored_depth_frame,
     write_document,
 )
@@ -47,6 +49,7 @@ from ex4d_core.scene_format import (
     AUDIO_FILE,
     OCCLUSION_PATTERN,
     PLATE_PATTERN,
+    PROXY_PATTERN,
     SCENE_FILE,
     DepthDocument,
     FilePatterns,
@@ -200,7 +203,9 @@ class _Import:
     ) -> None:
         self.source, self.options, self.folder, self.depth_cache = source, options, folder, depth_cache
         self.on_progress, self.cancelled = on_progress, cancelled
-        self.files = FilePatterns(occlusion=OCCLUSION_PATTERN, plate=PLATE_PATTERN if options.plate else None)
+        self.files = FilePatterns(
+            occlusion=OCCLUSION_PATTERN, plate=PLATE_PATTERN if options.plate else None, proxy=PROXY_PATTERN
+        )
 
     def run(self) -> None:
         """Do what is left to do."""
@@ -239,6 +244,7 @@ class _Import:
                 self.cancelled,
             )
         depth = self._depth(estimator, request, state, count, lens, poses)
+        self._make_proxies(depth, PROXY_PATTERN, count)
         notes = [*info.notes]
         if lens_from == "assumed":
             notes.append(
@@ -363,6 +369,14 @@ class _Import:
             self._write_state(state)
         return document
 
+    def _make_proxies(self, document: DepthDocument, pattern: str, count: int) -> None:
+        """Where the depth came from the cache, which keeps none; otherwise they are there already."""
+        for frame in range(frames_done(self.folder, pattern, count), count):
+            self._stop_if_asked()
+            kept = self._beside(partial(read_stored_depth, self.folder, document, self.files, frame))
+            kept.write_proxy(self.folder, document, pattern, frame)
+            self.on_progress(frame + 1, count, "writing depth proxy")
+
     def _made_depth(
         self,
         estimator: DepthEstimator,
@@ -434,6 +448,7 @@ class _Import:
             intrinsics=tuples[0] if all(t == tuples[0] for t in tuples) else tuples,
             source_c2w=None if poses is None else poses.tolist(),
             files=self.files,
+            proxy_step=proxy_step(*size),
             depth=depth,
             source=SourceDocument(
                 name=self.source.name,

@@ -1,6 +1,6 @@
 """The scene folder: a clip with depth and cameras (DESIGN section 3).
 
-scene.json  color/000000.png …  depth/000000.exr …  occlusion/000000.png …  plate/ (optional)
+scene.json  color/000000.png …  depth/000000.exr …  occlusion/000000.png …  proxy/000000.exr …  plate/ (optional)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Camera, Intrinsics, check_rigid
 from ex4d_core.depth.encoding import FAR_FACTOR, SKY_DEPTH, choose_encoding, decode_depth, encode_depth
 from ex4d_core.depth.exr import read_exr, write_exr
+from ex4d_core.depth_proxy import depth_proxy, proxy_step
 from ex4d_core.errors import CameraError, CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_new
 from ex4d_core.images import read_image, to_uint8, write_png
@@ -27,6 +28,7 @@ from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene_format import (
     AUDIO_FILE,
     OCCLUSION_PATTERN,
+    PROXY_PATTERN,
     SCENE_FILE,
     DepthDocument,
     FilePatterns,
@@ -90,7 +92,8 @@ class Scene:
         document = scene.document
         check_frames_exist(path, document.files.color, document.frames, "colour")
         check_frames_exist(path, document.files.depth, document.frames, "depth")
-        for pattern, what in ((document.files.occlusion, "occlusion"), (document.files.plate, "plate")):
+        files = document.files
+        for pattern, what in ((files.occlusion, "occlusion"), (files.plate, "plate"), (files.proxy, "depth proxy")):
             if pattern is not None:
                 check_frames_exist(path, pattern, document.frames, what)
         if verify and hash_scene(path, document, raw, on_progress, cancelled) != document.content_hash:
@@ -301,9 +304,24 @@ class StoredDepth:
             write_png(temporary, self.occlusion)
             with explained(path):
                 os.replace(temporary, path)
+        if files.proxy is not None:
+            self.write_proxy(folder, document, files.proxy, frame)
         path = folder / (files.depth % frame)
         temporary = path.with_name(".next" + path.suffix)
         write_exr(temporary, self.depth, document.channel)
+        with explained(path):
+            os.replace(temporary, path)
+
+    def write_proxy(self, folder: Path, document: DepthDocument, pattern: str, frame: int) -> None:
+        """Write the depth proxy of a frame alone; see `write_depth_frame`.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        height, width = self.depth.shape
+        path = folder / (pattern % frame)
+        temporary = path.with_name(".next" + path.suffix)
+        write_exr(temporary, depth_proxy(self.depth, self.occlusion, proxy_step(width, height)), document.channel)
         with explained(path):
             os.replace(temporary, path)
 
@@ -315,6 +333,18 @@ def stored_depth_frame(document: DepthDocument, depth: NDArray[np.float32], intr
     stored = encode_depth(depth, document.encoding, document.far)
     read_back = decode_depth(stored.astype(np.float32), document.encoding, document.far)
     return StoredDepth(stored, occlusion_bits(build_mesh(read_back, intrinsics)))
+
+
+def read_stored_depth(folder: Path, document: DepthDocument, files: FilePatterns, frame: int) -> StoredDepth:
+    """One frame's depth and occlusion as they lie in a scene folder that has both.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    read = read_exr(folder / (files.depth % frame), document.channel)
+    depth = read.astype(np.float16) if document.encoding == "half-disparity" else read
+    occlusion = to_uint8(read_image(folder / ((files.occlusion or OCCLUSION_PATTERN) % frame)))
+    return StoredDepth(depth, np.ascontiguousarray(occlusion[..., 0]))
 
 
 def write_scene(
@@ -366,7 +396,8 @@ def write_scene(
         fps=(fps.numerator, fps.denominator),
         intrinsics=lens if isinstance(intrinsics, list) else lens[0],
         source_c2w=None if source_c2w is None else source_c2w.tolist(),
-        files=FilePatterns(occlusion=OCCLUSION_PATTERN),
+        files=FilePatterns(occlusion=OCCLUSION_PATTERN, proxy=PROXY_PATTERN),
+        proxy_step=proxy_step(width, height),
         depth=DepthDocument(
             encoding=choose_encoding(nearest, farthest),
             units=units,
@@ -401,7 +432,7 @@ def clear_folder(folder: Path) -> None:
 
 def make_frame_folders(folder: Path, files: FilePatterns) -> None:
     """Create the folders of a scene's frames."""
-    for pattern in (files.color, files.depth, files.occlusion, files.plate):
+    for pattern in (files.color, files.depth, files.occlusion, files.plate, files.proxy):
         if pattern is not None:
             (folder / Path(pattern).parent).mkdir(parents=True, exist_ok=True)
 

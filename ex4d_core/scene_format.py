@@ -33,6 +33,7 @@ COLOR_PATTERN = "color/%06d.png"
 DEPTH_PATTERN = "depth/%06d.exr"
 OCCLUSION_PATTERN = "occlusion/%06d.png"
 PLATE_PATTERN = "plate/%06d.png"
+PROXY_PATTERN = "proxy/%06d.exr"
 AUDIO_FILE = "audio.m4a"
 """The footage's sound, where it has any; like plate/ it does not count for the content hash."""
 
@@ -48,8 +49,10 @@ class FilePatterns(BaseModel):
     depth: str = DEPTH_PATTERN
     occlusion: str | None = None
     plate: str | None = None
+    proxy: str | None = None
+    """Depth and bridges as viewports read them, see `depth_proxy`."""
 
-    @field_validator("color", "depth", "occlusion", "plate")
+    @field_validator("color", "depth", "occlusion", "plate", "proxy")
     @classmethod
     def _inside(cls, value: str | None) -> str | None:
         return None if value is None else check_pattern(value)
@@ -101,6 +104,8 @@ class SceneDocument(BaseModel):
     """fx, fy, cx, cy in pixels; one for the clip, or one per frame."""
     source_c2w: list[tuple[_Four, _Four, _Four, _Four]] | None = None
     files: FilePatterns = FilePatterns()
+    proxy_step: int = Field(default=1, ge=1)
+    """Every how many pixels the depth proxy has one."""
     depth: DepthDocument
     source: SourceDocument | None = None
     notes: list[str] = []

@@ -143,6 +143,7 @@ def check_scene(arguments: Arguments, context: Context) -> Result:
     Raises:
         InputError: it is damaged, or holds links, or is not what its hash says.
     """
+    from ex4d_core.depth.exr import read_exr
     from ex4d_core.images import read_image
     from ex4d_core.scene import Scene
 
@@ -155,6 +156,8 @@ def check_scene(arguments: Arguments, context: Context) -> Result:
         for pattern in (files.occlusion, files.plate):
             if pattern is not None:
                 read_image(folder / (pattern % frame))
+        if files.proxy is not None:
+            read_exr(folder / (files.proxy % frame), scene.document.depth.channel)
         context.on_progress(frame + 1, scene.frames, "checking")
     return {"content_hash": scene.content_hash}
 

@@ -123,7 +123,7 @@ def _names(document: SceneDocument) -> Iterator[str]:
     """The files of a scene; one by one, for a document may claim a million frames."""
     files = document.files
     yield from (SCENE_FILE, AUDIO_FILE)
-    for pattern in (files.color, files.depth, files.occlusion, files.plate):
+    for pattern in (files.color, files.depth, files.occlusion, files.plate, files.proxy):
         if pattern is not None:
             yield from (pattern % frame for frame in range(document.frames))
 

@@ -70,7 +70,7 @@ def take(clip: Path, out: Path, **options: Any) -> tuple[Scene, list[str]]:
 
 
 def depth_files(scene: Scene) -> dict[str, str]:
-    return {n: h for n, h in all_bytes(scene.path).items() if n.startswith(("depth", "occlusion"))}
+    return {n: h for n, h in all_bytes(scene.path).items() if n.startswith(("depth", "occlusion", "proxy"))}
 
 
 def test_a_second_import_takes_the_depth_from_the_cache(clip: Path, tmp_path: Path, calls: list[int]) -> None:

@@ -36,7 +36,7 @@ def test_a_clip_and_its_depth_come_back(tmp_path: Path) -> None:
     for t in range(FRAMES):
         np.testing.assert_array_equal(scene.color(t), colors()[t])
         np.testing.assert_allclose(scene.depth(t), depths()[t], rtol=2**-11)
-    assert sorted(p.name for p in out.iterdir()) == ["color", "depth", "occlusion", "scene.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["color", "depth", "occlusion", "proxy", "scene.json"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ex4d", "clip.mp4", "depth.npy"]
     assert len(list((out / "color").iterdir())) == FRAMES
     Scene.open(out, verify=True)

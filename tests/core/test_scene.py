@@ -204,7 +204,7 @@ def test_a_moved_scene_opens(tmp_path: Path) -> None:
         "",
     ],
 )
-@pytest.mark.parametrize("key", ["files.color", "files.depth", "files.occlusion", "files.plate"])
+@pytest.mark.parametrize("key", ["files.color", "files.depth", "files.occlusion", "files.plate", "files.proxy"])
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path: Path, key: str, pattern: str) -> None:
     path = _edit(small_scene(tmp_path, frames=1), {key: pattern})
     with pytest.raises(InputError, match="stay inside the scene folder"):
