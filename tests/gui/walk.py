@@ -172,6 +172,10 @@ def coverage_steps(sidecar: Any) -> Iterator[float]:
     camera = scene.camera
     yield from until(lambda: camera.get("Unseen") is not None, "the coverage to be measured")
     yield from picture("4_strip")
+    with override(region="UI"):
+        for _ in range(40):
+            bpy.ops.view2d.scroll_down(deltay=100)
+    yield from picture("4_panels")
     scene.frame_set(scene.frame_start)
     with override():
         bpy.ops.ex4d.next_worst_frame()
