@@ -32,6 +32,8 @@ for t, frame in enumerate(frames):
     cv2.imwrite(str(folder / f"plate_{1001 + t}.png"), frame[..., ::-1])
 """
 
+KINDS = ("objects", "meshes", "cameras", "collections", "images", "materials", "node_groups", "actions")
+
 
 @pytest.fixture(scope="session")
 def clips(library_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -134,21 +136,35 @@ def test_a_result_lands_between_two_edits(
     def names() -> set[str]:
         return {thing.name for thing in bpy.data.objects}
 
+    def everything() -> set[tuple[str, str]]:
+        return {(kind, each.name) for kind in KINDS for each in getattr(bpy.data, kind)}
+
+    nothing = everything()
     bpy.ops.ex4d.import_footage("EXEC_DEFAULT", True, filepath=str(clips / "clip.mp4"))
     edit("before")
     tick_until(placed, what="the scene")
     edit("after")
-    everything, seen = names(), []
+    full, seen = everything(), []
     for _ in range(3):
         bpy.ops.ed.undo()
         seen.append((names() & {"before", "after"}, len(placed())))
     assert seen == [({"before"}, 1), ({"before"}, 0), (set(), 0)]
+    assert everything() == nothing  # no image, group or mesh of it is left
     tick_for(1.2)
     for _ in range(3):
         bpy.ops.ed.redo()
-    assert names() == everything
-    assert placed()[0].facts().frames == 4
-    assert placed()[0].mesh.parent == placed()[0].empty
+    assert everything() == full
+    (footage,) = placed()
+    assert footage.facts().frames == 4
+    assert footage.mesh.parent == footage.empty
+    bpy.context.scene.frame_set(bpy.context.scene.frame_start + 2)
+    graph = bpy.context.evaluated_depsgraph_get()
+    assert footage.empty.evaluated_get(graph)["Source Frame"] == 2
+    assert len(footage.mesh.evaluated_get(graph).data.vertices) >= 64 * 48
+    owners = [each for kind in KINDS for each in getattr(bpy.data, kind) if getattr(each, "animation_data", None)]
+    drivers = [curve.driver for each in owners for curve in each.animation_data.drivers]
+    assert drivers
+    assert all(driver.is_valid for driver in drivers)
 
 
 def test_nothing_is_placed_while_the_artist_edits(
