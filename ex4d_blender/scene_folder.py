@@ -38,10 +38,14 @@ class SceneFacts:
     source_c2w: np.ndarray | None
     """(T, 4, 4) float64 camera-to-world of the footage camera; None where it stands at the origin."""
     color: str
-    """printf patterns of file names relative to `folder`; likewise `depth`, `occlusion`, `plate`."""
+    """printf patterns of file names relative to `folder`; likewise `depth`, `occlusion`, `plate`, `proxy`."""
     depth: str
     occlusion: str | None
     plate: str | None
+    proxy: str | None
+    """Depth and bridges in one image, for viewports (the core's `depth_proxy`)."""
+    proxy_step: int
+    """Every how many pixels it has one."""
     plate_size: tuple[int, int] | None
     """Size of the footage as displayed, pixels; the plate's where there is one."""
     depth_encoding: str
@@ -124,6 +128,8 @@ def _facts(folder: Path, document: dict[str, Any]) -> SceneFacts:
         depth=_pattern(files.get("depth", "depth/%06d.exr")),
         occlusion=None if files.get("occlusion") is None else _pattern(files["occlusion"]),
         plate=None if files.get("plate") is None else _pattern(files["plate"]),
+        proxy=None if files.get("proxy") is None else _pattern(files["proxy"]),
+        proxy_step=_whole(document, "proxy_step") if files.get("proxy") else 1,
         plate_size=(int(size[0]), int(size[1])) if size[0] and size[1] else None,
         depth_encoding=depth["encoding"],
         depth_channel=str(depth.get("channel", "Y")),

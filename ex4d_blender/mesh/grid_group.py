@@ -10,13 +10,17 @@ import bpy
 from .graph import Graph, add_input, add_output, socket
 
 NAME = "EX-4D Grid"
-REVISION = 1
+REVISION = 2
 
 UV_MAP = "UVMap"
+PLACE = "place"
+"""Vertex attribute: where the depth image holds its depth, as texture coordinates."""
 BLOCK = "block"
-"""Face attribute: where the occlusion image says whether the triangle is a bridge, as texture coordinates."""
+"""Face attribute: where the images hold the vertex at the upper left of its block, which says what is a bridge."""
 FAR = "far"
 """Vertex attribute: the one that closes the back."""
+FIRST = "first"
+"""Face attribute, in viewports: number of the vertex at the upper left of its block."""
 LOWER = "lower"
 """Face attribute: the triangle is the lower right one of its 2x2 block."""
 
@@ -29,12 +33,18 @@ def build() -> bpy.types.NodeTree:
     add_input(tree, "Viewport Level", "Int", 1, min_value=1)
     add_input(tree, "Render Level", "Int", 1, min_value=1)
     add_input(tree, "Far Shell", "Bool", False)
+    add_input(tree, "Hide Occluded", "Bool", False)
+    add_input(tree, "Proxy Step", "Int", 0, min_value=0)
+    add_input(tree, "Material", "Material")
     add_output(tree, "Geometry", "Geometry")
     graph = Graph(tree)
     inputs = graph.node("NodeGroupInput").outputs
     width, height = socket(inputs, "Width"), socket(inputs, "Height")
     in_viewport = graph.output("GeometryNodeIsViewport", "Is Viewport")
-    level = graph.switch("INT", in_viewport, socket(inputs, "Render Level"), socket(inputs, "Viewport Level"))
+    viewport_level = socket(inputs, "Viewport Level")
+    level = graph.switch("INT", in_viewport, socket(inputs, "Render Level"), viewport_level)
+    proxy_step = socket(inputs, "Proxy Step")
+    step = graph.switch("INT", reads_proxy(graph, in_viewport, viewport_level, proxy_step), 1, proxy_step)
     across, down = _vertices(graph, width, level), _vertices(graph, height, level)
     last_column, last_row = graph.math("SUBTRACT", across, 1.0), graph.math("SUBTRACT", down, 1.0)
     mesh = graph.output(
@@ -45,21 +55,39 @@ def build() -> bpy.types.NodeTree:
     column = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_column, 0.5, x))
     row = graph.math("ROUND", graph.math("SUBTRACT", graph.math("MULTIPLY", last_row, 0.5), y))
     mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(column, row, 0.0))
-    mesh = _triangulate(graph, mesh)
+    # Viewports that hide bridges do so block by block: half the faces, and a third less to draw.
+    blocks = graph.math("MULTIPLY", in_viewport, socket(inputs, "Hide Occluded"))
+    mesh = graph.switch("GEOMETRY", blocks, _triangulate(graph, mesh), mesh)
     mesh = graph.switch("GEOMETRY", socket(inputs, "Far Shell"), mesh, _closed(graph, mesh, last_column, last_row))
     # A face's centre lies a third into its block, or two thirds.
     x, y, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
     place = graph.math("ADD", graph.math("FRACT", x), graph.math("FRACT", y))
     mesh = graph.store(mesh, LOWER, "BOOLEAN", "FACE", graph.math("GREATER_THAN", place, 1.0))
-    first_u = graph.math("ADD", _pixel(graph, graph.math("FLOOR", x), level, width), 0.5)
-    first_v = graph.math("ADD", _pixel(graph, graph.math("FLOOR", y), level, height), 0.5)
-    mesh = graph.store(mesh, BLOCK, "FLOAT_VECTOR", "FACE", texture_place(graph, first_u, first_v, width, height))
+    first = (graph.math("FLOOR", x), graph.math("FLOOR", y))
+    for name, domain, place in ((BLOCK, "FACE", first), (PLACE, "POINT", (x, y))):
+        s, t = (
+            _stored(graph, _pixel(graph, index, level, size), step, size)
+            for index, size in zip(place, (width, height), strict=True)
+        )
+        value = graph.combine(s, graph.math("SUBTRACT", 1.0, t), 0.0)
+        mesh = graph.store(mesh, name, "FLOAT_VECTOR", domain, value)
+    # Blender's grid counts its vertices column by column, each from below.
+    number = graph.math("MULTIPLY_ADD", first[0], down, graph.math("SUBTRACT", last_row, first[1]))
+    mesh = graph.store(mesh, FIRST, "INT", "FACE", number)
     u, v = _place(graph, _pixel(graph, x, level, width), width), _place(graph, _pixel(graph, y, level, height), height)
     mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(u, v, 1.0))
     u, v, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
     mesh = graph.store(mesh, UV_MAP, "FLOAT2", "CORNER", texture_place(graph, u, v, width, height))
+    mesh = graph.output("GeometryNodeSetMaterial", "Geometry", Geometry=mesh, Material=socket(inputs, "Material"))
     graph.node("NodeGroupOutput", Geometry=mesh)
     return tree
+
+
+def reads_proxy(graph: Graph, in_viewport: object, viewport_level: object, proxy_step: object) -> object:
+    """Whether the depth proxy holds each vertex: in viewports, where the level is a multiple of its step (0: none)."""
+    there = graph.math("GREATER_THAN", proxy_step, 0.5)
+    multiple = graph.math("LESS_THAN", graph.math("MODULO", viewport_level, proxy_step), 0.5)
+    return graph.math("MULTIPLY", graph.math("MULTIPLY", there, multiple), in_viewport)
 
 
 def texture_place(graph: Graph, u: object, v: object, width: object, height: object) -> object:
@@ -72,6 +100,12 @@ def _vertices(graph: Graph, size: object, level: object) -> object:
     """How many pixels 0, level, 2 level, … and the last one are."""
     steps = graph.math("DIVIDE", graph.math("SUBTRACT", size, 1.0), level)
     return graph.math("ADD", graph.math("CEIL", steps), 1.0)
+
+
+def _stored(graph: Graph, pixel: object, step: object, size: object) -> object:
+    """Along one axis, where an image of every `step`-th pixel and the last one holds a pixel: 0 to 1."""
+    index = graph.math("ADD", graph.math("CEIL", graph.math("DIVIDE", pixel, step)), 0.5)
+    return graph.math("DIVIDE", index, _vertices(graph, size, step))
 
 
 def _pixel(graph: Graph, index: object, level: object, size: object) -> object:

@@ -38,6 +38,11 @@ def occlusion(facts: SceneFacts, footage: str) -> bpy.types.Image | None:
     return _sequence(facts, footage, facts.occlusion, "occlusion", colour=False) if facts.occlusion else None
 
 
+def proxy(facts: SceneFacts, footage: str) -> bpy.types.Image | None:
+    """Depth and bridges for viewports; None where the folder has no such files. Raises: UserError."""
+    return _sequence(facts, footage, facts.proxy, "depth proxy", colour=False) if facts.proxy else None
+
+
 def _sequence(facts: SceneFacts, footage: str, pattern: str, role: str, *, colour: bool) -> bpy.types.Image:
     """A new image of the whole clip; where not `colour` it holds numbers that no colour management may touch."""
     path = facts.file(pattern, 0)

@@ -87,7 +87,9 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
     width, height = plate.size
     sampler = bilinear_group.build(f"{facts.name} Plate", plate, (width, height), empty)
     picture = plate_material.Picture(plate, sampler, empty)
-    level = detail.automatic_level(facts.width, facts.height)
+    proxy = images.proxy(facts, footage)
+    level = facts.proxy_step if proxy else detail.automatic_level(facts.width, facts.height)
+    proxy_step = facts.proxy_step if proxy else 0
     modifier = _modifier(
         mesh,
         dwmesh_group,
@@ -98,21 +100,26 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
             "Far": facts.far,
             "Width": facts.width,
             "Height": facts.height,
+            "Proxy Step": proxy_step,
             "Grid": grid,
             "Plate": plate_material.plate(f"{facts.name} Plate", picture),
-            "Seen": plate_material.seen(f"{facts.name} Seen", picture, occlusion, facts),
+            "Unseen": plate_material.unseen(f"{facts.name} Unseen"),
             "Bridges": plate_material.bridges(f"{facts.name} Bridges", picture),
         },
     )
+    if proxy:
+        modifier_inputs.write(modifier, "Proxy", proxy)
     if occlusion:
         modifier_inputs.write(modifier, "Occlusion", occlusion)
     else:
         modifier_inputs.write(modifier, "Hide Occluded", False)
     retiming.follow(mesh, modifier_inputs.data_path(modifier, "Frame"), empty)
-    sizes = {"Width": facts.width, "Height": facts.height, "Viewport Level": level}
-    flat = _modifier(grid, grid_group, sizes)
+    seen = plate_material.seen(f"{facts.name} Seen", picture)
+    sizes = {"Width": facts.width, "Height": facts.height, "Viewport Level": level, "Proxy Step": proxy_step}
+    flat = _modifier(grid, grid_group, sizes | {"Material": seen})
     for name in ("Viewport Level", "Render Level"):
         _drive_grid(grid, flat, name, mesh, modifier, {"value": name}, "value")
+    _drive_grid(grid, flat, "Hide Occluded", mesh, modifier, {"hide": "Hide Occluded"}, "hide")
     shell = {"shell": "Far Shell", "hide": "Hide Occluded"}
     _drive_grid(grid, flat, "Far Shell", mesh, modifier, shell, "shell * (1 - hide)")
     return mesh

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The materials of the DW-Mesh: the plate as it was filmed, unlit.
 
-`Plate` shows it on every face. `Seen` shows it where the footage saw something: the back of a surface is held out, and
-bridges are transparent where the geometry still has them. `Bridges` is for the lips of renders: held out, but for the
-half pixel around their corners.
+`Plate` shows it on every face. `Seen` is for what the footage saw: the back of a surface is held out. `Unseen` is for
+bridges in viewports, and shows nothing. `Bridges` is for the lips of renders: held out, but for the half pixel around
+their corners.
 """
 
 from dataclasses import dataclass
 
 import bpy
 
-from ..scene_folder import SceneFacts
-from . import dwmesh_group, grid_group, lips
+from . import grid_group, lips
 from .bilinear_group import texture
-from .graph import Graph, socket
+from .graph import Graph
 
 FOOTPRINT = 1.0 + 2.0**-8
 """How far around its centre a source pixel reaches, in half pixels; the slack is for vertices on the frame's edge."""
@@ -40,19 +39,20 @@ def plate(name: str, picture: Picture) -> bpy.types.Material:
     return material
 
 
-def seen(name: str, picture: Picture, occlusion: bpy.types.Image | None, facts: SceneFacts) -> bpy.types.Material:
-    """The plate where the footage saw something; `occlusion` is the sequence of bridges."""
+def seen(name: str, picture: Picture) -> bpy.types.Material:
+    """The plate on what the footage saw, from the side that it saw."""
     material, graph = _new(name)
-    uv = _uv(graph)
-    shader = _emission(graph, picture, uv)
     back = graph.output("ShaderNodeNewGeometry", "Backfacing")
-    shader = _mix(graph, back, shader, graph.output("ShaderNodeHoldout", "Holdout"))
-    if occlusion:
-        hidden = _bridge(graph, occlusion, facts, picture.empty, uv)
-        cut = graph.output("ShaderNodeAttribute", "Fac", {"attribute_name": dwmesh_group.CUT})
-        hidden = graph.math("MULTIPLY", hidden, graph.math("SUBTRACT", 1.0, cut))
-        shader = _mix(graph, hidden, shader, graph.output("ShaderNodeBsdfTransparent", "BSDF"))
-    _finish(graph, picture, shader)
+    holdout = graph.output("ShaderNodeHoldout", "Holdout")
+    _finish(graph, picture, _mix(graph, back, _emission(graph, picture, _uv(graph)), holdout))
+    return material
+
+
+def unseen(name: str) -> bpy.types.Material:
+    """Nothing: transparent, in Solid too, which shows a material without an image in its own colour and alpha."""
+    material, graph = _new(name)
+    graph.node("ShaderNodeOutputMaterial", Surface=graph.output("ShaderNodeBsdfTransparent", "BSDF"))
+    material.diffuse_color = (0.0, 0.0, 0.0, 0.0)
     return material
 
 
@@ -109,25 +109,6 @@ def _uv(graph: Graph) -> Value:
 def _emission(graph: Graph, picture: Picture, uv: Value) -> Value:
     colour = graph.output("ShaderNodeGroup", "Color", {"node_tree": picture.sampler}, UV=uv)
     return graph.output("ShaderNodeEmission", "Emission", Color=colour)
-
-
-def _bridge(graph: Graph, occlusion: bpy.types.Image, facts: SceneFacts, empty: bpy.types.Object, uv: Value) -> Value:
-    """Whether a place in the frame lies in a bridge: the bit of its triangle in the pixel of its 2x2 block."""
-    size = (float(facts.width), float(facts.height), 0.0)
-    from_first = graph.vector("SUBTRACT", graph.vector("MULTIPLY", uv, size), (0.5, 0.5, 0.0))
-    x, up, _ = graph.parts(from_first)
-    y = graph.math("SUBTRACT", facts.height - 1.0, up)
-    column, row = (
-        graph.math("MINIMUM", graph.math("MAXIMUM", graph.math("FLOOR", value), 0.0), last)
-        for value, last in ((x, facts.width - 2.0), (y, facts.height - 2.0))
-    )
-    s = graph.math("DIVIDE", graph.math("ADD", column, 0.5), facts.width)
-    t = graph.math("SUBTRACT", 1.0, graph.math("DIVIDE", graph.math("ADD", row, 0.5), facts.height))
-    node = texture(graph, "Occlusion", occlusion, empty, graph.combine(s, t, 0.0), "Closest")
-    bits = graph.math("ROUND", graph.math("MULTIPLY", graph.parts(socket(node.outputs, "Color"))[0], 255.0))
-    inside = graph.math("ADD", graph.math("SUBTRACT", x, column), graph.math("SUBTRACT", y, row))
-    divider = graph.math("ADD", graph.math("GREATER_THAN", inside, 1.0), 1.0)
-    return graph.math("MODULO", graph.math("FLOOR", graph.math("DIVIDE", bits, divider)), 2.0)
 
 
 def _attribute(graph: Graph, name: str) -> Value:

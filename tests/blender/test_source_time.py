@@ -20,7 +20,7 @@ def shown(footage: Any) -> set[int]:
     empty, mesh, camera = (t.evaluated_get(graph) for t in (footage.empty, footage.mesh, footage.source_camera))
     frames = {round(empty["Source Frame"]), camera.data.background_images[0].image_user.frame_offset + 1}
     frames.add(round(module("versions.modifier_inputs").read(mesh.modifiers[0], "Frame")))
-    materials = [slot for slot in mesh.data.materials if slot]
+    materials = [slot for slot in mesh.data.materials if slot and not slot.name.endswith("Unseen")]
     assert materials
     for material in materials:
         trees = [material.node_tree, *(n.node_tree for n in material.node_tree.nodes if n.type == "GROUP")]
