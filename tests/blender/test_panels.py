@@ -162,3 +162,61 @@ def test_names_that_blender_does_not_know_are_noticed() -> None:
     ):
         with pytest.raises((AssertionError, KeyError)):
             wrong(Layout([]))
+
+
+CHANGING = (
+    "import_scene import_footage place_import forget_import new_shot apply_move use_active_camera shots_from_markers",
+    "duplicate_shot remove_shot move_shot solo_shot take_render_size blend_to_source match_scene keep_scene retime",
+    "set_scale set_ground follow_camera release_camera relink move_beside set_view_standard fit_plate set_source_time",
+    "clear_source_time keep_coverage",
+)
+
+
+def operators() -> list[Any]:
+    """Blender's description of each operator of the extension."""
+    return [
+        getattr(bpy.ops.ex4d, name).get_rna_type() for name in sorted(dir(bpy.ops.ex4d)) if not name.startswith("_")
+    ]
+
+
+def test_every_operator_has_a_title_and_a_tooltip() -> None:
+    found = operators()
+    assert len(found) > 40
+    for kind in found:
+        assert kind.name[0].isupper(), kind.identifier
+        assert len(kind.description.split()) >= 3, f"{kind.identifier}: {kind.description!r}"
+        assert not kind.description.endswith("."), f"{kind.identifier}: Blender adds the stop itself"
+        for each in kind.properties:
+            hidden = each.is_hidden or each.identifier in ("rna_type", "filepath", "directory", "files")
+            assert hidden or each.name != each.identifier, f"{kind.identifier}.{each.identifier} has no name"
+
+
+def test_what_changes_datablocks_can_be_undone() -> None:
+    for line in CHANGING:
+        for name in line.split():
+            assert "UNDO" in options(name), name
+
+
+def options(name: str) -> set[str]:
+    """`bl_options` of an operator, by its name after `ex4d.`."""
+    for kind in bpy.types.Operator.__subclasses__():
+        if kind.__module__.startswith(EXTENSION) and kind.is_registered and kind.bl_idname == f"ex4d.{name}":
+            return set(kind.bl_options)
+    raise AssertionError(f"there is no operator {name}")
+
+
+def test_several_dropped_clips_are_one_clear_choice() -> None:
+    kind = next(
+        sub for sub in bpy.types.Operator.__subclasses__() if getattr(sub, "bl_idname", "") == "ex4d.import_footage"
+    )
+    for depth in ("ESTIMATE", "FILES"):
+        for lens in ("UNKNOWN", "FOV", "MILLIMETERS", "PIXELS"):
+            seen: list[str] = []
+            files = [SimpleNamespace(name=name) for name in ("a.mp4", "b.mov")]
+            values = {"files": files, "filepath": "", "depth": depth, "lens": lens, "use_depth_range": True}
+            dialog = type("Dialog", (), {"draw": kind.draw, "_only_images": kind._only_images, **values})()
+            dialog.bl_rna, dialog.layout = bpy.ops.ex4d.import_footage.get_rna_type(), Layout(seen)
+            dialog.draw(context())
+            assert seen[seen.index("Each clip becomes a scene of its own:") :][1:3] == ["a.mp4", "b.mov"]
+            assert ("depth_path" in seen) == (depth == "FILES")
+            assert ("focal_px" in seen) == (lens == "PIXELS")
