@@ -83,6 +83,13 @@ def test_eevee_shows_the_plate_from_the_source_camera(small_scene: Path, tmp_pat
     _is_the_plate(eevee(), small_scene, tmp_path, 5, True, NOISE)
 
 
+@pytest.mark.slow
+def test_eevee_shows_the_plate_of_the_bundled_clip(library_python: str, tmp_path: Path) -> None:
+    folder = tmp_path / "clip.ex4d"
+    ex4d(library_python, "import", "sample", "--size", "208x120", "--start", "20", "--frames", "2", "-o", folder)
+    _is_the_plate(eevee(), folder, tmp_path, 1, True, 1.01)
+
+
 def _look(yaw: float, pitch: float, distance: float, nearer: float) -> np.ndarray:
     """(4, 4) camera-to-world: around a point ahead, OpenCV axes."""
     y, p = math.radians(yaw), math.radians(pitch)
