@@ -62,8 +62,8 @@ def _measure(options: argparse.Namespace, archive: Path) -> None:
         best_tenth = sorted(wall)[len(wall) // 10]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{name} visit: median {statistics.median(wall):.1f} ms, best tenth {best_tenth:.1f}, most {max(wall):.1f}; "
-            f"processor {statistics.median(cpu):.1f} ms; peak memory {peak:.0f} MB",
+            f"{name} visit: median {statistics.median(wall):.1f} ms, best tenth {best_tenth:.1f}, "
+            f"most {max(wall):.1f}; processor {statistics.median(cpu):.1f} ms; peak memory {peak:.0f} MB",
             flush=True,
         )
 
