@@ -66,12 +66,21 @@ class Placed:
 
     @property
     def frame_start(self) -> float:
-        """The Blender frame that shows clip frame 0."""
-        return float(self.empty.get(FRAME_START, 1.0))
+        """The Blender frame that shows clip frame 0; a value that is no number counts as 1."""
+        return _number(self.empty.get(FRAME_START), 1.0)
+
+    @property
+    def speed(self) -> float:
+        """Clip frames per Blender frame; a value that is no number counts as 1."""
+        return _number(self.empty.get(SPEED), 1.0)
 
     def default_source_time(self, frame: float) -> float:
         """The clip frame that a camera without a Source Time of its own shows; not clamped to the clip."""
-        return (frame - self.frame_start) * float(self.empty.get(SPEED, 1.0))
+        return (frame - self.frame_start) * self.speed
+
+
+def _number(value: object, otherwise: float) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise
 
 
 def _depth_image(placed: Placed) -> bpy.types.Image | None:
@@ -88,18 +97,33 @@ def absolute(path: str, library: bpy.types.Library | None = None) -> Path:
 
 
 def all_placed(scene: bpy.types.Scene) -> list[Placed]:
-    """All footage of a scene, in the order of the empties' names."""
-    parts: dict[str, dict[str, bpy.types.Object]] = {}
+    """All footage of a scene, in the order of the empties' names; a duplicate has the id of its original."""
+    parts: dict[tuple[str, str], list[bpy.types.Object]] = {}
     for thing in scene.objects:
         role, footage = thing.get(ROLE), thing.get(FOOTAGE_ID)
         if role and footage:
-            parts.setdefault(footage, {}).setdefault(role, thing)
-    found = [
-        Placed(footage, roles["empty"], roles.get("mesh"), roles.get("source_camera"))
-        for footage, roles in parts.items()
-        if "empty" in roles
+            parts.setdefault((footage, role), []).append(thing)
+
+    def part(empty: bpy.types.Object, role: str) -> bpy.types.Object | None:
+        footage = empty[FOOTAGE_ID]
+        found = parts.get((footage, role), [])
+        own = [thing for thing in found if empty_above(thing) == empty]
+        if not own and len(parts[footage, "empty"]) == 1:
+            own = found  # the artist has parented it to something else
+        return own[0] if own else None
+
+    empties = [thing for (_, role), things in parts.items() if role == "empty" for thing in things]
+    return [
+        Placed(empty[FOOTAGE_ID], empty, part(empty, "mesh"), part(empty, "source_camera"))
+        for empty in sorted(empties, key=lambda empty: empty.name)
     ]
-    return sorted(found, key=lambda placed: placed.empty.name)
+
+
+def empty_above(thing: bpy.types.Object | None) -> bpy.types.Object | None:
+    """The footage's empty that an object is, or hangs on."""
+    while thing is not None and thing.get(ROLE) != "empty":
+        thing = thing.parent
+    return thing
 
 
 def find(scene: bpy.types.Scene, footage: str) -> Placed | None:
@@ -108,17 +132,18 @@ def find(scene: bpy.types.Scene, footage: str) -> Placed | None:
 
 
 def of_camera(scene: bpy.types.Scene, camera: bpy.types.Object | None) -> Placed | None:
-    """The footage that a camera looks at: the one it names, else the scene's first."""
-    everything = all_placed(scene)
+    """The footage that a camera looks at: the one it names (of duplicates, the one it hangs on), else the first."""
+    everything, above = all_placed(scene), empty_above(camera)
     named = camera.get(FOOTAGE_ID) if camera else None
-    return next((placed for placed in everything if placed.id == named), everything[0] if everything else None)
+    found = [placed for placed in everything if placed.id == named] or everything
+    return next((placed for placed in found if placed.empty == above), found[0] if found else None)
 
 
 def active(context: bpy.types.Context) -> Placed | None:
     """The footage that the artist works on: the active object's, else the scene camera's, else the first."""
-    scene = context.scene
-    named = context.object.get(FOOTAGE_ID) if context.object else None
-    return (find(scene, named) if named else None) or of_camera(scene, scene.camera)
+    scene, chosen = context.scene, context.object
+    named = chosen is not None and (chosen.get(FOOTAGE_ID) or empty_above(chosen))
+    return of_camera(scene, chosen if named else scene.camera)
 
 
 def required(context: bpy.types.Context) -> Placed:

@@ -64,6 +64,17 @@ class SceneFacts:
         """The file of a frame, for one of the patterns."""
         return self.folder / (pattern % frame)
 
+    def missing(self) -> Path | None:
+        """The first file of the clip that is not there; None if all are."""
+        for pattern in filter(None, (self.color, self.depth, self.occlusion, self.plate, self.proxy)):
+            folder = self.file(pattern, 0).parent
+            there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+            for frame in range(self.frames):
+                file = self.file(pattern, frame)
+                if file.name not in there:
+                    return file
+        return None
+
     @property
     def name(self) -> str:
         """The folder's name without `.ex4d`."""
@@ -90,16 +101,21 @@ def read_scene(folder: Path) -> SceneFacts:
 def _read(folder: Path, written: int) -> SceneFacts:
     try:
         document = json.loads((folder / SCENE_FILE).read_text("utf-8"))
+        schema = document["schema"]
+        if schema != SCENE_SCHEMA:
+            raise UserError(
+                f"{folder} has the schema {schema!r}, and this extension reads {SCENE_SCHEMA!r}: update it."
+            )
         return _facts(folder, document)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError as error:
+        raise UserError(f"{folder / SCENE_FILE} is damaged (it has no {error}): import the clip again.") from error
+    except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(
             f"{folder / SCENE_FILE} is damaged ({error or type(error).__name__}): import the clip again."
         ) from error
 
 
 def _facts(folder: Path, document: dict[str, Any]) -> SceneFacts:
-    if document["schema"] != SCENE_SCHEMA:
-        raise ValueError(f"its schema is {document['schema']!r}, this extension reads {SCENE_SCHEMA!r}")
     frames = _whole(document, "frames")
     files, depth, source = document.get("files", {}), document["depth"], document.get("source") or {}
     intrinsics = _numbers(document["intrinsics"], "intrinsics")
@@ -112,6 +128,8 @@ def _facts(folder: Path, document: dict[str, Any]) -> SceneFacts:
         raise ValueError("its focal length is not positive")
     if depth["encoding"] not in ("half-disparity", "float-depth"):
         raise ValueError(f"its depth is encoded as {depth['encoding']!r}")
+    if depth["units"] not in ("metric", "relative"):
+        raise ValueError(f"its depth has the units {depth['units']!r}")
     far = float(depth["far"])
     if not (math.isfinite(far) and far > 0):
         raise ValueError(f"its far depth is {far}")
@@ -161,5 +179,5 @@ def _pattern(value: object) -> str:
         or not _PATTERN.fullmatch(value)
         or any(p in ("", ".", "..") for p in value.split("/"))
     ):
-        raise ValueError(f"the file name pattern {value!r} leads outside the folder")
+        raise ValueError(f"the file name pattern {value!r} leads outside the folder, or has no frame number like %06d")
     return value

@@ -40,6 +40,8 @@ def read_depth(facts: SceneFacts, frame: int) -> np.ndarray:
         raise UserError(f"{path} cannot be read: import the clip again, or use Relink.") from None
     try:
         image.colorspace_settings.is_data = True
+        if not all(image.size):
+            raise UserError(f"{path} is damaged: import the clip again.")
         if tuple(image.size) != (facts.width, facts.height):
             raise UserError(
                 f"{path} has {image.size[0]}x{image.size[1]} pixels, scene.json says {facts.width}x{facts.height}: "

@@ -54,6 +54,8 @@ def _sequence(facts: SceneFacts, footage: str, pattern: str, role: str, *, colou
     image[FOOTAGE_ID], image[ROLE] = footage, role
     image.source = "SEQUENCE"
     image.filepath_raw = stored_path(path)
+    if colour and not all(image.size):
+        raise UserError(f"{path} is damaged: import the clip again.")
     if colour:
         image.colorspace_settings.name = "sRGB"
     else:

@@ -9,6 +9,9 @@ from bpy.props import IntProperty, StringProperty
 from ..errors import SaysErrors, UserError
 from ..project import arriving
 
+MAX_START = 900_000
+"""Leaves Blender's last frame, 1048574, out of reach of any clip."""
+
 
 class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
     """Import Scene."""
@@ -25,6 +28,8 @@ class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
     frame_start: IntProperty(
         name="Start Frame",
         description="The frame that shows the first frame of the footage; if not given, the first frame of the scene",
+        min=-MAX_START,
+        max=MAX_START,
         options={"SKIP_SAVE"},
     )
 

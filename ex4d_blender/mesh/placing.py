@@ -3,12 +3,15 @@
 
 import math
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from .. import placed
+from ..errors import UserError
 from ..placed import Placed
 from ..scene_folder import SceneFacts, read_scene
 from ..versions import modifier_inputs
@@ -29,11 +32,34 @@ def place(context: bpy.types.Context, folder: Path, frame_start: int | None = No
         frame_start: the Blender frame that shows clip frame 0; None for the scene's first frame.
 
     Raises:
-        UserError: the folder or one of its first files is missing or damaged.
+        UserError: the folder or one of its files is missing, or one that is looked at is damaged; nothing was made.
     """
     facts = read_scene(Path(folder).absolute())
+    missing = facts.missing()
+    if missing is not None:
+        raise UserError(f"{missing} is missing: import the clip again, or bring back the whole folder.")
     depths = survey(facts)
-    scene = context.scene
+    with _all_or_nothing():
+        return _place(context.scene, facts, depths, frame_start)
+
+
+_KINDS = ("objects", "collections", "meshes", "cameras", "images", "materials", "node_groups", "actions")
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[None]:
+    """Takes back what was made, where the rest cannot be."""
+    before = {kind: set(getattr(bpy.data, kind)) for kind in _KINDS}
+    try:
+        yield
+    except UserError:
+        bpy.data.batch_remove(
+            [thing for kind in _KINDS for thing in getattr(bpy.data, kind) if thing not in before[kind]]
+        )
+        raise
+
+
+def _place(scene: bpy.types.Scene, facts: SceneFacts, depths: DepthRange, frame_start: int | None) -> Placed:
     collection = bpy.data.collections.new(facts.name)
     scene.collection.children.link(collection)
     footage = uuid.uuid4().hex

@@ -60,8 +60,7 @@ def compare(scene: bpy.types.Scene, placed: Placed) -> list[Row]:
 
 def speed_of(placed: Placed) -> float:
     """Clip frames per Blender frame; a value that makes no sense counts as 1."""
-    speed = placed.empty.get(SPEED, 1.0)
-    return float(speed) if isinstance(speed, (int, float)) and math.isfinite(speed) and speed > 0 else 1.0
+    return placed.speed if placed.speed > 0 else 1.0
 
 
 def match_scene(scene: bpy.types.Scene, placed: Placed) -> None:

@@ -80,6 +80,11 @@ class OfferMove(bpy.types.Operator):
     bl_description = "Ask whether footage imported before the first save should move beside the file"
     bl_options = {"INTERNAL"}
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only where there is something to move."""
+        return bool(waiting_folders())
+
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask."""
         return context.window_manager.invoke_props_dialog(self, width=420)
@@ -91,7 +96,11 @@ class OfferMove(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Yes."""
-        return bpy.ops.ex4d.move_beside("INVOKE_DEFAULT")
+        try:
+            return bpy.ops.ex4d.move_beside("INVOKE_DEFAULT")
+        except RuntimeError as error:  # how Python learns of the inner call's report
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            return {"CANCELLED"}
 
 
 _was_unsaved = False

@@ -5,16 +5,21 @@ Only the empty is changed. Points are in Blender's world; the camera stays where
 empty's origin is where the footage camera starts.
 """
 
+import math
 from collections.abc import Iterable
 
+import numpy as np
 from mathutils import Matrix, Vector
 
 from ..errors import UserError
-from ..placed import Placed
+from ..placed import FOOTAGE_ID, Placed
+from ..shots import camera_math
 from ..versions import fcurves
 
 MIN_DISTANCE = 1e-6
 """Metres: points nearer than this are one point."""
+LARGEST_SCALE = 1e6
+"""Of the empty; the smallest is one divided by it. Beyond, Blender's 32-bit numbers hold no footage."""
 MIN_SINE = 1e-3
 """Three points whose triangle is flatter than this (as the sine of the angle at the first) give no plane."""
 
@@ -27,9 +32,10 @@ def require_free(placed: Placed, *channels: str) -> None:
         channels: `location`, `scale`, `rotation`.
 
     Raises:
-        UserError: one is keyed or driven, or the empty is linked.
+        UserError: one is keyed or driven, or the empty is linked, or scaled unevenly.
     """
     empty = placed.empty
+    camera_math.scene_pose(np.array(empty.matrix_world), np.eye(4), (empty.name, ""))  # refuses an uneven scale
     if empty.library is not None:
         raise UserError(f"{empty.name} is linked from another file: make a library override of it, or change it there.")
     held = {path for path, _ in fcurves.animated_channels(empty)}
@@ -50,24 +56,39 @@ def set_scale(placed: Placed, first: Vector, second: Vector, distance: float) ->
     Raises:
         UserError: the points are one, the distance is nothing, or the empty's scale is animated.
     """
+    _require_finite(first, second)
     apart = (first - second).length
-    if not distance > 0:
+    if not (distance > 0 and math.isfinite(distance)):
         raise UserError(f"The distance is {distance:g}: give how far the two points are apart, more than 0.")
     if apart < MIN_DISTANCE:
         raise UserError("The two points lie on one another: pick two that are apart.")
     require_free(placed, "scale")
     factor = distance / apart
+    scale = factor * max(placed.empty.matrix_world.to_scale())
+    if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
+        raise UserError(f"The footage would be scaled by {scale:g}: check the distance and its unit.")
     placed.empty.scale = placed.empty.scale * factor
     keep_in_sight(placed, factor)
     return factor
 
 
 def keep_in_sight(placed: Placed, factor: float) -> None:
-    """After the footage grew: let its cameras still see its far end. Nothing is taken away."""
-    camera = placed.source_camera
-    if camera is None or camera.type != "CAMERA" or factor <= 1:
-        return
-    camera.data.clip_end = camera.data.clip_end * factor
+    """After the footage grew or shrank: let its cameras still see both its ends. Nothing is taken away."""
+    cameras = {
+        thing.data
+        for scene in placed.empty.users_scene
+        for thing in scene.objects
+        if thing.type == "CAMERA" and thing.get(FOOTAGE_ID) == placed.id and thing.data.library is None
+    }
+    for camera in cameras:
+        camera.clip_end = camera.clip_end * max(factor, 1.0)
+        camera.clip_start = camera.clip_start * min(factor, 1.0)
+
+
+def _require_finite(*points: Vector) -> None:
+    """Raises: UserError."""
+    if not all(math.isfinite(number) for point in points for number in point):
+        raise UserError("A point has a coordinate that is no finite number: pick the points again.")
 
 
 def ground_matrix(points: Iterable[Vector], above: Vector) -> Matrix:
@@ -99,6 +120,8 @@ def set_ground(placed: Placed, points: Iterable[Vector]) -> None:
     Raises:
         UserError: the points lie on a line, or the empty is animated or held by a constraint.
     """
+    points = list(points)
+    _require_finite(*points)
     require_free(placed, "location", "rotation")
     empty = placed.empty
     if any(constraint.enabled and constraint.influence > 0 for constraint in empty.constraints):

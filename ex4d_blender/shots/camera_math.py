@@ -92,17 +92,17 @@ def scene_pose(
     Raises:
         UserError: the empty is scaled unevenly, mirrored or flat, or a parent shears the camera.
     """
-    rotation = _rotation(camera)
-    if rotation is None:
-        raise UserError(f"{names[1]} is sheared or flat: apply its parents' uneven scale (Object > Apply > Scale).")
-    if np.linalg.det(rotation) < 0:
-        raise UserError(f"{names[1]} is mirrored: give it and its parents positive scales.")
-    base = _rotation(empty)
+    base = _rotation(empty)  # first: what hangs on it is as uneven as it is
     lengths = np.linalg.norm(empty[:3, :3], axis=0)
     if base is None or lengths.max() - lengths.min() > _SHEAR * lengths.max() or np.linalg.det(base) < 0:
         raise UserError(
             f"{names[0]} has the scale {_said(empty)}: give it and its parents one positive scale for all axes."
         )
+    rotation = _rotation(camera)
+    if rotation is None:
+        raise UserError(f"{names[1]} is sheared or flat: apply its parents' uneven scale (Object > Apply > Scale).")
+    if np.linalg.det(rotation) < 0:
+        raise UserError(f"{names[1]} is mirrored: give it and its parents positive scales.")
     pose = np.eye(4)
     pose[:3, :3] = _nearest_rotation(base.T @ rotation) @ BLENDER_FROM_OPENCV[:3, :3]
     # Not the transpose: far from the empty its rounding (1e-7) would move the camera by hundredths of a pixel.

@@ -11,10 +11,11 @@ import numpy as np
 from mathutils import Matrix
 
 from ..errors import UserError
+from ..mesh import depth_survey, placing
 from ..placed import FOOTAGE_ID, Placed
 from . import camera_math, keying
 from .moves import MOVES, Settings
-from .properties import Shot
+from .properties import MAX_FRAMES, Shot
 from .source_view import SourceView, shown_frame, source_view, subject_distance
 
 ORBIT = "ex4d_orbit"
@@ -30,6 +31,8 @@ def new_camera(context: bpy.types.Context, placed: Placed, name: str) -> bpy.typ
     if source is not None:
         camera.data.clip_start, camera.data.clip_end = source.data.clip_start, source.data.clip_end
         camera.data.display_size = source.data.display_size
+    scale = max(placed.empty.matrix_world.to_scale())  # the empty may have been scaled since the footage was placed
+    placing.fit_clipping(camera.data, scale, depth_survey.survey(placed.facts()))
     _beside(context, placed).objects.link(camera)
     return camera
 
@@ -54,6 +57,8 @@ def move(
         UserError: settings or depth that will not do.
     """
     camera, frames = shot.camera, (shot.frame_start, shot.frame_end)
+    if frames[1] - frames[0] >= MAX_FRAMES:
+        raise UserError(f"{shot.name} is longer than {MAX_FRAMES} frames: shorten it.")
     view = source_view(context, placed, shot.frame_start, (shot.width, shot.height))
     fits = keying.channels(name, settings, frames[1] - frames[0] + 1)
     still = all(len(each.keys) == 1 and abs(each.keys[0].value) < 1e-9 for each in fits["location"])
@@ -61,7 +66,7 @@ def move(
         facts, first = placed.facts(), shown_frame(placed, shot.frame_start)
         distance = 1.0 if still else subject_distance(facts, first, MOVES[name].reference)
 
-    _leave_orbit(camera)
+    leave_orbit(camera)
     camera.parent, camera.parent_type = placed.empty, "OBJECT"
     camera.matrix_parent_inverse = _upright(view)
     camera.rotation_mode, camera.scale = "XYZ", (1.0, 1.0, 1.0)
@@ -121,7 +126,7 @@ def _orbit(
     return orbit
 
 
-def _leave_orbit(camera: bpy.types.Object) -> None:
+def leave_orbit(camera: bpy.types.Object) -> None:
     """Remove the orbit of an earlier move, if nothing else hangs on it."""
     orbit = camera.parent
     if orbit is None or ORBIT not in orbit:

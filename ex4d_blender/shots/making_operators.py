@@ -17,6 +17,8 @@ from .moves import EASINGS, MOVES, Settings
 from .properties import Shot, add_shot, next_name, required_shot
 from .source_view import source_view
 
+_MOST = 1e6
+"""What angles, shares and distances of a move stay below."""
 _ELSEWHERE_METRES = 0.005
 _ELSEWHERE_RADIANS = math.radians(0.1)
 
@@ -114,6 +116,7 @@ class EX4D_OT_new_shot(HasMove, SaysErrors, bpy.types.Operator):
         except UserError:
             scene.ex4d_shots.remove(scene.ex4d_active_shot)
             scene.ex4d_active_shot = len(scene.ex4d_shots) - 1
+            making.leave_orbit(camera)
             bpy.data.cameras.remove(camera.data)  # and the object with it
             raise
         scene.camera = camera
@@ -157,6 +160,7 @@ class EX4D_OT_apply_move(HasMove, SaysErrors, bpy.types.Operator):
         camera = self._camera(context)
         if making.is_animated(camera) and not self.replace:
             raise UserError(f"{camera.name} is animated already: confirm Replace Animation, or make a New Shot.")
+        _refuse_first(self)
         shot = required_shot(context.scene)
         self.write_move(context, footage.of_camera(context.scene, camera), shot)
 
@@ -246,6 +250,10 @@ def starts_elsewhere(context: bpy.types.Context, shot: Shot) -> bool:
 def _refuse_first(operator: HasMove) -> None:
     """Refuse settings that no move can follow before anything is made. Raises: UserError."""
     settings = operator.settings()
+    numbers = {name: getattr(operator, name) for name in (*MOVES[operator.preset].uses, "distance")}
+    for name, value in numbers.items():
+        if not abs(value) < _MOST:
+            raise UserError(f"The {name} of the move is {value:g}: give a smaller, finite number.")
     MOVES[operator.preset].path(settings, np.array([0.0, 1.0]))
 
 

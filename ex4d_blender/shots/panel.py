@@ -63,10 +63,10 @@ def _draw_count(layout: bpy.types.UILayout, shot: Shot) -> None:
     """Frames asked, made and back."""
     say, numbers = bpy.app.translations.pgettext_iface, count(shot)
     box = layout.box().column(align=True)
-    made = say("Made: {} frames").format(numbers.made)
+    made = say("Frames made: {}").format(numbers.made)
     if numbers.lead_in:
-        made = say("Made: {} frames, {} of them to lead in").format(numbers.made, numbers.lead_in)
-    for text in (say("Asked: {} frames").format(numbers.asked), made, say("Back: {} frames").format(numbers.back)):
+        made = say("Frames made: {}, {} of them to lead in").format(numbers.made, numbers.lead_in)
+    for text in (say("Frames asked: {}").format(numbers.asked), made, say("Frames back: {}").format(numbers.back)):
         box.label(text=text, translate=False)
     box.operator("ex4d.check_shot_start", icon="FILE_REFRESH")
 

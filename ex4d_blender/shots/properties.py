@@ -8,6 +8,10 @@ from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProp
 
 from ..errors import UserError
 
+MAX_FRAME = 1_048_574
+"""Blender's last frame; its first is minus that."""
+MAX_FRAMES = 100_000
+"""Longest shot, frames: over an hour."""
 MAX_SIDE = 16384
 """Longest side of a picture that the library renders, pixels."""
 
@@ -40,20 +44,36 @@ class Shot(bpy.types.PropertyGroup):
         poll=_is_camera,
     )
     frame_start: IntProperty(
-        name="Start", description="First frame of the shot, without handles", default=1, update=_end_after_start
+        name="Start",
+        description="First frame of the shot, without handles",
+        default=1,
+        min=-MAX_FRAME,
+        max=MAX_FRAME,
+        update=_end_after_start,
     )
     frame_end: IntProperty(
-        name="End", description="Last frame of the shot, without handles", default=250, update=_start_before_end
+        name="End",
+        description="Last frame of the shot, without handles",
+        default=250,
+        min=-MAX_FRAME,
+        max=MAX_FRAME,
+        update=_start_before_end,
     )
     handle_before: IntProperty(
         name="Handle Before",
         description="Frames to get in addition before the first one",
         default=0,
         min=0,
+        max=MAX_FRAMES,
         soft_max=48,
     )
     handle_after: IntProperty(
-        name="Handle After", description="Frames to get in addition after the last one", default=0, min=0, soft_max=48
+        name="Handle After",
+        description="Frames to get in addition after the last one",
+        default=0,
+        min=0,
+        max=MAX_FRAMES,
+        soft_max=48,
     )
     width: IntProperty(
         name="Width", description="Width of the shot's picture", default=832, min=1, max=MAX_SIDE, subtype="PIXEL"

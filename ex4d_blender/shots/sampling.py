@@ -21,12 +21,12 @@ from ..project.rates import scene_rate
 from ..project.solved import in_footage
 from ..versions import fcurves
 from . import camera_math
-from .properties import Shot, find_shot
+from .properties import MAX_FRAME, MAX_FRAMES, Shot, find_shot
 from .trajectory import TrajectorySample
 from .unkeyed import Unkeyed
 
-MAX_FRAMES = 100_000
-"""Longest shot, frames: over an hour."""
+_CHUNK = 100
+"""Frames that are sampled in one step: a tenth of a second."""
 _TOLERANCE = 1e-5
 """Relative difference between two evaluations of one camera that is rounding: less than 0.02 pixels."""
 
@@ -81,9 +81,13 @@ def steps(context: bpy.types.Context, shot: Shot, *, sweep: bool = True) -> Step
     """
     _check(context.scene, shot)
     key = shot.key
-    with _alone(context, shot.camera, _footage(context.scene, shot.camera)) as looking:
-        looks = [looking(frame, (shot.width, shot.height)) for frame in shot.frames]
-    yield 0.0
+    looks: list[_Look] = []
+    while len(looks) < len(shot.frames):
+        with _alone(context, shot.camera, _footage(context.scene, shot.camera)) as looking:
+            now = shot.frames[len(looks) : len(looks) + _CHUNK]
+            looks += [looking(frame, (shot.width, shot.height)) for frame in now]
+        yield 0.5 * len(looks) / len(shot.frames)
+        shot = again(context, key)
     differs = _asks_the_scene(shot.camera) or (yield from _differs(context, key, looks))
     shot = again(context, key)
     if differs:
@@ -132,6 +136,8 @@ def _check(scene: bpy.types.Scene, shot: Shot) -> None:
     camera_math.check_lens(shot.camera)
     if len(shot.frames) > MAX_FRAMES:
         raise UserError(f"{shot.name} has {len(shot.frames)} frames: at most {MAX_FRAMES} are possible; shorten it.")
+    if max(-shot.first_frame, shot.last_frame) > MAX_FRAME:
+        raise UserError(f"{shot.name} reaches past frame {MAX_FRAME}, Blender's last: take frames or handles away.")
     _footage(scene, shot.camera).facts()
 
 
@@ -195,6 +201,7 @@ def _alone(
     try:
         for thing in {camera, placed.empty}:
             alone.collection.objects.link(thing)
+            thing.update_tag()  # custom properties set by a script do not make themselves known
         alone.camera = camera
         for name in ("fps", "fps_base", "frame_map_old", "frame_map_new", "pixel_aspect_x", "pixel_aspect_y"):
             setattr(alone.render, name, getattr(real.render, name))
@@ -234,7 +241,7 @@ def _differs(context: bpy.types.Context, key: str, looks: list[_Look]) -> Genera
             seen = _from_scene(context, shot, shot.first_frame + index)
             if seen is not None and not seen.agrees(looks[index]):
                 return True
-            yield 0.0
+            yield 0.5
     return False
 
 
@@ -251,7 +258,7 @@ def _swept(context: bpy.types.Context, key: str) -> Generator[float, None, list[
                     f"{shot.camera.name} is in a collection that this view layer leaves out: tick it in the Outliner."
                 )
             looks.append(seen)
-            yield len(looks) / len(frames)
+            yield 0.5 + 0.5 * len(looks) / len(frames)
     return looks
 
 
@@ -260,6 +267,8 @@ def _from_scene(context: bpy.types.Context, shot: Shot, frame: int) -> _Look | N
     placed = _footage(context.scene, shot.camera)
     if not all(context.view_layer.objects.get(thing.name) == thing for thing in (shot.camera, placed.empty)):
         return None
+    for thing in (shot.camera, placed.empty):
+        thing.update_tag()
     context.scene.frame_set(frame)
     if context.scene.camera != shot.camera:  # the clip's time follows the scene's camera: to be rendered, it is that
         context.scene.camera = shot.camera
