@@ -65,8 +65,10 @@ def steps() -> Iterator[float]:
         scene.frame_set(index + 1)
         with override():
             unseen, mask = count()
+            drawn = solid(camera, document["width"], document["height"])
         risk = module("coverage.png").read_png(SHOT / f"risk/{index:06d}.png")[..., 0] > 127
-        rows.append({"unseen": unseen, "disagree": float((mask != risk).mean())})
+        both, either = (drawn & ~risk).sum(), (drawn | ~risk).sum()
+        rows.append({"unseen": unseen, "disagree": float((mask != risk).mean()), "viewport_iou": float(both / either)})
     with override():
         space = bpy.context.space_data
         space.region_3d.view_perspective = "CAMERA"
@@ -93,6 +95,23 @@ def count() -> tuple[float, np.ndarray]:
         buffer = gpu.state.active_framebuffer_get().read_color(0, 0, size.width, size.height, 1, 0, "UBYTE")
     buffer.dimensions = size.width * size.height
     return unseen, np.frombuffer(bytes(buffer), np.uint8).reshape(size.height, size.width)[::-1] > 127
+
+
+def solid(camera: bpy.types.Object, width: int, height: int) -> np.ndarray:
+    """Where a Solid viewport draws the mesh, backs left out: (H, W) bool, the top row first."""
+    context = bpy.context
+    space, depsgraph = context.space_data, context.evaluated_depsgraph_get()
+    space.shading.show_backface_culling, space.overlay.show_overlays = True, False
+    offscreen = gpu.types.GPUOffScreen(width, height)
+    projection = camera.calc_matrix_camera(depsgraph, x=width, y=height)
+    looking = (context.scene, context.view_layer, space, context.region, camera.matrix_world.inverted(), projection)
+    offscreen.draw_view3d(*looking, do_color_management=False, draw_background=False)
+    with offscreen.bind():
+        buffer = gpu.state.active_framebuffer_get().read_color(0, 0, width, height, 4, 0, "UBYTE")
+    offscreen.free()
+    space.shading.show_backface_culling, space.overlay.show_overlays = False, True
+    buffer.dimensions = width * height * 4
+    return np.frombuffer(bytes(buffer), np.uint8).reshape(height, width, 4)[::-1, :, 3] > 127
 
 
 def tick() -> float:
