@@ -76,7 +76,7 @@ def test_the_overlay_is_the_library_s(release: str, case: tuple[Path, Path], tmp
         assert abs(seen["unseen"] - unseen) < 0.002
         assert seen["disagree"] < 0.003
     # docs/blender/mesh.md states it for the bundled clip: viewports leave out whole blocks of pixels at an edge
-    assert min(seen["viewport_iou"] for seen in found["frames"] if seen["unseen"] < 0.9) > 0.9
+    assert min(seen["viewport_iou"] for seen in found["frames"] if seen["unseen"] < 0.9) > 0.8
     assert found["changed"] > 0.02  # there was an overlay on the screen
     assert found["not_restored"] < 0.001  # and nothing of it is left
 
