@@ -6,6 +6,7 @@ The folder was written and checked by `ex4d import`; here stands what a damaged 
 
 import json
 import math
+import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
+from .exr_header import SUSPICIOUS_BYTES, is_cut_short
 from .wording import for_artists
 
 SCENE_FILE = "scene.json"
@@ -64,16 +66,22 @@ class SceneFacts:
         """The file of a frame, for one of the patterns."""
         return self.folder / (pattern % frame)
 
-    def missing(self) -> Path | None:
-        """The first file of the clip that is not there; None if all are."""
+    def require_files(self) -> None:
+        """Look for every file of the clip. Raises: UserError naming the first that is missing or cut short."""
         for pattern in filter(None, (self.color, self.depth, self.occlusion, self.plate, self.proxy)):
             folder = self.file(pattern, 0).parent
-            there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+            sizes: dict[str, int] = {}
+            if folder.is_dir():
+                with os.scandir(folder) as entries:
+                    sizes = {entry.name: entry.stat().st_size for entry in entries}
             for frame in range(self.frames):
                 file = self.file(pattern, frame)
-                if file.name not in there:
-                    return file
-        return None
+                size = sizes.get(file.name)
+                if size is None:
+                    raise UserError(f"{file} is missing: import the clip again, or bring back the whole folder.")
+                is_exr = file.suffix.lower() == ".exr"
+                if size == 0 or (is_exr and size < SUSPICIOUS_BYTES and is_cut_short(file)):
+                    raise UserError(f"{file} is damaged: import the clip again, or bring back the whole folder.")
 
     @property
     def name(self) -> str:

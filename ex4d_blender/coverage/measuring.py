@@ -71,6 +71,7 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
 
     def sampled(self, context: bpy.types.Context, shot: Shot, sample: TrajectorySample) -> None:
         """Send the camera to the sidecar. Raises: UserError."""
+        record.check(shot.camera)
         placed = of_camera(context.scene, shot.camera)
         if placed is None:
             raise UserError("There is no footage in this scene: use Import Footage, or Import Scene.")

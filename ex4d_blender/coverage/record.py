@@ -72,6 +72,17 @@ def shares(camera: bpy.types.Object) -> np.ndarray:
     return values.reshape(-1, 2)
 
 
+def check(camera: bpy.types.Object) -> None:
+    """Require a camera that `Unseen` can be written to. Raises: UserError."""
+    if not camera.is_editable:
+        raise UserError(f"{camera.name} is linked from another file: make it local (Object > Relations) first.")
+    animation = camera.animation_data
+    if animation is not None and animation.action is not None and not animation.action.is_editable:
+        raise UserError(
+            f"The action of {camera.name} is linked from another file: make it single user (Object > Relations) first."
+        )
+
+
 def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
     """Keep what was found.
 
@@ -81,8 +92,7 @@ def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
     Raises:
         UserError: the camera belongs to another file.
     """
-    if not camera.is_editable:
-        raise UserError(f"{camera.name} is linked from another file: make it local, or a library override, first.")
+    check(camera)
     fcurves.remove(camera, _PATH)  # a curve of samples takes no keys
     camera[UNSEEN] = 0.0
     camera.id_properties_ui(UNSEEN).update(

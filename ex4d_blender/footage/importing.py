@@ -120,6 +120,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         name="Start Frame",
         description="The frame of the scene that shows the first frame of the footage; "
         "if not given, the first frame of the scene",
+        min=0,
         options={"SKIP_SAVE"},
     )
 
@@ -187,7 +188,8 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
                 raise
             if waiting.operators_wait():
                 placing.place(self, context, job)
-        self.report({"INFO"}, "The sidecar imports the footage; it will stand in the scene when it is done")
+        if not waiting.operators_wait():
+            self.report({"INFO"}, "The sidecar imports the footage; it will stand in the scene when it is done")
 
     def _paths(self) -> list[Path]:
         """What was chosen, absolute. Raises: UserError if nothing was."""

@@ -28,7 +28,7 @@ class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
     frame_start: IntProperty(
         name="Start Frame",
         description="The frame that shows the first frame of the footage; if not given, the first frame of the scene",
-        min=-MAX_START,
+        min=0,  # a Blender scene begins at 0 at the earliest
         max=MAX_START,
         options={"SKIP_SAVE"},
     )

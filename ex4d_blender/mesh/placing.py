@@ -35,9 +35,7 @@ def place(context: bpy.types.Context, folder: Path, frame_start: int | None = No
         UserError: the folder or one of its files is missing, or one that is looked at is damaged; nothing was made.
     """
     facts = read_scene(Path(folder).absolute())
-    missing = facts.missing()
-    if missing is not None:
-        raise UserError(f"{missing} is missing: import the clip again, or bring back the whole folder.")
+    facts.require_files()
     depths = survey(facts)
     with _all_or_nothing():
         return _place(context.scene, facts, depths, frame_start)

@@ -176,7 +176,11 @@ class Connection:
         if self._offline and time.monotonic() >= self._next_look:
             self._lose(self._offline)  # its process may have ended a moment after its connections
         if watch.done and self._watch is watch:
-            message = f"{watch.error}." if watch.error else "The sidecar is no longer followed: connect again."
+            message = (
+                f"{str(watch.error).rstrip('.')}."
+                if watch.error
+                else "The sidecar is no longer followed: connect again."
+            )
             self._forget()
             self._say("failed", message)
 
@@ -209,7 +213,7 @@ class Connection:
         code = self._launch.exit_code if self._launch else None
         data = self.server.data if self.server else None
         if not self.is_local or any(server.data == data for server in living()):
-            self._say("lost", f"{why}.")
+            self._say("lost", f"{why.rstrip('.')}.")
             return
         if self._launch is None or code == 0:
             self._forget()

@@ -17,7 +17,8 @@ from .connection import Connection
 from .process import find_executable
 from .ticking import connection, every_tick, no_longer
 
-READY_SECONDS = 90.0
+READY_SECONDS = 90.0  # that a script waits for a sidecar that starts
+LOST_SECONDS = 10.0  # … for one that does not answer
 _log = logging.getLogger(__name__)
 
 
@@ -25,7 +26,13 @@ def start_sidecar() -> None:
     """Start a sidecar as the preferences say, or take the one that runs. Raises: UserError."""
     chosen = preferences()
     options = ["--data", str(Path(bpy.path.abspath(chosen.data_folder)))] if chosen.data_folder else []
-    connection().start(find_executable(bpy.path.abspath(chosen.executable)), options, own_folder("sidecar"))
+    try:
+        command = find_executable(bpy.path.abspath(chosen.executable))
+    except UserError:
+        if connection().take_local():  # one that runs already needs no program to start it
+            return
+        raise
+    connection().start(command, options, own_folder("sidecar"))
 
 
 def connect_address() -> None:
@@ -54,8 +61,8 @@ def _first_tick() -> None:
 
 def is_loopback(address: str) -> bool:
     """Whether an address means this machine, so that nothing goes into a network."""
-    host = urlsplit(address.strip()).hostname or ""
     try:
+        host = urlsplit(address.strip()).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
@@ -69,19 +76,24 @@ def required_connection() -> Connection:
     if now.state == "ready":
         return now
     if now.state in ("starting", "lost"):
-        raise UserError(f"{now.message} Try again when the sidecar is ready.")
-    reason = f"{now.message} " if now.state == "failed" else ""
-    raise UserError(f"{reason}There is no sidecar: press Start in the Sidecar panel, or connect to one.")
+        raise UserError(now.message)
+    raise UserError(
+        now.message
+        if now.state == "failed" and now.message
+        else "There is no sidecar: press Start in the Sidecar panel, or connect to one."
+    )
 
 
 def _wait(now: Connection) -> None:
-    if now.state == "off":
+    if now.state in ("off", "failed"):  # a script that asks again has a reason to
         chosen = preferences()
         if chosen.use_address:
             connect_address()
         else:
             start_sidecar()
-    until = time.monotonic() + READY_SECONDS
-    while now.state in ("starting", "lost") and time.monotonic() < until:
+    begun = time.monotonic()
+    while now.state in ("starting", "lost") and time.monotonic() - begun < READY_SECONDS:
+        if now.state == "lost" and time.monotonic() - begun > LOST_SECONDS:
+            break
         now.step()  # and no full tick: this runs inside an operator, where nothing else may happen
         time.sleep(0.02)

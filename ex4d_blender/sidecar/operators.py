@@ -76,14 +76,18 @@ class EX4D_OT_connect_sidecar(SaysErrors, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """Keeps both in the preferences; in background mode waits until it answers."""
         chosen = launching.preferences()
-        if self.address:
-            chosen.address = self.address
-        if self.token:
-            chosen.token = self.token
-        launching.connect_address()
-        chosen.use_address = context.preferences.is_dirty = True
-        if waiting.operators_wait():
-            launching.required_connection()
+        before = chosen.address, chosen.token, chosen.use_address
+        chosen.address, chosen.token = self.address or chosen.address, self.token or chosen.token
+        try:
+            launching.connect_address()
+            chosen.use_address = context.preferences.is_dirty = True
+            if waiting.operators_wait():
+                launching.required_connection()
+        except UserError:
+            chosen.address, chosen.token, chosen.use_address = before
+            if connection().state != "failed":  # that says why in the panel
+                connection().disconnect()
+            raise
 
 
 class EX4D_OT_disconnect_sidecar(SaysErrors, bpy.types.Operator):

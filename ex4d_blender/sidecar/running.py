@@ -13,6 +13,7 @@ from ..errors import UserError
 
 STEPS_SECONDS = 0.002  # no further task is stepped in a tick after this long; one step takes `STEP_SECONDS` at most
 
+BREATH_SECONDS = 0.2  # how often the connection is looked after while a script waits for a task
 EAGER_SECONDS = 0.01  # until the next tick while there is more to do at once
 SOCKET_SECONDS = 0.03  # … while it depends on what the sidecar sends
 
@@ -48,10 +49,16 @@ def start(task: Task[Any], on_event: OnEvent | None = None, on_end: OnEnd | None
 
 def run(task: Task[T], on_event: OnEvent | None = None) -> T:
     """Step a task to its end and return its result: for background mode, where nobody waits. Raises: UserError."""
+    from .ticking import connection
+
     try:
-        return wait(task, on_event=on_event)
-    except ClientError as error:
-        raise UserError(sentence(error)) from error
+        while True:
+            try:
+                return wait(task, BREATH_SECONDS, on_event)
+            except ClientError as error:
+                if error.code != "wait-timeout" or task.done:
+                    raise UserError(sentence(error)) from error
+            connection().step()  # where the sidecar dies meanwhile it is started again, and the task finds it
     finally:
         task.close()
 

@@ -43,7 +43,7 @@ def cut(name: str) -> Callable[[Path], None]:
     ("damage", "said"),
     [
         (cut("color/000000.png"), "000000.png is damaged"),
-        (cut("depth/000000.exr"), "000000.exr"),
+        (cut("depth/000000.exr"), "000000.exr is damaged"),
         (lambda folder: (folder / "depth/000003.exr").unlink(), "000003.exr is missing"),
         (lambda folder: (folder / "color/000004.png").unlink(), "000004.png is missing"),
         (lambda folder: shutil.rmtree(folder / "occlusion"), "occlusion/000000.png is missing"),
@@ -190,3 +190,33 @@ def test_a_duplicate_is_footage_of_its_own(small_scene: Path) -> None:
 
 def test_nothing_to_move_is_nothing_to_ask() -> None:
     assert not bpy.ops.ex4d.offer_move.poll()
+
+
+@pytest.mark.parametrize("size", [0, 40, 200])
+@pytest.mark.parametrize("name", ["depth/000000.exr", "depth/000005.exr", "proxy/000002.exr"])
+def test_an_exr_cut_short_is_never_given_to_blender(small_scene: Path, tmp_path: Path, name: str, size: int) -> None:
+    """Blender 4.2 does not come back from reading an EXR that ends inside its header."""
+    folder = shutil.copytree(small_scene, tmp_path / "a.ex4d")
+    file = folder / name
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(RuntimeError, match=r"00\d.exr is damaged"):
+        bpy.ops.ex4d.import_scene(directory=str(folder))
+
+
+def test_a_camera_whose_keys_are_elsewhere_is_left_alone(small_scene: Path, tmp_path: Path) -> None:
+    camera = bpy.data.objects.new("Far", bpy.data.cameras.new("Far"))
+    bpy.context.collection.objects.link(camera)
+    camera.keyframe_insert("location", frame=1)
+    bpy.data.libraries.write(str(tmp_path / "far.blend"), {camera})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    place(small_scene)
+    with bpy.data.libraries.load(str(tmp_path / "far.blend"), link=True) as (_, there):
+        there.objects = ["Far"]
+    linked = there.objects[0]
+    bpy.context.collection.objects.link(linked)
+    override = linked.override_create(remap_local_usages=True)
+    bpy.context.view_layer.objects.active = override
+    bpy.ops.ex4d.use_active_camera()
+    with pytest.raises(RuntimeError, match=r"action of Far.* is linked"):
+        bpy.ops.ex4d.measure_coverage()
+    assert "Unseen" not in override

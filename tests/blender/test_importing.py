@@ -361,3 +361,14 @@ def test_what_was_picked(tmp_path: Path, names: list[str], picked: str, as_seque
     assert "#" not in source.name
     assert all(file.name in names for file in source.files())
     assert source.is_sequence == (not picked.endswith(".mp4"))
+
+
+def test_a_script_outlives_its_sidecar(own_sidecar: Any, clips: Path, tmp_path: Path) -> None:
+    """Killed between two imports of a background script: it is started again, and the second import ends well."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    dead = module("sidecar").connection().server
+    kill_sidecars()
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), max_side=32)
+    assert len(placed()) == 2
+    assert module("sidecar").connection().server.pid != dead.pid

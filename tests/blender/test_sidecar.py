@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,16 @@ def test_a_frozen_one_can_be_stopped(own_sidecar: Any, monkeypatch: pytest.Monke
     assert now.state == "off"
     os.kill(pid, signal.SIGCONT)
     tick_until(lambda: not module("sidecar.process").living(), what="its end")
+
+
+def test_an_address_that_is_wrong_does_not_stay(extension: Any) -> None:
+    """Refused within seconds, and forgotten: the next import is not sent there."""
+    chosen = module("preferences").preferences()
+    before = chosen.address, chosen.token, chosen.use_address
+    for address in ("http://127.0.0.1:9", "http://[::1"):
+        began = time.monotonic()
+        with pytest.raises(RuntimeError):
+            bpy.ops.ex4d.connect_sidecar(address=address, token="x" * 40)
+        assert time.monotonic() - began < 40
+        assert (chosen.address, chosen.token, chosen.use_address) == before
+        assert module("sidecar").connection().state in ("off", "failed")
