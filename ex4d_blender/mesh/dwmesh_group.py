@@ -13,7 +13,7 @@ from . import grid_group, lips, poses
 from .graph import Graph, add_input, add_output, socket
 
 NAME = "EX-4D DW-Mesh"
-REVISION = 2
+REVISION = 3
 
 STORED = "stored"
 """Vertex attribute, in viewports: what the depth proxy holds."""
@@ -39,6 +39,7 @@ def build() -> bpy.types.NodeTree:
     focal = _row(graph, base, poses.FOCAL, "FLOAT_VECTOR", frame)
     centre = _row(graph, base, poses.CENTRE, "FLOAT_VECTOR", frame)
     pose = _row(graph, base, poses.POSE, "FLOAT4X4", frame)
+    moved = _row(graph, base, poses.MOVED, "BOOLEAN", frame)
 
     in_viewport = graph.output("GeometryNodeIsViewport", "Is Viewport")
     from_proxy = grid_group.reads_proxy(graph, in_viewport, inputs["Viewport Level"], inputs["Proxy Step"])
@@ -61,7 +62,9 @@ def build() -> bpy.types.NodeTree:
     in_camera = graph.node("ShaderNodeVectorMath", {"operation": "SCALE"}, Vector=ray)
     graph.feed(socket(in_camera.inputs, "Scale"), z)
     position = socket(in_camera.outputs, "Vector")
-    surface = _posed(graph, graph.output("GeometryNodeSetPosition", "Geometry", Geometry=grid, Position=position), pose)
+    surface = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=grid, Position=position)
+    # Where the footage's camera stands still, which is most often, its pose costs nothing.
+    surface = graph.switch("GEOMETRY", moved, surface, _posed(graph, surface, pose))
 
     # Only lips need the depth afterwards.
     measured = graph.store(grid, DEPTH, "FLOAT", "POINT", z)
@@ -136,10 +139,9 @@ def _posed(graph: Graph, geometry: Value, pose: Value) -> Value:
 
 
 def _sample(graph: Graph, image: Value, frame: Value, place: Value) -> Value:
-    """The first channel of a frame of an image sequence, at the nearest pixel."""
+    """The grey of a frame of an image sequence, at the nearest pixel: where a number is asked, Blender makes it one."""
     settings = {"interpolation": "Closest", "extension": "EXTEND"}
-    node = graph.node("GeometryNodeImageTexture", settings, Image=image, Vector=place, Frame=frame)
-    return graph.parts(socket(node.outputs, "Color"))[0]
+    return graph.output("GeometryNodeImageTexture", "Color", settings, Image=image, Vector=place, Frame=frame)
 
 
 def _row(graph: Graph, base: Value, name: str, kind: str, frame: Value) -> Value:
@@ -153,12 +155,12 @@ def _row(graph: Graph, base: Value, name: str, kind: str, frame: Value) -> Value
 def _depth(graph: Graph, stored: Value, disparity: Value, far: Value) -> Value:
     """What the files hold, as z-depth in scene units.
 
-    Sky is stored as `far`, by other programs as a disparity of 0 or a huge depth: the minimum covers all. Half floats
+    Sky is stored as `far`, by other programs as a disparity of 0 or a huge depth: the limit covers all. Half floats
     may round `far` up by 2^-11, so that much more is let through.
     """
-    inverse = graph.math("DIVIDE", 1.0, graph.math("MAXIMUM", stored, 1e-20))
     limit = graph.math("MULTIPLY", far, 1.0 + 2.0**-11)
-    return graph.math("MINIMUM", graph.switch("FLOAT", disparity, stored, inverse), limit)
+    inverse = graph.math("DIVIDE", 1.0, graph.math("MAXIMUM", stored, graph.math("DIVIDE", 1.0, limit)))
+    return graph.switch("FLOAT", disparity, graph.math("MINIMUM", stored, limit), inverse)
 
 
 def _with_far_vertex(graph: Graph, grid: Value, z: Value) -> Value:

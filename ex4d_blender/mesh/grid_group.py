@@ -10,7 +10,7 @@ import bpy
 from .graph import Graph, add_input, add_output, socket
 
 NAME = "EX-4D Grid"
-REVISION = 2
+REVISION = 3
 
 UV_MAP = "UVMap"
 PLACE = "place"
@@ -48,12 +48,13 @@ def build() -> bpy.types.NodeTree:
     across, down = _vertices(graph, width, level), _vertices(graph, height, level)
     last_column, last_row = graph.math("SUBTRACT", across, 1.0), graph.math("SUBTRACT", down, 1.0)
     mesh = graph.output(
-        "GeometryNodeMeshGrid", "Mesh", Size_X=last_column, Size_Y=last_row, Vertices_X=across, Vertices_Y=down
+        "GeometryNodeMeshGrid", "Mesh", Size_X=last_row, Size_Y=last_column, Vertices_X=down, Vertices_Y=across
     )
-    # From Blender's grid, centred and y up, to columns and rows counted from the upper left.
+    # Blender's grid counts its vertices along y first. With y across and x down the frame their order is that of an
+    # image's pixels: looking those up costs half as much. From centred places to those counted from the upper left:
     x, y, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
-    column = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_column, 0.5, x))
-    row = graph.math("ROUND", graph.math("SUBTRACT", graph.math("MULTIPLY", last_row, 0.5), y))
+    column = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_column, 0.5, y))
+    row = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_row, 0.5, x))
     mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(column, row, 0.0))
     # Viewports that hide bridges do so block by block: half the faces, and a third less to draw.
     blocks = graph.math("MULTIPLY", in_viewport, socket(inputs, "Hide Occluded"))
@@ -71,8 +72,7 @@ def build() -> bpy.types.NodeTree:
         )
         value = graph.combine(s, graph.math("SUBTRACT", 1.0, t), 0.0)
         mesh = graph.store(mesh, name, "FLOAT_VECTOR", domain, value)
-    # Blender's grid counts its vertices column by column, each from below.
-    number = graph.math("MULTIPLY_ADD", first[0], down, graph.math("SUBTRACT", last_row, first[1]))
+    number = graph.math("MULTIPLY_ADD", first[1], across, first[0])
     mesh = graph.store(mesh, FIRST, "INT", "FACE", number)
     u, v = _place(graph, _pixel(graph, x, level, width), width), _place(graph, _pixel(graph, y, level, height), height)
     mesh = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=mesh, Position=graph.combine(u, v, 1.0))
@@ -125,9 +125,9 @@ def _triangulate(graph: Graph, mesh: object) -> object:
     """Split each quad from right to below in the frame."""
     node = graph.node("GeometryNodeTriangulate", Mesh=mesh)
     if hasattr(node, "quad_method"):
-        node.quad_method = "FIXED"
+        node.quad_method = "FIXED_ALTERNATE"
     else:
-        socket(node.inputs, "Quad Method").default_value = "Fixed"
+        socket(node.inputs, "Quad Method").default_value = "Fixed Alternate"
     return socket(node.outputs, "Mesh")
 
 

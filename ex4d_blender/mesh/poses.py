@@ -2,14 +2,14 @@
 """The footage camera of every clip frame, kept as attributes of the mesh's own vertices.
 
 The mesh object's data has one loose vertex per clip frame: `pose` (4x4) is that frame's camera-to-world in OpenCV's
-axes and scene units, `focal` is (fx, fy, 0) and `centre` (cx, cy, 0), pixels of the working size. The node group
+axes and scene units, `moved` says whether that is more than the identity, `focal` is (fx, fy, 0) and `centre` (cx, cy, 0), pixels of the working size. The node group
 reads the row of the frame that it shows. So the mesh follows a moving camera without keys, whatever time is shown.
 """
 
 import bpy
 import numpy as np
 
-POSE, FOCAL, CENTRE = "pose", "focal", "centre"
+POSE, MOVED, FOCAL, CENTRE = "pose", "moved", "focal", "centre"
 
 
 def write(mesh: bpy.types.Mesh, c2w: np.ndarray, intrinsics: np.ndarray) -> None:
@@ -26,12 +26,14 @@ def write(mesh: bpy.types.Mesh, c2w: np.ndarray, intrinsics: np.ndarray) -> None
     zeros = np.zeros((frames, 1), np.float32)
     rows = {
         POSE: ("FLOAT4X4", "value", np.swapaxes(c2w, 1, 2)),  # Blender keeps matrices column by column
+        MOVED: ("BOOLEAN", "value", np.any(c2w != np.eye(4), axis=(1, 2))),
         FOCAL: ("FLOAT_VECTOR", "vector", np.hstack([intrinsics[:, :2], zeros])),
         CENTRE: ("FLOAT_VECTOR", "vector", np.hstack([intrinsics[:, 2:], zeros])),
     }
     for name, (kind, item, values) in rows.items():
         attribute = mesh.attributes.new(name, kind, "POINT")
-        attribute.data.foreach_set(item, np.ascontiguousarray(values, np.float32).ravel())
+        number = bool if kind == "BOOLEAN" else np.float32
+        attribute.data.foreach_set(item, np.ascontiguousarray(values, number).ravel())
     mesh.update()
 
 
