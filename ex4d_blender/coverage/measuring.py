@@ -10,10 +10,9 @@ from typing import ClassVar
 
 import bpy
 
-from .. import interface, sidecar
+from .. import interface, sidecar, unasked
 from ..client import Event, Task
 from ..errors import SaysErrors, UserError
-from ..footage.filling import may_change
 from ..placed import of_camera
 from ..preferences import own_folder
 from ..shots import find_shot, trajectory
@@ -135,18 +134,13 @@ def progress(shot: Shot) -> float | None:
 
 def tick() -> None:
     """Called with each tick of the sidecar: keeps what has come back, once nothing else goes on."""
-    if _back and may_change():
+    if _back and unasked.may_change():
         key = next(iter(_back))
-        windows = bpy.context.window_manager.windows
         try:
-            if windows:
-                with bpy.context.temp_override(window=windows[0]):
-                    bpy.ops.ex4d.keep_coverage("EXEC_DEFAULT", True, shot=key)  # True: with an undo step
-            else:
-                bpy.ops.ex4d.keep_coverage("EXEC_DEFAULT", True, shot=key)
-        except RuntimeError as error:  # the operator's report
+            unasked.call(bpy.ops.ex4d.keep_coverage, shot=key)
+        except UserError as error:
             _back.pop(key, None)
-            sidecar.complain(str(error).strip().removeprefix("Error: "))
+            sidecar.complain(str(error))
 
 
 def _start(task: "Task[Path]", measured: Measured) -> None:

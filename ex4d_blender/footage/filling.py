@@ -10,7 +10,7 @@ from pathlib import Path
 import bpy
 from bpy.app.handlers import persistent
 
-from .. import sidecar
+from .. import sidecar, unasked
 from ..client import Event, Task, same_data
 from ..errors import UserError
 from ..preferences import outputs_folder
@@ -44,9 +44,12 @@ def tick() -> None:
                 except UserError as error:
                     _tried.add(job)
                     sidecar.complain(str(error))
-        elif may_change():
+        elif unasked.may_change():
             _tried.add(job)  # once: undone, it shall not come back by itself
-            _place(job)
+            try:
+                unasked.call(bpy.ops.ex4d.place_import, job=job)
+            except UserError as error:
+                sidecar.complain(str(error))
             return  # the operator has changed what this loop walks along
 
 
@@ -116,33 +119,6 @@ def wait_for(job: str) -> None:
     """Let the scene fill itself with a job again."""
     _tried.discard(job)
     _stood.discard(job)
-
-
-def may_change() -> bool:
-    """Whether nothing goes on that a change of datablocks would disturb."""
-    if bpy.app.is_job_running("RENDER"):
-        return False
-    manager = bpy.context.window_manager
-    for window in manager.windows:
-        if len(window.modal_operators) or window.screen.is_animation_playing:
-            return False
-        active = window.view_layer.objects.active
-        if active and active.mode != "OBJECT":
-            return False
-    active = bpy.context.view_layer.objects.active if bpy.context.view_layer else None
-    return not active or active.mode == "OBJECT"
-
-
-def _place(job: str) -> None:
-    windows = bpy.context.window_manager.windows
-    try:
-        if windows:
-            with bpy.context.temp_override(window=windows[0]):
-                bpy.ops.ex4d.place_import("EXEC_DEFAULT", True, job=job)  # True: with an undo step
-        else:
-            bpy.ops.ex4d.place_import("EXEC_DEFAULT", True, job=job)
-    except RuntimeError as error:  # the operator's report
-        sidecar.complain(str(error).strip().removeprefix("Error: "))
 
 
 def _scene() -> bpy.types.Scene | None:
