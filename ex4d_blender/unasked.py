@@ -33,4 +33,3 @@ def call(operator: Callable[..., set[str]], **properties: Any) -> None:
             operator("EXEC_DEFAULT", True, **properties)  # True: with an undo step
         except RuntimeError as error:
             raise UserError(str(error).strip().removeprefix("Error: ")) from None
-

@@ -2,8 +2,9 @@
 """The footage camera of every clip frame, kept as attributes of the mesh's own vertices.
 
 The mesh object's data has one loose vertex per clip frame: `pose` (4x4) is that frame's camera-to-world in OpenCV's
-axes and scene units, `moved` says whether that is more than the identity, `focal` is (fx, fy, 0) and `centre` (cx, cy, 0), pixels of the working size. The node group
-reads the row of the frame that it shows. So the mesh follows a moving camera without keys, whatever time is shown.
+axes and scene units, `moved` says whether that is more than the identity, `focal` is (fx, fy, 0) and `centre`
+(cx, cy, 0), pixels of the working size. The node group reads the row of the frame that it shows. So the mesh follows a
+moving camera without keys, whatever time is shown.
 """
 
 import bpy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +82,20 @@ def test_the_surface_is_the_core_s(
     inputs = module("versions.modifier_inputs")
     inputs.write(footage.mesh.modifiers[0], "Hide Occluded", False)
     bpy.context.scene.frame_set(1 + frame)
-    height, width = footage.facts().height, footage.facts().width
-    points = _points(footage.mesh)
-    ours = (
-        points.reshape(width, height, 3)[:, ::-1].swapaxes(0, 1).reshape(-1, 3)
-    )  # Blender's grid goes up column by column
-    expected = core["vertices"][: width * height]
+    ours = _points(footage.mesh)  # in the order of the pixels, as in the core
+    facts = footage.facts()
+    expected = core["vertices"][: facts.width * facts.height]
     assert np.allclose(ours, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-    # The triangles, as sets of places; all of them, and cut along the same diagonals.
-    data = _evaluated(footage.mesh).data
-    faces = {tuple(sorted(_key(points[i]) for i in face.vertices)) for face in data.polygons}
-    core_faces = core["faces"][: 2 * (width - 1) * (height - 1)]
-    renamed = {_key(e): _key(o) for e, o in zip(expected, ours, strict=True)}
-    assert faces == {tuple(sorted(renamed[_key(expected[i])] for i in face)) for face in core_faces}
+    # All triangles, cut along the same diagonals; their fronts look at the camera, the core's away from it.
+    faces = {_turned(face.vertices) for face in _evaluated(footage.mesh).data.polygons}
+    assert faces == {_turned(face[::-1]) for face in core["faces"][: 2 * (facts.width - 1) * (facts.height - 1)]}
 
 
-def _key(point: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(x) for x in point)
+def _turned(face: Iterable[int]) -> tuple[int, ...]:
+    """The vertices in their order, the first of them first."""
+    numbers = [int(vertex) for vertex in face]
+    first = numbers.index(min(numbers))
+    return tuple(numbers[first:] + numbers[:first])
 
 
 def test_the_moving_camera_stands_where_it_was_for_the_frame_shown(moving_scene: Path) -> None:
