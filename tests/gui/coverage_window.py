@@ -1,4 +1,4 @@
-"""The overlay in a real Blender window against the library's render.
+"""Plate and overlay in a real Blender window against the library's render.
 
 Runs inside Blender, started by
 `test_coverage_window.py` with a JSON file that names the zip, the scene folder, the rendered shot and a results folder.
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def steps() -> Iterator[float]:
     for thing in list(bpy.data.objects):
         bpy.data.objects.remove(thing)
     scene = bpy.context.scene
+    plates = yield from plates_shown(scene)
     placed = module("mesh.placing").place(bpy.context, Path(TASK["scene"]), 1)
     placed.empty.scale = (0.7, 0.7, 0.7)
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
@@ -83,7 +84,9 @@ def steps() -> Iterator[float]:
         assert space.shading.light == ("STUDIO" if name == "on" else "FLAT")
     changed = float((np.abs(pictures["on"].astype(int) - pictures["off again"]) > 24).any(axis=-1).mean())
     same = float((np.abs(pictures["off"].astype(int) - pictures["off again"]) > 24).any(axis=-1).mean())
-    (OUT / "coverage.json").write_text(json.dumps({"frames": rows, "changed": changed, "not_restored": same}))
+    (OUT / "coverage.json").write_text(
+        json.dumps({"frames": rows, "changed": changed, "not_restored": same, "plates": plates})
+    )
 
 
 def count() -> tuple[float, np.ndarray]:
@@ -97,21 +100,69 @@ def count() -> tuple[float, np.ndarray]:
     return unseen, np.frombuffer(bytes(buffer), np.uint8).reshape(size.height, size.width)[::-1] > 127
 
 
+def plates_shown(scene: bpy.types.Scene) -> Generator[float, None, dict[str, dict[str, float]]]:
+    """How far viewports are from the plate, from the source camera; then the footage is taken away again."""
+    footage = module("mesh.placing").place(bpy.context, Path(TASK["clip"]), 1)
+    facts, mesh = footage.facts(), footage.mesh
+    scene.view_settings.view_transform = "Standard"
+    # One sample in the middle of each pixel: anti-aliasing mixes neighbours.
+    bpy.context.preferences.system.viewport_aa = "OFF"
+    scene.eevee.taa_samples, scene.render.filter_size, scene.render.film_transparent = 1, 0.0, True
+    scene.render.resolution_x, scene.render.resolution_y = facts.width, facts.height
+    plate = module("coverage.png").read_png(facts.file(facts.color, 1))[..., :3].astype(int)
+    found = {}
+    # Before 5.0 Blender scales EEVEE's picture down where it draws a viewport off the screen.
+    for shading in ("SOLID", "MATERIAL", "RENDERED")[: 3 if bpy.app.version >= (5, 0, 0) else 1]:
+        for hide in (False, True):
+            module("versions.modifier_inputs").write(mesh.modifiers[0], "Hide Occluded", hide)
+            mesh.update_tag()
+            scene.frame_set(2)
+            with override():
+                space = bpy.context.space_data
+                space.shading.type = shading
+                if shading == "SOLID":
+                    space.shading.light, space.shading.color_type = "FLAT", "TEXTURE"
+                shown(footage.source_camera, facts.width, facts.height)  # asks for the shaders
+                yield 1.0 if shading == "SOLID" else 15.0
+            with override():
+                picture = shown(footage.source_camera, facts.width, facts.height)
+            drawn = picture[..., 3] == 255
+            off = np.abs(picture[..., :3].astype(int) - plate).max(axis=-1)[drawn]
+            name = f"{shading.lower()}{' hide' if hide else ''}"
+            found[name] = {"drawn": float(drawn.mean()), "off": float((off > 1).mean()), "mean": float(off.mean())}
+    with override():
+        shading = bpy.context.space_data.shading
+        shading.type, shading.light, shading.color_type = "SOLID", "STUDIO", "MATERIAL"  # as they were
+    for thing in list(bpy.data.objects):
+        bpy.data.objects.remove(thing)
+    return found
+
+
 def solid(camera: bpy.types.Object, width: int, height: int) -> np.ndarray:
     """Where a Solid viewport draws the mesh, backs left out: (H, W) bool, the top row first."""
+    shading = bpy.context.space_data.shading
+    shading.show_backface_culling = True
+    picture = shown(camera, width, height)
+    shading.show_backface_culling = False
+    return picture[..., 3] > 127
+
+
+def shown(camera: bpy.types.Object, width: int, height: int) -> np.ndarray:
+    """What the viewport shows through a camera, without overlays and background: (H, W, 4) uint8, the top row first."""
     context = bpy.context
     space, depsgraph = context.space_data, context.evaluated_depsgraph_get()
-    space.shading.show_backface_culling, space.overlay.show_overlays = True, False
+    space.overlay.show_overlays = False
     offscreen = gpu.types.GPUOffScreen(width, height)
     projection = camera.calc_matrix_camera(depsgraph, x=width, y=height)
-    looking = (context.scene, context.view_layer, space, context.region, camera.matrix_world.inverted(), projection)
-    offscreen.draw_view3d(*looking, do_color_management=False, draw_background=False)
+    view = camera.matrix_world.inverted()
+    looking = (context.scene, context.view_layer, space, context.region, view, projection)
+    offscreen.draw_view3d(*looking, do_color_management=True, draw_background=False)
     with offscreen.bind():
         buffer = gpu.state.active_framebuffer_get().read_color(0, 0, width, height, 4, 0, "UBYTE")
     offscreen.free()
-    space.shading.show_backface_culling, space.overlay.show_overlays = False, True
+    space.overlay.show_overlays = True
     buffer.dimensions = width * height * 4
-    return np.frombuffer(bytes(buffer), np.uint8).reshape(height, width, 4)[::-1, :, 3] > 127
+    return np.frombuffer(bytes(buffer), np.uint8).reshape(height, width, 4)[::-1]
 
 
 def tick() -> float:
