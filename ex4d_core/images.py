@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,20 @@ def quiet_opencv() -> Generator[None]:
         yield
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+@dataclass(frozen=True)
+class NumberedImages:
+    """Image files numbered from 0, read one at a time: (H, W, 3) uint8 sRGB."""
+
+    folder: Path
+    pattern: str
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return to_uint8(read_image(self.folder / (self.pattern % index)))

@@ -14,7 +14,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,7 @@ from ex4d_core.depth_cache import depth_key, keep_depth, take_depth
 from ex4d_core.depth_proxy import proxy_step
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
-from ex4d_core.images import Image, read_image, to_uint8, write_png
+from ex4d_core.images import Image, NumberedImages, write_png
 from ex4d_core.import_request import ImportOptions, request_fingerprint, resume_guard
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene import (
@@ -170,23 +169,6 @@ def find_import(out: Path, source: Path, options: ImportOptions) -> Scene | None
     except InputError:
         return None
     return scene if scene.document.request == request_fingerprint(source, options) else None
-
-
-@dataclass(frozen=True)
-class ColorFiles:
-    """The colour frames of a scene in the making, read one at a time: (H, W, 3) uint8 sRGB."""
-
-    folder: Path
-    pattern: str
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return to_uint8(read_image(self.folder / (self.pattern % index)))
 
 
 class _Import:
@@ -388,7 +370,7 @@ class _Import:
         done = frames_done(self.folder, self.files.depth, count)
         if "depth" in state and done == count:
             return DepthDocument.model_validate(state["depth"])
-        colors = ColorFiles(self.folder, self.files.color, count)
+        colors = NumberedImages(self.folder, self.files.color, count)
         found = estimator.estimate(colors, lens, poses, self.on_progress, self.cancelled)
         if not 0 < found.nearest <= found.farthest < math.inf:
             raise InputError(f"The depth estimator {estimator.name} found no depth in {self.source}: give --depth.")
