@@ -14,6 +14,9 @@ import bpy
 
 from .errors import UserError
 from .scene_folder import SCENE_FILE, SceneFacts, read_scene
+from .translation import translated
+
+_NO_FOOTAGE = "There is no footage in this scene yet: use Import Footage, or Import Scene for a .ex4d folder."
 
 FOOTAGE_ID = "ex4d_footage"
 """On the empty, the mesh, the cameras and the images: which footage they belong to (a random string)."""
@@ -150,10 +153,20 @@ def required(context: bpy.types.Context) -> Placed:
     """As `active`. Raises: UserError if the scene has none."""
     placed = active(context)
     if placed is None:
-        raise UserError(
-            "There is no footage in this scene yet: use Import Footage, or Import Scene for a .ex4d folder."
-        )
+        raise UserError(_NO_FOOTAGE)
     return placed
+
+
+class NeedsFootage:
+    """Mixin of operators that are greyed out, and refused to scripts, while a scene has no footage."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """There is footage."""
+        if active(context) is not None:
+            return True
+        cls.poll_message_set(translated(_NO_FOOTAGE))
+        return False
 
 
 def source_time(placed: Placed, camera: bpy.types.Object, frame: float) -> float:
@@ -168,5 +181,10 @@ def source_time(placed: Placed, camera: bpy.types.Object, frame: float) -> float
     except (TypeError, ValueError):
         time = math.nan
     if not math.isfinite(time):
-        raise UserError(f"{SOURCE_TIME} of {camera.name} is {own!r}: give it a clip frame, such as 0.0.")
+        raise UserError(
+            "{property} of {camera} is {value!r}: give it a clip frame, such as 0.0.",
+            property=SOURCE_TIME,
+            camera=camera.name,
+            value=own,
+        )
     return min(max(time, 0.0), placed.facts().frames - 1.0)

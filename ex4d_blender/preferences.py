@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The extension's preferences: where the sidecar is, and where outputs go while a .blend has no place of its own."""
 
+import tempfile
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
+from .errors import UserError
+
 EXTENSION = __package__ or ""
+_UNSAVED = (
+    "The folder {folder} for imported scenes cannot be written ({reason}): choose another one as Outputs in the "
+    "extension's preferences."
+)
+_SAVED = (
+    "The folder {folder} of this .blend, where imported scenes go, cannot be written ({reason}): save the .blend in "
+    "another one."
+)
 
 
 class Preferences(bpy.types.AddonPreferences):
@@ -78,6 +89,22 @@ def outputs_folder() -> Path:
         return Path(bpy.data.filepath).parent
     chosen = preferences().outputs
     return Path(bpy.path.abspath(chosen)) if chosen else own_folder("outputs")
+
+
+def require_outputs() -> None:
+    """Require a folder that outputs can go to, made or not; it is not made.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    folder = outputs_folder()
+    try:
+        there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        with tempfile.TemporaryFile(dir=there):  # the only way that tells on each system
+            return
+    except OSError as error:
+        message = _SAVED if bpy.data.filepath else _UNSAVED
+        raise UserError(message, folder=folder, reason=error.strerror or error) from error
 
 
 register, unregister = bpy.utils.register_classes_factory((Preferences,))

@@ -78,10 +78,14 @@ class SceneFacts:
                 file = self.file(pattern, frame)
                 size = sizes.get(file.name)
                 if size is None:
-                    raise UserError(f"{file} is missing: import the clip again, or bring back the whole folder.")
+                    raise UserError(
+                        "{file} is missing: import the clip again, or bring back the whole folder.", file=file
+                    )
                 is_exr = file.suffix.lower() == ".exr"
                 if size == 0 or (is_exr and size < SUSPICIOUS_BYTES and is_cut_short(file)):
-                    raise UserError(f"{file} is damaged: import the clip again, or bring back the whole folder.")
+                    raise UserError(
+                        "{file} is damaged: import the clip again, or bring back the whole folder.", file=file
+                    )
 
     @property
     def name(self) -> str:
@@ -100,7 +104,8 @@ def read_scene(folder: Path) -> SceneFacts:
         written = file.stat().st_mtime_ns
     except OSError:
         raise UserError(
-            f"{folder} is no EX-4D scene: it has no scene.json; choose a folder that ends in .ex4d, or use Relink."
+            "{folder} is no EX-4D scene: it has no scene.json; choose a folder that ends in .ex4d, or use Relink.",
+            folder=folder,
         ) from None
     return _read(folder, written)
 
@@ -112,14 +117,21 @@ def _read(folder: Path, written: int) -> SceneFacts:
         schema = document["schema"]
         if schema != SCENE_SCHEMA:
             raise UserError(
-                f"{folder} has the schema {schema!r}, and this extension reads {SCENE_SCHEMA!r}: update it."
+                "{folder} has the schema {schema!r}, and this extension reads {known!r}: update it.",
+                folder=folder,
+                schema=schema,
+                known=SCENE_SCHEMA,
             )
         return _facts(folder, document)
     except KeyError as error:
-        raise UserError(f"{folder / SCENE_FILE} is damaged (it has no {error}): import the clip again.") from error
+        raise UserError(
+            "{file} is damaged (it has no {reason}): import the clip again.", file=folder / SCENE_FILE, reason=error
+        ) from error
     except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(
-            f"{folder / SCENE_FILE} is damaged ({error or type(error).__name__}): import the clip again."
+            "{file} is damaged ({reason}): import the clip again.",
+            file=folder / SCENE_FILE,
+            reason=error or type(error).__name__,
         ) from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from .errors import UserError
+from .errors import UserError, reported
 
 
 def may_change() -> bool:
@@ -32,4 +32,4 @@ def call(operator: Callable[..., set[str]], **properties: Any) -> None:
         try:
             operator("EXEC_DEFAULT", True, **properties)  # True: with an undo step
         except RuntimeError as error:
-            raise UserError(str(error).strip().removeprefix("Error: ")) from None
+            raise UserError(reported(error)) from None

@@ -27,9 +27,11 @@ def read_exr(path: Path, channel: str) -> np.ndarray:
     try:
         return _decode(path.read_bytes(), channel)
     except OSError as error:
-        raise UserError(f"Cannot read {path} ({error.strerror}): import the clip again, or use Relink.") from error
+        raise UserError(
+            "Cannot read {path} ({reason}): import the clip again, or use Relink.", path=path, reason=error.strerror
+        ) from error
     except (ValueError, KeyError, IndexError, UnicodeDecodeError, struct.error, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error}): import the clip again.") from error
+        raise UserError("{path} cannot be read ({reason}): import the clip again.", path=path, reason=error) from error
 
 
 def _decode(data: bytes, wanted: str) -> np.ndarray:

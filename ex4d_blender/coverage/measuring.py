@@ -20,6 +20,7 @@ from ..shots.exporting import SamplesShot
 from ..shots.properties import Shot
 from ..shots.trajectory import TrajectorySample
 from ..sidecar import waiting
+from ..translation import translated
 from . import inputs, record, stale
 from .record import Record
 
@@ -60,7 +61,7 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
         """One render of a shot at a time."""
         shot = stale.shot_of(context.scene, None)
         if shot is not None and shot.key in _under_way:
-            cls.poll_message_set("The coverage of this shot is being measured")
+            cls.poll_message_set(translated("The coverage of this shot is being measured: wait for it."))
             return False
         return True
 
@@ -121,7 +122,12 @@ def keep(context: bpy.types.Context, measured: Measured) -> None:
         raise UserError("The shot whose coverage was measured is gone: measure another one.")
     unseen = record.unseen_of(measured.record.shot_folder)
     if len(unseen) != measured.record.frames:
-        raise UserError(f"{measured.record.folder} has {len(unseen)} frames instead of {measured.record.frames}.")
+        raise UserError(
+            "{folder} has {count} frames instead of {frames}: measure the coverage again.",
+            folder=measured.record.folder,
+            count=len(unseen),
+            frames=measured.record.frames,
+        )
     record.write(shot.camera, measured.record, unseen)
     stale.forget()
     interface.redraw(context, "VIEW_3D", "DOPESHEET_EDITOR")
@@ -140,7 +146,7 @@ def tick() -> None:
             unasked.call(bpy.ops.ex4d.keep_coverage, shot=key)
         except UserError as error:
             _back.pop(key, None)
-            sidecar.complain(str(error))
+            sidecar.complain(error.said)
 
 
 def _start(task: "Task[Path]", measured: Measured) -> None:

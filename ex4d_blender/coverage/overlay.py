@@ -6,6 +6,7 @@ import bpy
 import gpu
 
 from ..errors import UserError
+from ..translation import translated
 from . import shaders, source, surface, truth, viewports
 from .surface import Surface
 from .view import Shown, camera_view, frame_corners, shown, viewport_view
@@ -45,11 +46,11 @@ def _draw() -> None:
     try:
         seen = shown(context)
         if seen is None:
-            _say(context, None, bpy.app.translations.pgettext_rpt("No footage in this scene"))
+            _say(context, None, translated("No footage in this scene"))
             return
         _draw_coverage(context, seen)
     except UserError as error:
-        _say(context, None, str(error))
+        _say(context, None, error.said)
 
 
 def _draw_coverage(context: bpy.types.Context, seen: Shown) -> None:
@@ -58,7 +59,7 @@ def _draw_coverage(context: bpy.types.Context, seen: Shown) -> None:
     true = truth.texture(context, seen) if corners else None
     if true is not None:
         _hatch(context, true.texture, corners, ((0.0, 1.0), (1.0, 0.0)), 1.0)
-        _say(context, corners, _sentence(bpy.app.translations.pgettext_rpt("Unseen: {:.1%}, as rendered"), true.unseen))
+        _say(context, corners, translated("Unseen: {share:.1%}, as rendered", share=true.unseen))
         return
     here = _drawn.setdefault(context.space_data.as_pointer(), Surface())
     texture = here.draw(seen.frame, viewport_view(context, seen))
@@ -68,12 +69,7 @@ def _draw_coverage(context: bpy.types.Context, seen: Shown) -> None:
     _hatch(context, texture, area, inside, 1.0 if corners else 0.0)
     view = camera_view(context, seen)
     if view is not None:
-        text = bpy.app.translations.pgettext_rpt("Unseen: {:.1%}")
-        _say(context, corners, _sentence(text, _counted.unseen(seen.frame, view)))
-
-
-def _sentence(text: str, share: float) -> str:
-    return text.format(share)
+        _say(context, corners, translated("Unseen: {share:.1%}", share=_counted.unseen(seen.frame, view)))
 
 
 def _hatch(

@@ -5,6 +5,7 @@ import bpy
 
 from ..interface import SidebarPanel
 from ..placed import all_placed
+from ..translation import translated
 from . import measuring, record, stale, viewports
 
 
@@ -46,7 +47,7 @@ class EX4D_PT_coverage(SidebarPanel, bpy.types.Panel):
         if scene.camera == camera and found.index(scene.frame_current) is not None:
             values = record.shares(camera)
             value = values[min(found.index(scene.frame_current), len(values) - 1), 1] if len(values) else 0.0
-            text = bpy.app.translations.pgettext_rpt("Unseen in this frame: {:.1%}").format(value)
+            text = translated("Unseen in this frame: {share:.1%}", share=value)
             layout.label(text=text, translate=False)
         if stale.is_stale(context, camera):
             layout.label(text="The camera has changed since", icon="INFO")

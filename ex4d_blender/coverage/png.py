@@ -32,9 +32,11 @@ def read_png(path: Path) -> np.ndarray:
             raise ValueError("it is no PNG")
         return _decode(data)
     except OSError as error:
-        raise UserError(f"Cannot read {path} ({error.strerror}): import the clip again, or use Relink.") from error
+        raise UserError(
+            "Cannot read {path} ({reason}): import the clip again, or use Relink.", path=path, reason=error.strerror
+        ) from error
     except (ValueError, struct.error, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}): import the clip again.") from error
+        raise UserError("{path} is damaged ({reason}): import the clip again.", path=path, reason=error) from error
 
 
 def _decode(data: bytes) -> np.ndarray:

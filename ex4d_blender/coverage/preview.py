@@ -6,6 +6,7 @@ from bpy.props import BoolProperty
 
 from ..errors import SaysErrors, UserError
 from ..placed import required
+from ..translation import translated
 from . import viewports
 
 
@@ -35,7 +36,9 @@ class EX4D_OT_preview_coverage(SaysErrors, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only a viewport has pixels."""
         if context.space_data is None or context.space_data.type != "VIEW_3D":
-            cls.poll_message_set("Only in a 3D viewport")
+            cls.poll_message_set(
+                translated("Coverage is shown in a 3D viewport: press the button in the sidebar of one.")
+            )
             return False
         return True
 

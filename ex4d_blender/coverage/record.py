@@ -75,11 +75,14 @@ def shares(camera: bpy.types.Object) -> np.ndarray:
 def check(camera: bpy.types.Object) -> None:
     """Require a camera that `Unseen` can be written to. Raises: UserError."""
     if not camera.is_editable:
-        raise UserError(f"{camera.name} is linked from another file: make it local (Object > Relations) first.")
+        raise UserError(
+            "{camera} is linked from another file: make it local (Object > Relations) first.", camera=camera.name
+        )
     animation = camera.animation_data
     if animation is not None and animation.action is not None and not animation.action.is_editable:
         raise UserError(
-            f"The action of {camera.name} is linked from another file: make it single user (Object > Relations) first."
+            "The action of {camera} is linked from another file: make it single user (Object > Relations) first.",
+            camera=camera.name,
         )
 
 
@@ -104,7 +107,9 @@ def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
     camera.keyframe_insert(_PATH, frame=record.first)
     curve = fcurves.find(camera, _PATH)
     if curve is None:
-        raise UserError(f"{camera.name} cannot be keyed: unlock its action, or give it an action of its own.")
+        raise UserError(
+            "{camera} cannot be keyed: unlock its action, or give it an action of its own.", camera=camera.name
+        )
     frames = np.arange(record.first, record.first + record.frames, dtype=np.float32)
     points = curve.keyframe_points
     points.clear()
@@ -136,9 +141,11 @@ def unseen_of(folder: Path) -> np.ndarray:
             raise ValueError("it has no shares")
         return unseen
     except OSError as error:
-        raise UserError(f"Cannot read {file} ({error.strerror}): render the coverage again.") from error
+        raise UserError(
+            "Cannot read {file} ({reason}): render the coverage again.", file=file, reason=error.strerror
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): render the coverage again.") from error
+        raise UserError("{file} is damaged ({reason}): render the coverage again.", file=file, reason=error) from error
 
 
 def trajectory_of(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -50,18 +50,24 @@ def forget() -> None:
 
 def _read(facts: SceneFacts, frame: int) -> SourceFrame:
     if facts.occlusion is None:
-        raise UserError(f"{facts.folder} says nothing about occlusion: import the clip again to preview coverage.")
+        raise UserError(
+            "{folder} says nothing about occlusion: import the clip again to preview coverage.", folder=facts.folder
+        )
     depth_file, bridge_file = facts.file(facts.depth, frame), facts.file(facts.occlusion, frame)
     depth = _decode(read_exr(depth_file, facts.depth_channel), facts)
     bridges = read_png(bridge_file)[..., 0]
     for file, picture in ((depth_file, depth), (bridge_file, bridges)):
         if picture.shape != (facts.height, facts.width):
             raise UserError(
-                f"{file} has {picture.shape[1]}x{picture.shape[0]} pixels and the scene {facts.width}x{facts.height}: "
-                "import the clip again."
+                "{file} has {width}x{height} pixels and the scene {scene_width}x{scene_height}: import the clip again.",
+                file=file,
+                width=picture.shape[1],
+                height=picture.shape[0],
+                scene_width=facts.width,
+                scene_height=facts.height,
             )
     if not (np.isfinite(depth).all() and (depth > 0).all()):
-        raise UserError(f"{depth_file} has pixels that are no depth: import the clip again.")
+        raise UserError("{depth_file} has pixels that are no depth: import the clip again.", depth_file=depth_file)
     return SourceFrame(depth, bridges, float(depth.min()))
 
 

@@ -43,13 +43,13 @@ def tick() -> None:
                     fetch(job, wish.name)
                 except UserError as error:
                     _tried.add(job)
-                    sidecar.complain(str(error))
+                    sidecar.complain(error.said)
         elif unasked.may_change():
             _tried.add(job)  # once: undone, it shall not come back by itself
             try:
                 unasked.call(bpy.ops.ex4d.place_import, job=job)
             except UserError as error:
-                sidecar.complain(str(error))
+                sidecar.complain(error.said)
             return  # the operator has changed what this loop walks along
 
 
@@ -80,7 +80,9 @@ def fetching(job: str, name: str) -> FetchScene:
     now = sidecar.required_connection()
     view = now.job(job)
     if view is None or view.state != "succeeded" or not view.content_hash:
-        raise UserError(f"The import {job} has not finished: wait for it, or look at the Sidecar panel for the reason.")
+        raise UserError(
+            "The import {job} has not finished: wait for it, or look at the Sidecar panel for the reason.", job=job
+        )
     assert now.server is not None
     find = same_data(now.server) if now.is_local else None
     return FetchScene(now.server, job, view.content_hash, outputs_folder(), name, find)

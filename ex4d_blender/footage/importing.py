@@ -12,9 +12,10 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatPrope
 from .. import sidecar
 from ..client import Event, Task, same_data
 from ..errors import SaysErrors, UserError
+from ..preferences import require_outputs
 from ..project import arriving
 from ..sidecar import waiting
-from ..wording import for_artists
+from ..sidecar.joblist import job_view
 from . import filling, placing, wishes
 from .source import IMAGE_SUFFIXES, Source, find_sources
 from .transfers import SendImport
@@ -173,6 +174,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
             return
         sources = find_sources(paths, as_sequence=self.as_sequence)
         depth = self._depth_source(sources)
+        require_outputs()
         now = sidecar.required_connection()
         for source in sources:
             wish = context.scene.ex4d_imports.add()
@@ -218,8 +220,16 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         if not self.depth_path:
             raise UserError("No depth files were given: choose them, or let the sidecar estimate depth.")
         if len(sources) > 1:
-            raise UserError(f"One set of depth files cannot fit {len(sources)} clips: import them one by one.")
-        return find_sources([Path(bpy.path.abspath(self.depth_path)).absolute()], as_sequence=True)[0]
+            raise UserError(
+                "One set of depth files cannot fit {count} clips: import them one by one.", count=len(sources)
+            )
+        path = Path(bpy.path.abspath(self.depth_path)).absolute()
+        try:
+            return find_sources([path], as_sequence=True)[0]
+        except UserError as error:
+            raise UserError(
+                "There are no Depth Files at {path}: choose a file, a folder, or a name with ####.", path=path
+            ) from error
 
     def _options(self, context: bpy.types.Context, source: Source) -> dict[str, Any]:
         """The body of the import job, without footage and depth; the full-size plate is always kept."""
@@ -263,10 +273,10 @@ def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
         job_document = sidecar.run(task)
         now.learn(job_document)
         if job_document.get("state") != "succeeded":
-            problem = job_document.get("problem") or {}
-            raise UserError(
-                for_artists(str(problem.get("detail") or f"The import of {name} was {job_document['state']}."))
-            )
+            if problem := job_view(job_document).problem:
+                raise UserError(problem)
+            state = job_document.get("state")
+            raise UserError("The import of {name} has no scene ({state}): import it again.", name=name, state=state)
         return
 
     def note(event: Event) -> None:

@@ -9,6 +9,7 @@ from ..errors import SaysErrors, UserError
 from ..preferences import outputs_folder
 from ..project import arriving
 from ..sidecar import waiting
+from ..translation import translated
 from . import filling, wishes
 from .transfers import fetched
 
@@ -28,7 +29,7 @@ def place(operator: bpy.types.Operator, context: bpy.types.Context, job: str) ->
     view = sidecar.connection().job(job)
     name = wish.name if wish else view.name if view else ""
     if not name:
-        raise UserError(f"There is no import {job!r}: look at the Sidecar panel for what there is.")
+        raise UserError("There is no import {job!r}: look at the Sidecar panel for what there is.", job=job)
     folder = filling.fetched(job)
     if folder is None and view and view.content_hash:
         folder = fetched(outputs_folder(), name, view.content_hash)
@@ -77,8 +78,10 @@ class EX4D_OT_place_import(SaysErrors, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """It changes what is selected and active."""
-        cls.poll_message_set("Footage is placed in Object Mode: leave the mode first")
-        return context.mode == "OBJECT"
+        if context.mode == "OBJECT":
+            return True
+        cls.poll_message_set(translated("Footage is placed in Object Mode: leave the mode first."))
+        return False
 
     def run(self, context: bpy.types.Context) -> None:
         """At once if its scene is here or Blender runs in background; else when it has come."""

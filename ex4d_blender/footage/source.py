@@ -38,7 +38,9 @@ class Source:
         else:
             found = [file for file in _siblings(self.path) if _matches(self.path.name, file.name)]
         if not found:
-            raise UserError(f"There is nothing at {self.path}: choose a video, an image or a folder of images.")
+            raise UserError(
+                "There is nothing at {path}: choose a video, an image or a folder of images.", path=self.path
+            )
         return sorted(found)
 
 
@@ -85,7 +87,9 @@ def _siblings(path: Path) -> list[Path]:
     try:
         return [file for file in path.parent.iterdir() if file.is_file()]
     except OSError as error:
-        raise UserError(f"The folder {path.parent} cannot be read ({error.strerror}): choose another.") from error
+        raise UserError(
+            "The folder {folder} cannot be read ({reason}): choose another.", folder=path.parent, reason=error.strerror
+        ) from error
 
 
 def _matches(pattern: str, name: str) -> bool:

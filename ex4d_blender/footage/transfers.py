@@ -9,6 +9,7 @@ from ..client import ClientError, DownloadFolder, FindServer, JobTask, Json, Ser
 from ..client.http import MORE, Event, Flow
 from ..scene_folder import SCENE_FILE
 from ..sidecar.sending import Send
+from ..translation import translated
 from .source import Source
 
 MANY = 1000
@@ -110,7 +111,8 @@ class FetchScene(Task[Path]):
 
     def _check(self, folder: Path) -> None:
         if not _is(folder, self._hash):
-            raise ClientError(f"What came of {self._name} is not the scene that was made: press Place again", "file")
+            message = "What came of {name} is not the scene that was made: press Place again"
+            raise ClientError(translated(message, name=self._name), "file")
 
 
 def fetched(outputs: Path, name: str, content_hash: str) -> Path | None:

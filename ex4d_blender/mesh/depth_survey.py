@@ -37,15 +37,20 @@ def read_depth(facts: SceneFacts, frame: int) -> np.ndarray:
     try:
         image = bpy.data.images.load(str(path), check_existing=False)
     except RuntimeError:
-        raise UserError(f"{path} cannot be read: import the clip again, or use Relink.") from None
+        raise UserError("{path} cannot be read: import the clip again, or use Relink.", path=path) from None
     try:
         image.colorspace_settings.is_data = True
         if not all(image.size):
-            raise UserError(f"{path} is damaged: import the clip again.")
+            raise UserError("{path} is damaged: import the clip again.", path=path)
         if tuple(image.size) != (facts.width, facts.height):
             raise UserError(
-                f"{path} has {image.size[0]}x{image.size[1]} pixels, scene.json says {facts.width}x{facts.height}: "
-                "import the clip again."
+                "{path} has {width}x{height} pixels, scene.json says {scene_width}x{scene_height}: import the clip "
+                "again.",
+                path=path,
+                width=image.size[0],
+                height=image.size[1],
+                scene_width=facts.width,
+                scene_height=facts.height,
             )
         pixels = np.empty(facts.width * facts.height * image.channels, np.float32)
         image.pixels.foreach_get(pixels)
@@ -53,7 +58,7 @@ def read_depth(facts: SceneFacts, frame: int) -> np.ndarray:
     finally:
         bpy.data.images.remove(image)
     if not np.isfinite(stored).all() or (stored < 0).any():
-        raise UserError(f"{path} holds depth that is not a positive number: import the clip again.")
+        raise UserError("{path} holds depth that is not a positive number: import the clip again.", path=path)
     return decoded(facts, stored)
 
 

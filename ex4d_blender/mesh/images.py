@@ -49,13 +49,13 @@ def _sequence(facts: SceneFacts, footage: str, pattern: str, role: str, *, colou
     try:
         image = bpy.data.images.load(str(path), check_existing=False)
     except RuntimeError:
-        raise UserError(f"{path} cannot be read: import the clip again, or use Relink.") from None
+        raise UserError("{path} cannot be read: import the clip again, or use Relink.", path=path) from None
     image.name = f"{facts.name} {role.capitalize()}"
     image[FOOTAGE_ID], image[ROLE] = footage, role
     image.source = "SEQUENCE"
     image.filepath_raw = stored_path(path)
     if colour and not all(image.size):
-        raise UserError(f"{path} is damaged: import the clip again.")
+        raise UserError("{path} is damaged: import the clip again.", path=path)
     if colour:
         image.colorspace_settings.name = "sRGB"
     else:

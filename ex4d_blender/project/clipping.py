@@ -4,11 +4,11 @@
 from collections.abc import Iterator
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 
 from ..errors import SaysErrors
 from ..interface import redraw
 from ..placed import Placed, all_placed
+from ..translation import translated
 
 
 def needed(placed: Placed) -> float:
@@ -48,7 +48,7 @@ class ExtendViewports(SaysErrors, bpy.types.Operator):
                 space.clip_end = end
                 changed += 1
         redraw(context)
-        self.report({"INFO"}, pgettext_rpt("{count} viewports see {end:.4g} m now").format(count=changed, end=end))
+        self.report({"INFO"}, translated("{count} viewports see {end:.4g} m now", count=changed, end=end))
 
 
 register, unregister = bpy.utils.register_classes_factory((ExtendViewports,))

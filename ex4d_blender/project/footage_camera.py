@@ -56,7 +56,7 @@ def sampled(context: bpy.types.Context, placed: Placed, camera: bpy.types.Object
             scene.frame_set(int(at // 1), subframe=at % 1)
             seen = scene.objects.get(name)
             if seen is None:
-                raise UserError(f"{name} was removed meanwhile: choose another camera.")
+                raise UserError("{name} was removed meanwhile: choose another camera.", name=name)
             evaluated = seen.evaluated_get(context.evaluated_depsgraph_get())
             matrices.append(np.array(evaluated.matrix_world, np.float64))
             yield (clip_frame + 1) / frames
@@ -102,12 +102,17 @@ def read_color(facts: SceneFacts, frame: int) -> np.ndarray:
     try:
         image = bpy.data.images.load(str(path), check_existing=False)
     except RuntimeError:
-        raise UserError(f"{path} cannot be read: import the clip again, or use Relink.") from None
+        raise UserError("{path} cannot be read: import the clip again, or use Relink.", path=path) from None
     try:
         image.colorspace_settings.is_data = True
         width, height = image.size
         if (width, height) != (facts.width, facts.height):
-            raise UserError(f"{path} has {width}x{height} pixels, not the scene's size: import the clip again.")
+            raise UserError(
+                "{path} has {width}x{height} pixels, not the scene's size: import the clip again.",
+                path=path,
+                width=width,
+                height=height,
+            )
         pixels = np.empty(width * height * image.channels, np.float32)
         image.pixels.foreach_get(pixels)
         return pixels.reshape(height, width, image.channels)[::-1, :, :3]

@@ -4,13 +4,13 @@
 from collections.abc import Iterator
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 from bpy.props import BoolProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
 from ..interface import redraw
-from ..placed import SOLVED, Placed, active, find, required
+from ..placed import SOLVED, NeedsFootage, Placed, active, find, required
 from ..shots import camera_math
+from ..translation import translated
 from . import footage_camera
 from .stepping import Stepped
 
@@ -53,10 +53,11 @@ class FollowCamera(Stepped, bpy.types.Operator):
         placed = required(context)
         camera = context.scene.objects.get(self.camera)
         if camera is None or camera.type != "CAMERA":
-            raise UserError(f"There is no camera {self.camera!r} in this scene: give the name of one.")
+            raise UserError("There is no camera {camera!r} in this scene: give the name of one.", camera=self.camera)
         if camera not in choices(context.scene, placed):
             raise UserError(
-                f"{camera.name} hangs on the footage itself: clear its parent, or choose a camera that does not."
+                "{camera} hangs on the footage itself: clear its parent, or choose a camera that does not.",
+                camera=camera.name,
             )
         camera_math.check_lens(camera)
         self._said = ""
@@ -76,10 +77,12 @@ class FollowCamera(Stepped, bpy.types.Operator):
         render = context.scene.render
         ratio = footage_camera.lens_difference(placed.facts(), camera, (render.pixel_aspect_x, render.pixel_aspect_y))
         if abs(ratio - 1) > footage_camera.LENS_TOLERANCE:
-            self._said = pgettext_rpt(
+            self._said = translated(
                 "{camera} has {percent:.0f} % of the focal length that the footage was imported with: import it again "
-                "with that lens for an exact fit"
-            ).format(camera=camera.name, percent=100 * ratio)
+                "with that lens for an exact fit",
+                camera=camera.name,
+                percent=100 * ratio,
+            )
 
     def done(self, context: bpy.types.Context) -> None:
         """Say what scale it is now, and whether the lenses differ."""
@@ -88,14 +91,16 @@ class FollowCamera(Stepped, bpy.types.Operator):
             self.report({"WARNING"}, self._said)
         self.report(
             {"INFO"},
-            pgettext_rpt("The footage follows {camera} at scale {scale:.4g}").format(
-                camera=self.camera, scale=placed.empty.matrix_world.to_scale()[0]
+            translated(
+                "The footage follows {camera} at scale {scale:.4g}",
+                camera=self.camera,
+                scale=placed.empty.matrix_world.to_scale()[0],
             ),
         )
         redraw(context)
 
 
-class ReleaseCamera(SaysErrors, bpy.types.Operator):
+class ReleaseCamera(NeedsFootage, SaysErrors, bpy.types.Operator):
     """Use the Footage's Own Camera."""
 
     bl_idname = "ex4d.release_camera"
@@ -106,8 +111,12 @@ class ReleaseCamera(SaysErrors, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only where another camera was chosen."""
-        placed = active(context)
-        return placed is not None and SOLVED in placed.empty
+        if not super().poll(context):
+            return False
+        if SOLVED in active(context).empty:
+            return True
+        cls.poll_message_set(translated("The footage stands on its own camera already: there is nothing to take back."))
+        return False
 
     def run(self, context: bpy.types.Context) -> None:
         """See `footage_camera.release`."""

@@ -2,21 +2,14 @@
 """Operators of `matching`: what the buttons under the comparison do."""
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 
 from ..errors import SaysErrors
-from ..placed import active, required
+from ..placed import NeedsFootage, required
+from ..translation import translated
 from . import matching, rates
 
 
-class _NeedsFootage:
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Greyed out without footage."""
-        return active(context) is not None
-
-
-class MatchScene(_NeedsFootage, SaysErrors, bpy.types.Operator):
+class MatchScene(NeedsFootage, SaysErrors, bpy.types.Operator):
     """Match Scene to Footage."""
 
     bl_idname = "ex4d.match_scene"
@@ -29,7 +22,7 @@ class MatchScene(_NeedsFootage, SaysErrors, bpy.types.Operator):
         matching.match_scene(context.scene, required(context))
 
 
-class KeepScene(_NeedsFootage, SaysErrors, bpy.types.Operator):
+class KeepScene(NeedsFootage, SaysErrors, bpy.types.Operator):
     """Keep Scene."""
 
     bl_idname = "ex4d.keep_scene"
@@ -42,7 +35,7 @@ class KeepScene(_NeedsFootage, SaysErrors, bpy.types.Operator):
         matching.keep_scene(required(context))
 
 
-class Retime(_NeedsFootage, SaysErrors, bpy.types.Operator):
+class Retime(NeedsFootage, SaysErrors, bpy.types.Operator):
     """Retime to Keep Speed."""
 
     bl_idname = "ex4d.retime"
@@ -60,8 +53,11 @@ class Retime(_NeedsFootage, SaysErrors, bpy.types.Operator):
         first, last = matching.frame_range(placed, placed.facts(), matching.speed_of(placed))
         self.report(
             {"INFO"},
-            pgettext_rpt("The footage now runs from frame {first} to {last} at {rate} frames per second").format(
-                first=first, last=last, rate=rates.said(rates.scene_rate(context.scene))
+            translated(
+                "The footage now runs from frame {first} to {last} at {rate} frames per second",
+                first=first,
+                last=last,
+                rate=rates.said(rates.scene_rate(context.scene)),
             ),
         )
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 
 from ..placed import SPEED, Placed, all_placed
 from ..scene_folder import SceneFacts
+from ..translation import translated
 from ..versions.strips import all_strips
 from . import rates
 
@@ -132,11 +132,11 @@ def settle(scene: bpy.types.Scene, placed: Placed, was_untouched: bool) -> str:
     """
     if was_untouched:
         match_scene(scene, placed)
-        return pgettext_rpt("The scene now has the footage's rate, size and range")
+        return translated("The scene now has the footage's rate, size and range")
     differing = [row for row in compare(scene, placed) if not row.same and row.name != "Frames"]
     if not differing:
         return ""
-    listed = ", ".join(f"{pgettext_rpt(row.name)} {row.footage} / {row.scene}" for row in differing)
-    return pgettext_rpt("Footage and scene differ ({differences}): choose in EX-4D, Footage in the Scene").format(
-        differences=listed
+    listed = ", ".join(f"{translated(row.name)} {row.footage} / {row.scene}" for row in differing)
+    return translated(
+        "Footage and scene differ ({differences}): choose in EX-4D, Footage in the Scene", differences=listed
     )

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import bpy
 from bpy.app.handlers import persistent
-from bpy.app.translations import pgettext_rpt
 
-from ..errors import UserError
+from ..errors import UserError, reported
 from ..preferences import own_folder, preferences
+from ..translation import translated
 from . import moving, paths
 from .stepping import Stepped
+
+_NOTHING = "No footage of this file lies in the folder for unsaved files: there is nothing to move."
 
 
 def waiting_folders() -> list[Path]:
@@ -59,17 +61,20 @@ class MoveBeside(Stepped, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only beside a file that has a place."""
-        return bool(bpy.data.filepath)
+        if bpy.data.filepath:
+            return True
+        cls.poll_message_set(translated("The .blend has no place yet that footage could move to: save it first."))
+        return False
 
     def steps(self, context: bpy.types.Context) -> Iterator[float]:
         """See `move_all`."""
         if not waiting_folders():
-            raise UserError("No footage of this file lies in the folder for unsaved files: there is nothing to move.")
+            raise UserError(_NOTHING)
         return move_all()
 
     def done(self, context: bpy.types.Context) -> None:
         """Moving changes paths in a file that was just saved with the old ones."""
-        self.report({"INFO"}, pgettext_rpt("The footage lies beside the file now; save the file to keep this"))
+        self.report({"INFO"}, translated("The footage lies beside the file now; save the file to keep this"))
 
 
 class OfferMove(bpy.types.Operator):
@@ -83,7 +88,10 @@ class OfferMove(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only where there is something to move."""
-        return bool(waiting_folders())
+        if waiting_folders():
+            return True
+        cls.poll_message_set(translated(_NOTHING))
+        return False
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask."""
@@ -99,7 +107,7 @@ class OfferMove(bpy.types.Operator):
         try:
             return bpy.ops.ex4d.move_beside("INVOKE_DEFAULT")
         except RuntimeError as error:  # how Python learns of the inner call's report
-            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            self.report({"ERROR"}, reported(error))
             return {"CANCELLED"}
 
 

@@ -34,9 +34,9 @@ def move(source: Path, target: Path) -> Iterator[float]:
         UserError: it cannot be copied.
     """
     if not source.is_dir():
-        raise UserError(f"{source} is not there any more: use Relink.")
+        raise UserError("{source} is not there any more: use Relink.", source=source)
     if target.exists():
-        raise UserError(f"{target} exists already: choose another place, or remove it first.")
+        raise UserError("{target} exists already: choose another place, or remove it first.", target=target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(source, target)
@@ -54,7 +54,12 @@ def _copy(source: Path, target: Path) -> Iterator[float]:
         total, done = max(sum(sizes), 1), 0
         needed, free = sum(sizes), shutil.disk_usage(target.parent).free
         if needed > free:
-            raise UserError(f"{target.parent} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} are needed: make room.")
+            raise UserError(
+                "{folder} has {free:.1f} GB free, {needed:.1f} are needed: make room.",
+                folder=target.parent,
+                free=free / 1e9,
+                needed=needed / 1e9,
+            )
         partial.mkdir()
         for file in files:
             place = partial / file.relative_to(source)
@@ -68,7 +73,12 @@ def _copy(source: Path, target: Path) -> Iterator[float]:
         os.rename(partial, target)
         whole = True
     except OSError as error:
-        raise UserError(f"{source} cannot be copied to {target} ({error.strerror}): it stays where it is.") from error
+        raise UserError(
+            "{source} cannot be copied to {target} ({reason}): it stays where it is.",
+            source=source,
+            target=target,
+            reason=error.strerror,
+        ) from error
     finally:
         if not whole:
             shutil.rmtree(partial, ignore_errors=True)
@@ -90,4 +100,6 @@ def leave_word(source: Path, target: Path, suffix: str) -> None:
     try:
         word.write_text(f"{target}\n", "utf-8")
     except OSError as error:
-        raise UserError(f"{word} cannot be written ({error.strerror}): other .blend files may need Relink.") from error
+        raise UserError(
+            "{file} cannot be written ({reason}): other .blend files may need Relink.", file=word, reason=error.strerror
+        ) from error

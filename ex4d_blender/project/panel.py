@@ -36,7 +36,7 @@ class FootageInScene(SidebarPanel, bpy.types.Panel):
             # Says why a camera has no pose in a scene that is mirrored or scaled unevenly.
             camera_math.scene_pose(np.array(placed.empty.matrix_world), np.eye(4), (placed.empty.name, ""))
         except UserError as error:
-            _draw_sentence(layout, str(error), context.region.width)
+            _draw_sentence(layout, error.said, context.region.width)
         _draw_standing(layout, context, placed)
 
 

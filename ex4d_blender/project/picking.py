@@ -11,6 +11,7 @@ from mathutils import Vector
 
 from ..errors import SaysErrors, UserError
 from ..placed import Placed, find, required
+from ..translation import translated
 from . import standing
 
 _NAVIGATION = {
@@ -30,6 +31,10 @@ _NAVIGATION = {
     *(f"NUMPAD_{digit}" for digit in range(10)),
 }
 
+_NO_MOUSE = (
+    "Points are picked with the mouse in a 3D viewport: a script gives them to ex4d.set_scale or ex4d.set_ground."
+)
+
 
 def cast(depsgraph: bpy.types.Depsgraph, placed: Placed, origin: Vector, direction: Vector) -> Vector | None:
     """Where a ray meets the footage's mesh as it is shown now.
@@ -47,7 +52,9 @@ def cast(depsgraph: bpy.types.Depsgraph, placed: Placed, origin: Vector, directi
     """
     mesh = placed.mesh.evaluated_get(depsgraph) if placed.mesh else None
     if mesh is None or mesh.type != "MESH" or not mesh.data.polygons:
-        raise UserError(f"The mesh of {placed.empty.name} is not there or hidden: show it to pick points on it.")
+        raise UserError(
+            "The mesh of {empty} is not there or hidden: show it to pick points on it.", empty=placed.empty.name
+        )
     world = mesh.matrix_world
     local = world.inverted()
     start = local @ origin
@@ -65,7 +72,10 @@ class _Pick(SaysErrors):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """In a viewport."""
-        return context.area is not None and context.area.type == "VIEW_3D"
+        if context.area is not None and context.area.type == "VIEW_3D":
+            return True
+        cls.poll_message_set(translated(_NO_MOUSE))
+        return False
 
     def apply(self, points: list[Vector]) -> None:
         """Called with all points."""
@@ -77,7 +87,7 @@ class _Pick(SaysErrors):
 
     def run(self, context: bpy.types.Context) -> None:
         """A script has no mouse."""
-        raise UserError("Points are picked with the mouse: a script gives them to ex4d.set_scale or ex4d.set_ground.")
+        raise UserError(_NO_MOUSE)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Begin."""
@@ -85,7 +95,7 @@ class _Pick(SaysErrors):
             placed = required(context)
             self.check(placed)
         except UserError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         self._footage = placed.id
         self._points: list[Vector] = []
@@ -134,7 +144,7 @@ class _Pick(SaysErrors):
             point = cast(context.evaluated_depsgraph_get(), placed, origin, direction)
         except UserError as error:
             self.cancel(context)
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         if point is None:
             self.report({"WARNING"}, "There is no footage under the cursor")

@@ -4,12 +4,12 @@
 from pathlib import Path
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 from bpy.props import BoolProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
 from ..placed import Placed, active
 from ..scene_folder import SCENE_FILE, read_scene
+from ..translation import translated
 from . import paths
 
 
@@ -26,7 +26,9 @@ def candidates(folder: Path) -> list[Path]:
     try:
         return sorted(below for below in folder.iterdir() if (below / SCENE_FILE).is_file())
     except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): choose another folder.") from None
+        raise UserError(
+            "{folder} cannot be read ({reason}): choose another folder.", folder=folder, reason=error.strerror
+        ) from None
 
 
 def relink(placed: Placed, folder: Path) -> None:
@@ -40,8 +42,16 @@ def relink(placed: Placed, folder: Path) -> None:
     if standing is not None and standing != (facts.width, facts.height, facts.frames):
         width, height, frames = standing
         raise UserError(
-            f"{folder.name} has {facts.frames} frames of {facts.width}x{facts.height}, {placed.empty.name} has "
-            f"{frames} of {width}x{height}: choose the folder it was placed from, or use Import Scene for this one."
+            "{folder} has {scene_frames} frames of {scene_width}x{scene_height}, {empty} has {frames} of "
+            "{width}x{height}: choose the folder it was placed from, or use Import Scene for this one.",
+            folder=folder.name,
+            scene_frames=facts.frames,
+            scene_width=facts.width,
+            scene_height=facts.height,
+            empty=placed.empty.name,
+            frames=frames,
+            width=width,
+            height=height,
         )
     paths.repath(placed.folder, folder)
 
@@ -89,7 +99,8 @@ class Relink(SaysErrors, bpy.types.Operator):
         chosen = active(context)
         if not found:
             raise UserError(
-                f"{folder} holds no EX-4D scene: choose a folder that ends in .ex4d, or one that holds them."
+                "{folder} holds no EX-4D scene: choose a folder that ends in .ex4d, or one that holds them.",
+                folder=folder,
             )
         if len(found) == 1 and len(lost) <= 1:
             target = lost[0] if lost else chosen
@@ -101,11 +112,15 @@ class Relink(SaysErrors, bpy.types.Operator):
             count = len(relink_all(folder))
             if not count:
                 names = ", ".join(placed.folder.name for placed in lost) or "nothing"
-                raise UserError(f"{folder} has none of the missing scenes ({names}): choose another folder.")
+                raise UserError(
+                    "{folder} has none of the missing scenes ({names}): choose another folder.",
+                    folder=folder,
+                    names=names,
+                )
         left = len(missing())
         self.report(
             {"WARNING"} if left else {"INFO"},
-            pgettext_rpt("{count} found again, {left} still missing").format(count=count, left=left),
+            translated("{count} found again, {left} still missing", count=count, left=left),
         )
 
 

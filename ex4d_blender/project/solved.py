@@ -52,4 +52,6 @@ def own_poses(facts: SceneFacts) -> np.ndarray:
 def require_parts(placed: Placed) -> None:
     """Require mesh and source camera. Raises: UserError."""
     if placed.mesh is None or placed.source_camera is None:
-        raise UserError(f"The mesh or the source camera of {placed.empty.name} was deleted: undo, or place it again.")
+        raise UserError(
+            "The mesh or the source camera of {empty} was deleted: undo, or place it again.", empty=placed.empty.name
+        )

@@ -37,13 +37,17 @@ def require_free(placed: Placed, *channels: str) -> None:
     empty = placed.empty
     camera_math.scene_pose(np.array(empty.matrix_world), np.eye(4), (empty.name, ""))  # refuses an uneven scale
     if empty.library is not None:
-        raise UserError(f"{empty.name} is linked from another file: make a library override of it, or change it there.")
+        raise UserError(
+            "{empty} is linked from another file: make a library override of it, or change it there.", empty=empty.name
+        )
     held = {path for path, _ in fcurves.animated_channels(empty)}
     for channel in channels:
         if any(path.startswith((channel, f"delta_{channel}")) for path in held):
             raise UserError(
-                f"The {channel} of {empty.name} is animated: clear its keys or drivers, or parent it to an empty and "
-                "move that."
+                "The {channel} of {empty} is animated: clear its keys or drivers, or parent it to an empty and move "
+                "that.",
+                channel=channel,
+                empty=empty.name,
             )
 
 
@@ -59,14 +63,16 @@ def set_scale(placed: Placed, first: Vector, second: Vector, distance: float) ->
     _require_finite(first, second)
     apart = (first - second).length
     if not (distance > 0 and math.isfinite(distance)):
-        raise UserError(f"The distance is {distance:g}: give how far the two points are apart, more than 0.")
+        raise UserError(
+            "The distance is {distance:g}: give how far the two points are apart, more than 0.", distance=distance
+        )
     if apart < MIN_DISTANCE:
         raise UserError("The two points lie on one another: pick two that are apart.")
     require_free(placed, "scale")
     factor = distance / apart
     scale = factor * max(placed.empty.matrix_world.to_scale())
     if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
-        raise UserError(f"The footage would be scaled by {scale:g}: check the distance and its unit.")
+        raise UserError("The footage would be scaled by {scale:g}: check the distance and its unit.", scale=scale)
     placed.empty.scale = placed.empty.scale * factor
     keep_in_sight(placed, factor)
     return factor
@@ -125,6 +131,6 @@ def set_ground(placed: Placed, points: Iterable[Vector]) -> None:
     require_free(placed, "location", "rotation")
     empty = placed.empty
     if any(constraint.enabled and constraint.influence > 0 for constraint in empty.constraints):
-        raise UserError(f"{empty.name} is held by a constraint: disable it first, or apply it.")
+        raise UserError("{empty} is held by a constraint: disable it first, or apply it.", empty=empty.name)
     eye = placed.source_camera.matrix_world if placed.source_camera else empty.matrix_world
     empty.matrix_world = ground_matrix(points, eye.translation) @ empty.matrix_world

@@ -5,12 +5,12 @@ The buttons start `picking`, which ends in these.
 """
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 from bpy.props import FloatProperty, FloatVectorProperty
 from mathutils import Vector
 
 from ..errors import SaysErrors
 from ..placed import required
+from ..translation import translated
 from . import standing
 
 
@@ -57,8 +57,10 @@ class SetScale(SaysErrors, bpy.types.Operator):
         factor = standing.set_scale(placed, Vector(self.point_a), Vector(self.point_b), self.distance)
         self.report(
             {"INFO"},
-            pgettext_rpt("Scaled by {factor:.4g}; cameras that are not parented to {empty} stay where they are").format(
-                factor=factor, empty=placed.empty.name
+            translated(
+                "Scaled by {factor:.4g}; cameras that are not parented to {empty} stay where they are",
+                factor=factor,
+                empty=placed.empty.name,
             ),
         )
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 
 from ..errors import SaysErrors, UserError
+from ..translation import translated
 
 _TICK_SECONDS = 0.01
 _BUDGET_SECONDS = 0.006
@@ -44,7 +44,7 @@ class Stepped(SaysErrors):
         """One tick."""
         if event.type == "ESC" and event.value == "PRESS":
             self.cancel(context)
-            self.report({"INFO"}, pgettext_rpt("Stopped"))
+            self.report({"INFO"}, translated("Stopped"))
             return {"CANCELLED"}
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
@@ -56,7 +56,7 @@ class Stepped(SaysErrors):
                 return {"FINISHED"}
         except UserError as error:
             self.cancel(context)
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         context.window_manager.progress_update(share)
         return {"RUNNING_MODAL"}

@@ -5,10 +5,10 @@ The scene's view is never changed unasked; the operators here are the offers.
 """
 
 import bpy
-from bpy.app.translations import pgettext_rpt
 
 from ..errors import SaysErrors, UserError
 from ..placed import FOOTAGE_ID, ROLE, Placed, all_placed
+from ..translation import translated
 
 STANDARD, FILMIC = "Standard", "Filmic"
 PLATE_SPACES = {STANDARD: "sRGB", FILMIC: "Filmic sRGB"}
@@ -67,7 +67,8 @@ def _set(settings: object, name: str, value: str) -> None:
         setattr(settings, name, value)
     except TypeError:
         raise UserError(
-            f"This Blender's colour configuration has no {value!r}: start Blender without an OCIO of your own."
+            "This Blender's colour configuration has no {value!r}: start Blender without an OCIO of your own.",
+            value=value,
         ) from None
 
 
@@ -75,9 +76,10 @@ def told(scene: bpy.types.Scene, placed: Placed) -> str:
     """What to say once when footage was placed; empty where the plate is exact."""
     if exact(scene, placed):
         return ""
-    return pgettext_rpt(
-        "The view transform {view} changes the footage's colours: Set View to Standard shows them as filmed"
-    ).format(view=scene.view_settings.view_transform)
+    return translated(
+        "The view transform {view} changes the footage's colours: Set View to Standard shows them as filmed",
+        view=scene.view_settings.view_transform,
+    )
 
 
 class SetViewStandard(SaysErrors, bpy.types.Operator):

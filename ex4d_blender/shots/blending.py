@@ -14,7 +14,7 @@ from .. import placed as footage
 from ..errors import SaysErrors, UserError
 from ..versions import fcurves
 from . import camera_math
-from .properties import Shot, required_shot
+from .properties import NeedsShot, Shot, required_shot
 
 BLEND = "Blend to Source"
 """The custom property on the camera object, and the name of the constraint."""
@@ -91,19 +91,23 @@ def turn_off(camera: bpy.types.Object) -> None:
 def _check(camera: bpy.types.Object, source: bpy.types.Object) -> None:
     camera_math.check_lens(camera)
     if camera == source:
-        raise UserError(f"{camera.name} is the filmed camera itself: choose a shot of another camera.")
+        raise UserError("{camera} is the filmed camera itself: choose a shot of another camera.", camera=camera.name)
     if camera.library is not None or camera.data.library is not None:
-        raise UserError(f"{camera.name} is linked from another file: make a library override first.")
+        raise UserError("{camera} is linked from another file: make a library override first.", camera=camera.name)
     if camera.data.users - camera.data.use_fake_user > 1:
-        raise UserError(f"{camera.name} shares its lens with others: use Object > Relations > Make Single User first.")
+        raise UserError(
+            "{camera} shares its lens with others: use Object > Relations > Make Single User first.", camera=camera.name
+        )
     if is_on(camera):
-        raise UserError(f"{camera.name} blends to the filmed camera already.")
+        raise UserError("{camera} blends to the filmed camera already.", camera=camera.name)
     data = camera.data
     strips = {path for path, _ in fcurves.animated_channels(data)} - {
         curve.data_path for curve in (*fcurves.curves(data), *fcurves.drivers(data))
     }
     if strips & set(_OWN):
-        raise UserError(f"The lens of {camera.name} is animated by NLA strips: bring them back to an action first.")
+        raise UserError(
+            "The lens of {camera} is animated by NLA strips: bring them back to an action first.", camera=camera.name
+        )
 
 
 def _retarget(data: bpy.types.Camera, before: str, after: str) -> None:
@@ -126,7 +130,7 @@ def _driver(thing: object, path: str, expression: str, reads: dict[str, tuple[bp
     driver.expression = expression
 
 
-class EX4D_OT_blend_to_source(SaysErrors, bpy.types.Operator):
+class EX4D_OT_blend_to_source(NeedsShot, SaysErrors, bpy.types.Operator):
     """Blend to Source."""
 
     bl_idname = "ex4d.blend_to_source"
@@ -136,11 +140,6 @@ class EX4D_OT_blend_to_source(SaysErrors, bpy.types.Operator):
         "or remove it, and all it made"
     )
     bl_options: ClassVar = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """There is a shot."""
-        return bool(context.scene.ex4d_shots)
 
     def run(self, context: bpy.types.Context) -> None:
         """See `SaysErrors`."""
@@ -158,7 +157,7 @@ class EX4D_OT_blend_to_source(SaysErrors, bpy.types.Operator):
 
 def _camera_of(shot: Shot) -> bpy.types.Object:
     if shot.camera is None:
-        raise UserError(f"{shot.name} has lost its camera: choose one in the Shots panel.")
+        raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
     return shot.camera
 
 

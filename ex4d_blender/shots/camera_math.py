@@ -19,9 +19,9 @@ UPRIGHT_FROM_SCENE = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0,
 """Scene space (x right, y down, z forward) to axes as Blender's users know them: x right, y forward, z up."""
 
 _REMEDIES = {
-    "ORTHO": "is orthographic: set its Type to Perspective under Object Data > Lens.",
-    "PANO": "is panoramic: set its Type to Perspective under Object Data > Lens.",
-    "CUSTOM": "has a custom lens: set its Type to Perspective under Object Data > Lens.",
+    "ORTHO": "{camera} is orthographic: set its Type to Perspective under Object Data > Lens.",
+    "PANO": "{camera} is panoramic: set its Type to Perspective under Object Data > Lens.",
+    "CUSTOM": "{camera} has a custom lens: set its Type to Perspective under Object Data > Lens.",
 }
 _SHEAR = 1e-5
 """Largest cosine between two axes of a frame, and largest difference of their lengths, that still is no shear."""
@@ -34,9 +34,10 @@ def check_lens(camera: bpy.types.Object) -> None:
         UserError: orthographic, panoramic or custom lens, or no camera at all.
     """
     if camera.type != "CAMERA":
-        raise UserError(f"{camera.name} is no camera: choose a camera for the shot.")
+        raise UserError("{camera} is no camera: choose a camera for the shot.", camera=camera.name)
     if camera.data.type != "PERSP":
-        raise UserError(f"{camera.name} " + _REMEDIES.get(camera.data.type, "is no perspective camera: make it one."))
+        remedy = _REMEDIES.get(camera.data.type, "{camera} is no perspective camera: make it one.")
+        raise UserError(remedy, camera=camera.name)
 
 
 def fits_width(data: Any, width: int, height: int, aspect: tuple[float, float]) -> bool:
@@ -96,13 +97,17 @@ def scene_pose(
     lengths = np.linalg.norm(empty[:3, :3], axis=0)
     if base is None or lengths.max() - lengths.min() > _SHEAR * lengths.max() or np.linalg.det(base) < 0:
         raise UserError(
-            f"{names[0]} has the scale {_said(empty)}: give it and its parents one positive scale for all axes."
+            "{empty} has the scale {scale}: give it and its parents one positive scale for all axes.",
+            empty=names[0],
+            scale=_said(empty),
         )
     rotation = _rotation(camera)
     if rotation is None:
-        raise UserError(f"{names[1]} is sheared or flat: apply its parents' uneven scale (Object > Apply > Scale).")
+        raise UserError(
+            "{camera} is sheared or flat: apply its parents' uneven scale (Object > Apply > Scale).", camera=names[1]
+        )
     if np.linalg.det(rotation) < 0:
-        raise UserError(f"{names[1]} is mirrored: give it and its parents positive scales.")
+        raise UserError("{camera} is mirrored: give it and its parents positive scales.", camera=names[1])
     pose = np.eye(4)
     pose[:3, :3] = _nearest_rotation(base.T @ rotation) @ BLENDER_FROM_OPENCV[:3, :3]
     # Not the transpose: far from the empty its rounding (1e-7) would move the camera by hundredths of a pixel.

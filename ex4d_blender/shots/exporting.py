@@ -7,9 +7,10 @@ from typing import ClassVar
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from ..errors import SaysErrors, UserError
+from ..errors import SaysErrors, UserError, reported
+from ..translation import translated
 from . import sampling, trajectory
-from .properties import Shot, required_shot
+from .properties import NeedsShot, Shot, required_shot
 from .trajectory import TrajectorySample
 
 
@@ -42,7 +43,7 @@ class SamplesShot(SaysErrors):
             self._work = sampling.steps(context, shot)
             next(self._work)  # the fast way; what is refused is refused here
         except UserError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         window_manager = context.window_manager
         window_manager.progress_begin(0, 100)
@@ -63,7 +64,7 @@ class SamplesShot(SaysErrors):
             context.window_manager.progress_update(share * 100)
             if context.workspace is not None:
                 context.workspace.status_text_set(
-                    bpy.app.translations.pgettext_rpt("Sampling the camera: {:.0%}, Esc cancels").format(share)
+                    translated("Sampling the camera: {share:.0%}, Esc cancels", share=share)
                 )
             return {"RUNNING_MODAL"}
         except StopIteration as done:
@@ -71,7 +72,7 @@ class SamplesShot(SaysErrors):
             return self._finish(context, done.value)
         except UserError as error:
             self._stop(context)
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
 
     def cancel(self, context: bpy.types.Context) -> None:
@@ -83,7 +84,7 @@ class SamplesShot(SaysErrors):
         try:
             self._end(context, self._key, sample)
         except UserError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -92,7 +93,7 @@ class SamplesShot(SaysErrors):
         ignored = sampling.ignored(shot.camera, context.scene)
         self.sampled(context, shot, sample)
         if ignored:
-            self.report({"INFO"}, f"{shot.camera.name}: generated shots have no {', no '.join(ignored)}.")
+            self.report({"INFO"}, sampling.said_of_ignored(shot.camera, ignored))
 
     def _stop(self, context: bpy.types.Context) -> None:
         window_manager = context.window_manager
@@ -104,7 +105,7 @@ class SamplesShot(SaysErrors):
             context.workspace.status_text_set(None)
 
 
-class EX4D_OT_export_trajectory(SamplesShot, bpy.types.Operator):
+class EX4D_OT_export_trajectory(NeedsShot, SamplesShot, bpy.types.Operator):
     """Export Trajectory."""
 
     bl_idname = "ex4d.export_trajectory"
@@ -117,11 +118,6 @@ class EX4D_OT_export_trajectory(SamplesShot, bpy.types.Operator):
     )
     filter_glob: StringProperty(default="*.json;*.npz", options={"HIDDEN"})
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """There is a shot."""
-        return bool(context.scene.ex4d_shots)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Ask for a file; then the work is modal."""
@@ -139,7 +135,7 @@ class EX4D_OT_export_trajectory(SamplesShot, bpy.types.Operator):
         try:
             bpy.ops.ex4d.export_trajectory("INVOKE_DEFAULT", filepath=self.filepath)
         except RuntimeError as error:  # how Python learns of the inner call's report
-            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            self.report({"ERROR"}, reported(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -153,7 +149,7 @@ class EX4D_OT_export_trajectory(SamplesShot, bpy.types.Operator):
         try:
             self._file()
         except UserError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         return super().begin(context)
 
@@ -161,7 +157,10 @@ class EX4D_OT_export_trajectory(SamplesShot, bpy.types.Operator):
         """Write the file."""
         file = self._file()
         trajectory.write(sample, file)
-        self.report({"INFO"}, f"{shot.name}: {len(sample)} frames written to {file.name}")
+        self.report(
+            {"INFO"},
+            translated("{shot}: {count} frames written to {file}", shot=shot.name, count=len(sample), file=file.name),
+        )
 
     def _file(self) -> Path:
         """The file asked for. Raises: UserError before any work is done."""

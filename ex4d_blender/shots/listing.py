@@ -7,7 +7,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
-from .properties import Shot, add_shot, find_shot, render_size, required_shot
+from .properties import NeedsShot, Shot, add_shot, find_shot, render_size, required_shot
 
 SOLO = "ex4d_solo"
 """On the scene, while a shot is alone: its key, and what the scene had before (camera, preview range)."""
@@ -50,17 +50,12 @@ def start_solo(scene: bpy.types.Scene, shot: Shot) -> None:
     scene.camera = shot.camera
 
 
-class _OfShot(SaysErrors):
+class _OfShot(NeedsShot, SaysErrors):
     """Mixin of operators on one shot of the list, by key; the active one by default."""
 
     key: StringProperty(
         name="Shot", description="Key of the shot; the active one by default", options={"SKIP_SAVE", "HIDDEN"}
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """There is a shot."""
-        return bool(context.scene.ex4d_shots)
 
     def shot(self, context: bpy.types.Context) -> Shot:
         """The shot that is meant. Raises: UserError."""
@@ -73,7 +68,7 @@ class _OfShot(SaysErrors):
         """Its camera. Raises: UserError."""
         shot = self.shot(context)
         if shot.camera is None:
-            raise UserError(f"{shot.name} has lost its camera: choose one in the Shots panel.")
+            raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
         return shot.camera
 
 

@@ -58,7 +58,7 @@ def move(
     """
     camera, frames = shot.camera, (shot.frame_start, shot.frame_end)
     if frames[1] - frames[0] >= MAX_FRAMES:
-        raise UserError(f"{shot.name} is longer than {MAX_FRAMES} frames: shorten it.")
+        raise UserError("{shot} is longer than {limit} frames: shorten it.", shot=shot.name, limit=MAX_FRAMES)
     view = source_view(context, placed, shot.frame_start, (shot.width, shot.height))
     fits = keying.channels(name, settings, frames[1] - frames[0] + 1)
     still = all(len(each.keys) == 1 and abs(each.keys[0].value) < 1e-9 for each in fits["location"])
@@ -90,15 +90,24 @@ def check_free(camera: bpy.types.Object, placed: Placed) -> None:
     """
     parent = camera.parent
     if camera.library is not None or camera.data.library is not None:
-        raise UserError(f"{camera.name} is linked from another file: make a New Shot, or a library override.")
+        raise UserError(
+            "{camera} is linked from another file: make a New Shot, or a library override.", camera=camera.name
+        )
     if parent is not None and parent != placed.empty and ORBIT not in parent:
-        raise UserError(f"{camera.name} hangs on {parent.name}: make a New Shot, or clear its parent.")
+        raise UserError(
+            "{camera} hangs on {parent}: make a New Shot, or clear its parent.", camera=camera.name, parent=parent.name
+        )
     active = [each for each in camera.constraints if each.enabled and each.name != "Blend to Source"]
     if active:
-        raise UserError(f"{camera.name} is held by {active[0].name}: make a New Shot, or remove its constraints.")
+        raise UserError(
+            "{camera} is held by {constraint}: make a New Shot, or remove its constraints.",
+            camera=camera.name,
+            constraint=active[0].name,
+        )
     if keying.is_driven(camera):
         raise UserError(
-            f"{camera.name} is moved by drivers: make a New Shot, or delete the drivers (Blend to Source too)."
+            "{camera} is moved by drivers: make a New Shot, or delete the drivers (Blend to Source too).",
+            camera=camera.name,
         )
 
 

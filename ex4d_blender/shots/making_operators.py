@@ -10,11 +10,12 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty
 
 from .. import placed as footage
 from ..errors import SaysErrors, UserError
+from ..translation import translated
 from . import making, sampling
 from .camera_math import check_lens
 from .cuts import Cut, cuts, range_of
 from .moves import EASINGS, MOVES, Settings
-from .properties import Shot, add_shot, next_name, required_shot
+from .properties import NeedsShot, Shot, add_shot, next_name, required_shot
 from .source_view import source_view
 
 _MOST = 1e6
@@ -122,7 +123,7 @@ class EX4D_OT_new_shot(HasMove, SaysErrors, bpy.types.Operator):
         scene.camera = camera
 
 
-class EX4D_OT_apply_move(HasMove, SaysErrors, bpy.types.Operator):
+class EX4D_OT_apply_move(NeedsShot, HasMove, SaysErrors, bpy.types.Operator):
     """Apply Move."""
 
     bl_idname = "ex4d.apply_move"
@@ -136,17 +137,12 @@ class EX4D_OT_apply_move(HasMove, SaysErrors, bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """There is a shot."""
-        return bool(context.scene.ex4d_shots)
-
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask before keys are replaced."""
         try:
             camera = self._camera(context)
         except UserError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         if self.replace or not making.is_animated(camera):
             return self.execute(context)
@@ -159,7 +155,9 @@ class EX4D_OT_apply_move(HasMove, SaysErrors, bpy.types.Operator):
         """See `SaysErrors`."""
         camera = self._camera(context)
         if making.is_animated(camera) and not self.replace:
-            raise UserError(f"{camera.name} is animated already: confirm Replace Animation, or make a New Shot.")
+            raise UserError(
+                "{camera} is animated already: confirm Replace Animation, or make a New Shot.", camera=camera.name
+            )
         _refuse_first(self)
         shot = required_shot(context.scene)
         self.write_move(context, footage.of_camera(context.scene, camera), shot)
@@ -167,7 +165,7 @@ class EX4D_OT_apply_move(HasMove, SaysErrors, bpy.types.Operator):
     def _camera(self, context: bpy.types.Context) -> bpy.types.Object:
         shot = required_shot(context.scene)
         if shot.camera is None:
-            raise UserError(f"{shot.name} has lost its camera: choose one in the Shots panel.")
+            raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
         footage.required(context)
         making.check_free(shot.camera, footage.of_camera(context.scene, shot.camera))
         return shot.camera
@@ -215,7 +213,7 @@ class EX4D_OT_shots_from_markers(SaysErrors, bpy.types.Operator):
         for cut in new:
             _learn(self, context, add_shot(scene, cut.name, cut.camera, (cut.first, cut.last)))
         scene.ex4d_active_shot = len(scene.ex4d_shots) - len(new)
-        self.report({"INFO"}, f"{len(new)} shots" if len(new) > 1 else "1 shot")
+        self.report({"INFO"}, translated("Shots made: {count}", count=len(new)))
 
 
 class EX4D_OT_check_start(SaysErrors, bpy.types.Operator):
@@ -230,7 +228,7 @@ class EX4D_OT_check_start(SaysErrors, bpy.types.Operator):
         """See `SaysErrors`."""
         shot = required_shot(context.scene)
         if shot.camera is None:
-            raise UserError(f"{shot.name} has lost its camera: choose one in the Shots panel.")
+            raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
         footage.required(context)
         shot.starts_elsewhere = starts_elsewhere(context, shot)
 
@@ -253,7 +251,9 @@ def _refuse_first(operator: HasMove) -> None:
     numbers = {name: getattr(operator, name) for name in (*MOVES[operator.preset].uses, "distance")}
     for name, value in numbers.items():
         if not abs(value) < _MOST:
-            raise UserError(f"The {name} of the move is {value:g}: give a smaller, finite number.")
+            raise UserError(
+                "The {name} of the move is {value:g}: give a smaller, finite number.", name=name, value=value
+            )
     MOVES[operator.preset].path(settings, np.array([0.0, 1.0]))
 
 
@@ -267,7 +267,7 @@ def _learn(operator: bpy.types.Operator, context: bpy.types.Context, shot: Shot)
     shot.starts_elsewhere = starts_elsewhere(context, shot)
     ignored = sampling.ignored(shot.camera, context.scene)
     if ignored:
-        operator.report({"INFO"}, f"{shot.camera.name}: generated shots have no {', no '.join(ignored)}.")
+        operator.report({"INFO"}, sampling.said_of_ignored(shot.camera, ignored))
 
 
 CLASSES = (

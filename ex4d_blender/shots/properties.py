@@ -7,6 +7,9 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProperty, StringProperty
 
 from ..errors import UserError
+from ..translation import translated
+
+_NO_SHOT = "There is no shot in this scene yet: use New Shot, or Use Active Camera."
 
 MAX_FRAME = 1_048_574
 """Blender's last frame; its first is minus that."""
@@ -118,8 +121,20 @@ def required_shot(scene: bpy.types.Scene) -> Shot:
     """As `active_shot`. Raises: UserError if the scene has none."""
     shot = active_shot(scene)
     if shot is None:
-        raise UserError("There is no shot in this scene yet: use New Shot, or Use Active Camera.")
+        raise UserError(_NO_SHOT)
     return shot
+
+
+class NeedsShot:
+    """Mixin of operators that are greyed out, and refused to scripts, while a scene has no shot."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """There is a shot."""
+        if context.scene.ex4d_shots:
+            return True
+        cls.poll_message_set(translated(_NO_SHOT))
+        return False
 
 
 def find_shot(scene: bpy.types.Scene, key: str) -> Shot | None:

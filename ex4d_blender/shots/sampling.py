@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..placed import Placed
 from ..project.rates import scene_rate
 from ..project.solved import in_footage
+from ..translation import translated
 from ..versions import fcurves
 from . import camera_math
 from .properties import MAX_FRAME, MAX_FRAMES, Shot, find_shot
@@ -93,8 +94,9 @@ def steps(context: bpy.types.Context, shot: Shot, *, sweep: bool = True) -> Step
     if differs:
         if not sweep:
             raise NeedsSweep(
-                f"{shot.camera.name} depends on the scene around it: export it with Export Trajectory, which goes "
-                "through the frames one by one."
+                "{camera} depends on the scene around it: export it with Export Trajectory, which goes through the "
+                "frames one by one.",
+                camera=shot.camera.name,
             )
         looks = yield from _swept(context, key)
         shot = again(context, key)
@@ -109,15 +111,23 @@ def look(context: bpy.types.Context, camera: bpy.types.Object, frame: int, size:
 
 
 def ignored(camera: bpy.types.Object, scene: bpy.types.Scene) -> list[str]:
-    """What a camera has that a generated shot will not show: `depth of field`, `motion blur`, `stereo`."""
+    """What a camera has that a generated shot will not show: `Depth of Field`, `Motion Blur`, `Stereoscopy`."""
     found = []
     if camera.data.dof.use_dof:
-        found.append("depth of field")
+        found.append("Depth of Field")
     if scene.render.use_motion_blur:
-        found.append("motion blur")
+        found.append("Motion Blur")
     if scene.render.use_multiview:
-        found.append("stereo")
+        found.append("Stereoscopy")
     return found
+
+
+def said_of_ignored(camera: bpy.types.Object, effects: list[str]) -> str:
+    """What to tell the artist of what `ignored` has found. Their names are Blender's own, in its catalogues."""
+    listed = ", ".join(translated(effect) for effect in effects)
+    return translated(
+        "{camera}: generated shots leave out what it has of {effects}.", camera=camera.name, effects=listed
+    )
 
 
 def _result(work: Steps) -> TrajectorySample:
@@ -130,14 +140,27 @@ def _result(work: Steps) -> TrajectorySample:
 
 def _check(scene: bpy.types.Scene, shot: Shot) -> None:
     if shot.camera is None:
-        raise UserError(f"{shot.name} has lost its camera: choose one in the Shots panel.")
+        raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
     if scene.objects.get(shot.camera.name) != shot.camera:
-        raise UserError(f"{shot.camera.name} is not in this scene: link it, or choose another camera for {shot.name}.")
+        raise UserError(
+            "{camera} is not in this scene: link it, or choose another camera for {shot}.",
+            camera=shot.camera.name,
+            shot=shot.name,
+        )
     camera_math.check_lens(shot.camera)
     if len(shot.frames) > MAX_FRAMES:
-        raise UserError(f"{shot.name} has {len(shot.frames)} frames: at most {MAX_FRAMES} are possible; shorten it.")
+        raise UserError(
+            "{shot} has {frames} frames: at most {limit} are possible; shorten it.",
+            shot=shot.name,
+            frames=len(shot.frames),
+            limit=MAX_FRAMES,
+        )
     if max(-shot.first_frame, shot.last_frame) > MAX_FRAME:
-        raise UserError(f"{shot.name} reaches past frame {MAX_FRAME}, Blender's last: take frames or handles away.")
+        raise UserError(
+            "{shot} reaches past frame {limit}, Blender's last: take frames or handles away.",
+            shot=shot.name,
+            limit=MAX_FRAME,
+        )
     _footage(scene, shot.camera).facts()
 
 
@@ -255,7 +278,8 @@ def _swept(context: bpy.types.Context, key: str) -> Generator[float, None, list[
             seen = _from_scene(context, shot, frame)
             if seen is None:
                 raise UserError(
-                    f"{shot.camera.name} is in a collection that this view layer leaves out: tick it in the Outliner."
+                    "{camera} is in a collection that this view layer leaves out: tick it in the Outliner.",
+                    camera=shot.camera.name,
                 )
             looks.append(seen)
             yield 0.5 + 0.5 * len(looks) / len(frames)

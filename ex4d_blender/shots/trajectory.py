@@ -75,7 +75,7 @@ def write(sample: TrajectorySample, file: Path) -> None:
 def check_name(file: Path) -> None:
     """Require a name that a trajectory can have. Raises: UserError."""
     if file.suffix.lower() not in (".json", ".npz"):
-        raise UserError(f"{file.name} is not a trajectory's name: let it end in .json or .npz.")
+        raise UserError("{file} is not a trajectory's name: let it end in .json or .npz.", file=file.name)
 
 
 def reference_arrays(sample: TrajectorySample) -> dict[str, np.ndarray]:
@@ -107,7 +107,9 @@ def _write_whole(file: Path, write_to: Callable[[BinaryIO], Any]) -> None:
             os.unlink(partial)
             raise
     except OSError as error:
-        raise UserError(f"Cannot write {file} ({error.strerror or error}): choose another place.") from error
+        raise UserError(
+            "Cannot write {file} ({reason}): choose another place.", file=file, reason=error.strerror or error
+        ) from error
 
 
 def _umask() -> int:

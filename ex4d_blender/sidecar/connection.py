@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from ..client import ClientError, Event, Server, same_data
 from ..errors import UserError
+from ..translation import translated
 from .joblist import JobView, job_view
 from .process import Launch, living
+from .running import sentence
 from .watch import Watch
 
 LOOK_SECONDS = 2.0  # between two looks for a sidecar that somebody else has started
@@ -80,10 +82,7 @@ class Connection:
 
     def connect(self, server: Server) -> None:
         """Follow the sidecar at an address. Raises: UserError for an address or token of the wrong form."""
-        try:
-            server.parts()
-        except ClientError as error:
-            raise UserError(f"{error}.") from error
+        check(server)
         self._forget()
         same = next((s for s in living() if (s.address, s.token) == (server.address.rstrip("/"), server.token)), None)
         self._follow(same or server, is_local=same is not None)
@@ -157,7 +156,7 @@ class Connection:
                 self._follow(other, is_local=True)
             else:
                 self._forget()
-                self._say("failed", str(error))
+                self._say("failed", error.said)
             return
         if found:
             self._follow(found, is_local=True)
@@ -165,7 +164,7 @@ class Connection:
     def _follow(self, server: Server, *, is_local: bool) -> None:
         self.server, self.is_local, self._followed_at = server, is_local, time.monotonic()
         self._watch = Watch(server, same_data(server) if is_local else None)
-        self._say("starting", f"Connecting to {server.address}.")
+        self._say("starting", translated("Connecting to {address}.", address=server.address))
 
     def _step_watch(self, watch: Watch) -> None:
         for event in watch.step():
@@ -176,11 +175,7 @@ class Connection:
         if self._offline and time.monotonic() >= self._next_look:
             self._lose(self._offline)  # its process may have ended a moment after its connections
         if watch.done and self._watch is watch:
-            message = (
-                f"{str(watch.error).rstrip('.')}."
-                if watch.error
-                else "The sidecar is no longer followed: connect again."
-            )
+            message = sentence(watch.error) if watch.error else "The sidecar is no longer followed: connect again."
             self._forget()
             self._say("failed", message)
 
@@ -198,7 +193,8 @@ class Connection:
             self._offline = ""
         elif event.kind == "ready":
             self.health = event.data
-            self._say("ready", f"Connected to {self.server.address if self.server else ''}.")
+            address = self.server.address if self.server else ""
+            self._say("ready", translated("Connected to {address}.", address=address))
         elif event.kind == "offline":
             self._lose(str(event.data.get("message", "")))
 
@@ -224,7 +220,12 @@ class Connection:
         again = self._again
         self._forget()
         if len(self._deaths) >= DEATHS or again is None:
-            self._say("failed", f"The sidecar has died {len(self._deaths)} times: look into its log, then press Start.")
+            self._say(
+                "failed",
+                translated(
+                    "The sidecar has died {count} times: look into its log, then press Start.", count=len(self._deaths)
+                ),
+            )
             return
         self._again = again
         self._say("starting", "The sidecar has died and starts again; its jobs go on.")
@@ -260,3 +261,11 @@ class Connection:
         if (state, message) != (self.state, self.message):
             self.state, self.message = state, message
             self.changes += 1
+
+
+def check(server: Server) -> None:
+    """Raises: UserError for an address or token of the wrong form."""
+    try:
+        server.parts()
+    except ClientError as error:
+        raise UserError(sentence(error)) from error

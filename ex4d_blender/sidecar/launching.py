@@ -13,7 +13,7 @@ from ..client import Server
 from ..errors import UserError
 from ..preferences import own_folder, preferences
 from . import waiting
-from .connection import Connection
+from .connection import Connection, check
 from .process import find_executable
 from .ticking import connection, every_tick, no_longer
 
@@ -40,9 +40,15 @@ def connect_address() -> None:
     chosen = preferences()
     if not chosen.address or not chosen.token:
         raise UserError("Connecting needs the address and the token of a sidecar: enter both in the preferences.")
-    if not bpy.app.online_access and not is_loopback(chosen.address):
-        raise UserError("Blender is set to stay offline: switch on Allow Online Access in its preferences (System).")
-    connection().connect(Server(chosen.address.strip().rstrip("/"), chosen.token.strip()))
+    server = Server(whole_address(chosen.address), chosen.token.strip())
+    check(server)  # first: what is no address says nothing about where it leads
+    if not bpy.app.online_access and not is_loopback(server.address):
+        raise UserError(
+            "{address} is another machine and Blender is set to stay offline: switch on Allow Online Access in its "
+            "preferences (System).",
+            address=server.address,
+        )
+    connection().connect(server)
 
 
 def connect_at_start() -> None:
@@ -59,10 +65,16 @@ def _first_tick() -> None:
             _log.warning("%s", error)
 
 
+def whole_address(typed: str) -> str:
+    """An address as it was typed, with the `http://` that people leave out."""
+    typed = typed.strip().rstrip("/")
+    return typed if not typed or "://" in typed else f"http://{typed}"
+
+
 def is_loopback(address: str) -> bool:
-    """Whether an address means this machine, so that nothing goes into a network."""
+    """Whether a whole address means this machine, so that nothing goes into a network."""
     try:
-        host = urlsplit(address.strip()).hostname or ""
+        host = urlsplit(address).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

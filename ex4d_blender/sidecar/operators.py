@@ -9,9 +9,11 @@ from bpy.props import StringProperty
 
 from ..client import Call
 from ..errors import SaysErrors, UserError
+from ..translation import translated
 from . import launching, running, waiting
 from .connection import Connection
 from .joblist import JobView
+from .opening import open_outside
 from .process import tail
 from .ticking import connection, redraw
 
@@ -42,7 +44,13 @@ class EX4D_OT_stop_sidecar(SaysErrors, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only one of this machine is ours to end."""
         now = connection()
-        return now.is_local and now.state in ("starting", "ready", "lost")
+        if now.state not in ("starting", "ready", "lost"):
+            cls.poll_message_set(translated("There is no sidecar to stop: it is started with Start."))
+            return False
+        if not now.is_local:
+            cls.poll_message_set(translated("The sidecar runs on another machine: stop it there, or use Disconnect."))
+            return False
+        return True
 
     def run(self, context: bpy.types.Context) -> None:
         """Asks it to end."""
@@ -77,7 +85,8 @@ class EX4D_OT_connect_sidecar(SaysErrors, bpy.types.Operator):
         """Keeps both in the preferences; in background mode waits until it answers."""
         chosen = launching.preferences()
         before = chosen.address, chosen.token, chosen.use_address
-        chosen.address, chosen.token = self.address or chosen.address, self.token or chosen.token
+        chosen.address = launching.whole_address(self.address or chosen.address)
+        chosen.token = self.token or chosen.token
         try:
             launching.connect_address()
             chosen.use_address = context.preferences.is_dirty = True
@@ -124,7 +133,7 @@ class EX4D_OT_sidecar_log(SaysErrors, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         """The log of a sidecar on this machine."""
-        bpy.ops.wm.path_open(filepath=str(_log_file()))
+        open_outside(_log_file())
 
 
 class EX4D_OT_copy_sidecar_log(SaysErrors, bpy.types.Operator):
@@ -162,7 +171,7 @@ class OnJob(SaysErrors):
         now = launching.required_connection()
         found = now.job(self.job)
         if found is None:
-            raise UserError(f"The sidecar has no job {self.job!r}: look at the list of jobs.")
+            raise UserError("The sidecar has no job {job!r}: look at the list of jobs.", job=self.job)
         return now, found
 
 
@@ -212,8 +221,10 @@ class EX4D_OT_reveal_job(OnJob, bpy.types.Operator):
         """In the system's file browser."""
         _, found = self.view()
         if found.path is None or not found.path.is_dir():
-            raise UserError(f"The result of {found.name} is not on this machine: wait for its end, or use Place.")
-        bpy.ops.wm.path_open(filepath=str(found.path))
+            raise UserError(
+                "The result of {job} is not on this machine: wait for its end, or use Place.", job=found.name
+            )
+        open_outside(found.path)
 
 
 class EX4D_OT_job_log(OnJob, bpy.types.Operator):

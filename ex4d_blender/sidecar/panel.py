@@ -6,6 +6,7 @@ import textwrap
 import bpy
 
 from ..interface import SidebarPanel
+from ..translation import translated
 from . import running
 from .connection import Connection
 from .joblist import JobView, shown_time
@@ -100,7 +101,7 @@ def wrapped(layout: bpy.types.UILayout, text: str, columns: int, icon: str = "NO
     """A sentence as lines that fit the sidebar."""
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(bpy.app.translations.pgettext_rpt(text), max(columns, 16))):
+    for number, line in enumerate(textwrap.wrap(translated(text), max(columns, 16))):
         column.label(text=line, icon=icon if number == 0 else "NONE", translate=False)
 
 

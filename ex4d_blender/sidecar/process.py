@@ -14,12 +14,17 @@ from pathlib import Path
 
 from ..client import Server, discover
 from ..errors import UserError
+from ..translation import translated
+from ..wording import for_artists
 
 START_SECONDS = 60.0
 ANSWER_BYTES = 1 << 16
 _PLACES = ("~/.local/bin", "/opt/homebrew/bin", "/usr/local/bin", "~/AppData/Roaming/uv/tools/ex4d/Scripts")
 """Where programs are that a Blender started from the desktop does not find on its path."""
 
+
+_ENDED = "The sidecar ended at its start with code {code}{text}: look into its log, or choose another executable."
+_KILLED = "The sidecar ended at its start with signal {code}{text}: look into its log, or choose another executable."
 
 _children: list["subprocess.Popen[bytes]"] = []
 
@@ -42,7 +47,9 @@ def find_executable(chosen: str) -> list[str]:
     if chosen:
         path = Path(chosen).expanduser()
         if not path.is_file() or not os.access(path, os.X_OK):
-            raise UserError(f"{path} cannot be run: choose the `ex4d` program in the extension's preferences.")
+            raise UserError(
+                "{path} cannot be run: choose the `ex4d` program in the extension's preferences.", path=path
+            )
         return [str(path), "-m", "ex4d_core.cli"] if path.stem.startswith("python") else [str(path)]
     where = os.pathsep.join([os.environ.get("PATH", ""), *(os.path.expanduser(place) for place in _PLACES)])
     if found := shutil.which("ex4d", path=where):
@@ -110,8 +117,9 @@ class Launch:
             return self.found
         if isinstance(error := self._box[0], OSError):
             raise UserError(
-                f"{self._command[0]} does not start ({error.strerror or error}): choose another executable in the "
-                "preferences."
+                "{program} does not start ({reason}): choose another executable in the preferences.",
+                program=self._command[0],
+                reason=error.strerror or error,
             )
         ended = self.exit_code  # looked at first: what it wrote before is then there to be read
         said = self._said()
@@ -122,7 +130,8 @@ class Launch:
         if self.found is None and time.monotonic() - self.began > START_SECONDS:
             self.end()
             raise UserError(
-                f"The sidecar has not answered for {START_SECONDS:.0f} s: look into its log, start it again."
+                "The sidecar has not answered for {seconds:.0f} s: look into its log, start it again.",
+                seconds=START_SECONDS,
             )
         return self.found
 
@@ -143,11 +152,10 @@ class Launch:
     def _why(self, said: dict, code: int) -> str:
         error = said.get("error")
         if isinstance(error, dict) and error.get("message"):
-            return " ".join(str(error["message"]).split())[:500]
+            return for_artists(" ".join(str(error["message"]).split())[:500])
         last = [line.strip() for line in tail(self.log).splitlines() if line.strip()][-1:]
-        how = f"signal {-code}" if code < 0 else f"code {code}"
         text = f" ({last[0][:300]})" if last else ""
-        return f"The sidecar ended at its start with {how}{text}: look into its log, or choose another executable."
+        return translated(_KILLED if code < 0 else _ENDED, code=abs(code), text=text)
 
 
 def tail(file: Path, size: int = 1 << 16) -> str:

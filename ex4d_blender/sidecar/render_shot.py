@@ -12,6 +12,7 @@ from ..client import ClientError, Download, FindServer, JobTask, Json, Server, T
 from ..client.http import Event, Flow
 from ..errors import UserError
 from ..placed import Placed
+from ..translation import translated
 from .joblist import new_job_id
 from .sending import Send
 
@@ -69,7 +70,9 @@ class RenderShot(Task[Path]):
             self._trajectory = json.dumps(trajectory_document, allow_nan=False)
             self._options = json.dumps(options | {"allow_unseen": True})
         except (TypeError, ValueError) as error:
-            raise UserError(f"The camera move has numbers that are none ({error}): look at its keyframes.") from error
+            raise UserError(
+                "The camera move has numbers that are none ({reason}): look at its keyframes.", reason=error
+            ) from error
 
     def flow(self) -> Flow[Path]:
         """Scene, job, files."""
@@ -78,7 +81,9 @@ class RenderShot(Task[Path]):
         job = yield from self._follow(_Prepared(self.server, self.job_id, body.encode(), self.find_server))
         if job.get("state") != "succeeded":
             problem = job.get("problem") or {}
-            detail = problem.get("detail") or f"The render was {job.get('state')}"
+            detail = problem.get("detail") or translated(
+                "The render has no pictures ({state}): begin it again", state=job.get("state")
+            )
             raise ClientError(str(detail).rstrip("."), str(problem.get("code") or "job"), problem.get("remedy"))
         return (yield from self._fetch())
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..client import ClientError, Event, Json, Task, wait
 from ..errors import UserError
+from ..wording import for_artists
 
 STEPS_SECONDS = 0.002  # no further task is stepped in a tick after this long; one step takes `STEP_SECONDS` at most
 
@@ -110,8 +111,8 @@ def _step(one: _Running, on_job: Callable[[Json], object]) -> None:
 
 
 def sentence(error: ClientError) -> str:
-    """An error as one sentence."""
-    return str(error).rstrip(".") + "."
+    """An error as one sentence, in Blender's words."""
+    return for_artists(str(error)).rstrip(".") + "."
 
 
 def complain(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..client import ClientError, Event, FindServer, Server, Task, Wait
 from ..client.http import Flow, Reply
+from ..translation import translated
 
 API = 1
 """Of the HTTP interface that this extension speaks; a sidecar of another one is refused."""
@@ -14,6 +15,14 @@ SILENCE_SECONDS = 6.0
 BUSY_SECONDS, QUIET_SECONDS, WHOLE_SECONDS = 1.0, 4.0, 60.0
 PAGE = 50  # jobs in one answer: JSON is parsed in one go
 _SLICE = 0.1
+_OLD = (
+    "The sidecar at {address} speaks version {api} of the interface and this extension version {own}: "
+    "update the sidecar"
+)
+_NEW = (
+    "The sidecar at {address} speaks version {api} of the interface and this extension version {own}: "
+    "update the extension"
+)
 
 
 class Watch(Task[None]):
@@ -53,11 +62,9 @@ class Watch(Task[None]):
         reply, _ = yield from self._ask("/v1/health")
         health = reply.document
         if (api := health.get("api")) != API:
-            older = "the sidecar" if isinstance(api, int) and api < API else "the extension"
+            is_old = isinstance(api, int) and api < API
             raise ClientError(
-                f"The sidecar at {self.server.address} speaks version {api} of the interface and this extension "
-                f"version {API}: update {older}",
-                "version",
+                translated(_OLD if is_old else _NEW, address=self.server.address, api=api, own=API), "version"
             )
         capabilities, _ = yield from self._ask("/v1/capabilities")  # with the token, which health does not need
         yield Event("capabilities", capabilities.document)

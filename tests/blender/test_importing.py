@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
@@ -321,8 +322,45 @@ def test_given_depth(shared_sidecar: Any, clips: Path, library_python: str, tmp_
             directory=str(clips), files=[{"name": "clip.mp4"}, {"name": "plate_1001.png"}], as_sequence=False, **given
         )
     wrong = {"depth": "FILES", "depth_path": str(clips / "nothing.exr")}
-    with pytest.raises(RuntimeError, match="There is nothing at"):
+    with pytest.raises(RuntimeError, match="There are no Depth Files at .*nothing.exr: choose"):
         bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), **wrong)
+
+
+@pytest.mark.parametrize("path", ["nothing.exr", "no-folder/z_####.exr", "z_####.exr"])
+def test_depth_that_is_not_there_asks_no_sidecar(extension: Any, clips: Path, tmp_path: Path, path: str) -> None:
+    depth = tmp_path / path
+    with pytest.raises(RuntimeError, match=f"There are no Depth Files at {depth}: choose"):
+        bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), depth="FILES", depth_path=str(depth))
+    assert module("sidecar").connection().state == "off"
+    assert len(bpy.context.scene.ex4d_imports) == 0
+
+
+def test_outputs_that_cannot_be_written_are_refused_first(own_sidecar: Any, clips: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "a file"
+    taken.write_text("")
+    for outputs in (taken, taken / "below"):
+        own_sidecar.outputs = str(outputs)
+        with pytest.raises(RuntimeError, match=f"The folder {outputs} .*Outputs in the extension's preferences"):
+            bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    own_sidecar.outputs = ""
+    assert module("sidecar").connection().state == "off"  # not even asked for
+    assert len(bpy.context.scene.ex4d_imports) == 0
+    new = tmp_path / "new" / "newer"
+    own_sidecar.outputs = str(new)
+    module("preferences").require_outputs()
+    assert not new.parent.exists()  # asking makes nothing
+
+
+def test_the_folder_of_a_blend_that_cannot_be_written_is_named(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*, dir: Path) -> None:  # as a read-only folder does, to all but administrators
+        raise PermissionError(errno.EACCES, f"no files in {dir.name}")
+
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    monkeypatch.setattr(module("preferences").tempfile, "TemporaryFile", refuse)
+    with pytest.raises(RuntimeError, match=rf"The folder {tmp_path} of this .blend.*\(no files in {tmp_path.name}\)"):
+        bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
 
 
 def test_an_estimator_that_is_none_is_told_by_the_sidecar(shared_sidecar: Any, clips: Path) -> None:
@@ -331,13 +369,23 @@ def test_an_estimator_that_is_none_is_told_by_the_sidecar(shared_sidecar: Any, c
     assert not placed()
 
 
-def test_the_library_speaks_the_words_of_the_dialog() -> None:
-    wording = module("wording")
-    assert wording.for_artists("give --fov, or --focal-mm and --sensor-mm; --unknown-thing stays.") == (
-        "give a Field of View, or a focal length in Millimeters and the Sensor Width; --unknown-thing stays."
-    )
-    shown = {prop.name for prop in bpy.ops.ex4d.import_footage.get_rna_type().properties}
-    assert {"Field of View", "Sensor Width", "Depth Files", "Depth Means", "Depth Range", "Working Size"} <= shown
+@pytest.mark.parametrize("background", [True, False])
+def test_what_the_sidecar_says_of_an_import_is_in_blender_s_words(
+    shared_sidecar: Any, clips: Path, library_python: str, tmp_path: Path, background: bool, monkeypatch: Any
+) -> None:
+    depth = tmp_path / "depth.npy"
+    library(library_python, "import sys, numpy as np; np.save(sys.argv[1], np.ones((4, 48, 64), np.uint16))", depth)
+    given = {"filepath": str(clips / "clip.mp4"), "depth": "FILES", "depth_path": str(depth)}
+    if background:
+        with pytest.raises(RuntimeError, match="say with Depth Range what 0 and the largest value stand for"):
+            bpy.ops.ex4d.import_footage(**given)
+        return
+    now = started()
+    as_with_windows(monkeypatch)
+    bpy.ops.ex4d.import_footage(**given)
+    job = bpy.context.scene.ex4d_imports[0].job
+    tick_until(lambda: (view := now.job(job)) and view.state == "failed", what="the import's failure")
+    assert "say with Depth Range what 0 and the largest value stand for" in now.job(job).problem
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_what_is_ignored_is_said_once(small_scene: Path, capfd: pytest.CaptureFi
     camera = bpy.context.scene.camera = add_camera()
     camera.data.dof.use_dof = bpy.context.scene.render.use_motion_blur = True
     bpy.ops.ex4d.use_active_camera()
-    assert capfd.readouterr().out.count("no depth of field, no motion blur") == 1
+    assert capfd.readouterr().out.count("leave out what it has of Depth of Field, Motion Blur") == 1
 
 
 def test_the_list(small_scene: Path, undo_steps: None) -> None:
