@@ -8,8 +8,10 @@ Runs in an environment with the bpy wheel; the extension is built and installed 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,12 +27,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scene", type=Path)
     parser.add_argument("--level", type=int, help="level of detail; by itself if not given")
-    parser.add_argument("--frames", type=int, help="how many frames to visit; all if not given")
+    parser.add_argument("--frames", type=int, help="how many frames to visit; more than there are: files of their own")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as resources:
         os.environ["BLENDER_USER_RESOURCES"] = resources  # before bpy is imported
         subprocess.run([sys.executable, ROOT / "scripts/build_extension.py", "--output", resources], check=True)
+        frames = json.loads((options.scene / "scene.json").read_text("utf-8"))["frames"]
+        if options.frames and options.frames > frames:
+            options.scene = _longer(options.scene, Path(resources) / "long.ex4d", options.frames)
         _measure(options, next(Path(resources).glob("*.zip")))
+
+
+def _longer(scene: Path, longer: Path, frames: int) -> Path:
+    """The scene again and again, up to so many frames. Every frame is a file of its own, read by itself."""
+    document = json.loads((scene / "scene.json").read_text("utf-8"))
+    for pattern in filter(None, document["files"].values()):
+        (longer / pattern).parent.mkdir(parents=True)
+        for frame in range(frames):
+            shutil.copyfile(scene / (pattern % (frame % document["frames"])), longer / (pattern % frame))
+    (longer / "scene.json").write_text(json.dumps(document | {"frames": frames}), "utf-8")
+    return longer
 
 
 def _measure(options: argparse.Namespace, archive: Path) -> None:
