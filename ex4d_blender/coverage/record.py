@@ -16,6 +16,7 @@ import bpy
 import numpy as np
 
 from ..errors import UserError
+from ..ownership import require_local
 from ..versions import fcurves
 
 UNSEEN = "Unseen"
@@ -74,10 +75,7 @@ def shares(camera: bpy.types.Object) -> np.ndarray:
 
 def check(camera: bpy.types.Object) -> None:
     """Require a camera that `Unseen` can be written to. Raises: UserError."""
-    if not camera.is_editable:
-        raise UserError(
-            "{camera} is linked from another file: make it local (Object > Relations) first.", camera=camera.name
-        )
+    require_local(camera)
     animation = camera.animation_data
     if animation is not None and animation.action is not None and not animation.action.is_editable:
         raise UserError(

@@ -13,9 +13,8 @@ from bpy.app.handlers import persistent
 from .. import sidecar, unasked
 from ..client import Event, Task, same_data
 from ..errors import UserError
-from ..preferences import outputs_folder
-from . import wishes
-from .transfers import FetchScene
+from ..preferences import outputs_folder, require_outputs
+from . import transfers, wishes
 
 LOOK_SECONDS = 0.5
 
@@ -75,7 +74,7 @@ def fetch(job: str, name: str) -> None:
     sidecar.start(task, note, end)
 
 
-def fetching(job: str, name: str) -> FetchScene:
+def fetching(job: str, name: str) -> transfers.FetchScene:
     """The task that fetches a finished import's scene. Raises: UserError."""
     now = sidecar.required_connection()
     view = now.job(job)
@@ -85,7 +84,10 @@ def fetching(job: str, name: str) -> FetchScene:
         )
     assert now.server is not None
     find = same_data(now.server) if now.is_local else None
-    return FetchScene(now.server, job, view.content_hash, outputs_folder(), name, find)
+    outputs = outputs_folder()
+    if transfers.fetched(outputs, name, view.content_hash) is None:
+        require_outputs()
+    return transfers.FetchScene(now.server, job, view.content_hash, outputs, name, find)
 
 
 def fetched(job: str) -> Path | None:

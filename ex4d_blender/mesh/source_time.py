@@ -5,6 +5,7 @@ import bpy
 
 from .. import placed
 from ..errors import SaysErrors, UserError
+from ..ownership import require_local
 from ..placed import SOURCE_TIME
 from ..versions import fcurves
 
@@ -36,6 +37,7 @@ class EX4D_OT_set_source_time(SaysErrors, bpy.types.Operator):
         footage, camera = placed.required(context), context.scene.camera
         if camera is None:
             raise UserError("The scene has no camera to give a Source Time: make one the scene's camera first.")
+        require_local(camera)
         scene = context.scene
         time = placed.source_time(footage, camera, scene.frame_current + scene.frame_subframe)
         shape = footage.shape()
@@ -55,6 +57,7 @@ class EX4D_OT_clear_source_time(SaysErrors, bpy.types.Operator):
         camera = context.scene.camera
         if camera is None or SOURCE_TIME not in camera:
             raise UserError("The scene's camera has no Source Time: there is nothing to remove.")
+        require_local(camera)
         path = f'["{SOURCE_TIME}"]'
         fcurves.remove(camera, path)
         camera.driver_remove(path)

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import UserError
 from ..mesh import poses, source_camera
 from ..mesh.depth_survey import read_depth
+from ..ownership import require_local
 from ..placed import SOLVED, Placed, find
 from ..scene_folder import SceneFacts
 from ..shots import camera_math
@@ -120,6 +121,13 @@ def read_color(facts: SceneFacts, frame: int) -> np.ndarray:
         bpy.data.images.remove(image)
 
 
+def require_writable(placed: Placed) -> None:
+    """Require footage whose poses can be changed for good. Raises: UserError."""
+    require_parts(placed)
+    mesh, camera = placed.mesh, placed.source_camera
+    require_local(placed.empty, mesh, mesh.data, camera, camera.data)
+
+
 def follow(placed: Placed, world: np.ndarray, name: str, scale: float | None) -> None:
     """Let mesh and source camera stand where a camera stood.
 
@@ -133,7 +141,7 @@ def follow(placed: Placed, world: np.ndarray, name: str, scale: float | None) ->
         UserError: the empty's scale is animated, uneven or mirrored, or parts of the footage are missing.
     """
     facts = placed.facts()
-    require_parts(placed)
+    require_writable(placed)
     if scale is not None:
         standing.require_free(placed, "scale")
         factor = scale / placed.empty.matrix_world.to_scale()[0]
@@ -150,7 +158,7 @@ def follow(placed: Placed, world: np.ndarray, name: str, scale: float | None) ->
 def release(placed: Placed) -> None:
     """Back to the cameras of the scene folder; the scale stays. Raises: UserError."""
     facts = placed.facts()
-    require_parts(placed)
+    require_writable(placed)
     _write(placed, own_poses(facts), facts)
     if SOLVED in placed.empty:
         del placed.empty[SOLVED]

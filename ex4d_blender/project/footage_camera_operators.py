@@ -60,6 +60,7 @@ class FollowCamera(Stepped, bpy.types.Operator):
                 camera=camera.name,
             )
         camera_math.check_lens(camera)
+        footage_camera.require_writable(placed)
         self._said = ""
         return self._work_of(context, placed.id)
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import bpy
 
+from ..ownership import require_local
 from ..placed import SPEED, Placed, all_placed
 from ..scene_folder import SceneFacts
 from ..translation import translated
@@ -67,13 +68,13 @@ def match_scene(scene: bpy.types.Scene, placed: Placed) -> None:
     """*Match Scene to Footage*: the scene takes the footage's rate, size, range and square pixels.
 
     The footage stays at the frame it stands on, also 1001 or 0; the render percentage stays the artist's.
-    Raises: UserError if the scene folder cannot be read.
+    Raises: UserError if the scene folder cannot be read, or the footage is another file's and runs at another speed.
     """
     facts, render = placed.facts(), scene.render
+    set_speed(placed, 1.0)  # first: it may be refused
     rates.set_scene_rate(scene, facts.fps)
     render.resolution_x, render.resolution_y = footage_size(facts)
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
-    set_speed(placed, 1.0)
     scene.frame_start, scene.frame_end = frame_range(placed, facts)
 
 
@@ -96,8 +97,10 @@ def retimed_speed(scene: bpy.types.Scene, placed: Placed) -> float:
 
 
 def set_speed(placed: Placed, speed: float) -> None:
-    """Write the speed where the drivers of Source Time read it."""
-    placed.empty[SPEED] = float(speed)
+    """Write the speed where the drivers of Source Time read it. Raises: UserError if it would not stay there."""
+    if placed.empty.get(SPEED) != speed:
+        require_local(placed.empty)
+        placed.empty[SPEED] = float(speed)
     placed.empty.update_tag()  # else drivers that read it turn invalid and stay so
 
 

@@ -12,6 +12,7 @@ import bpy
 
 from .. import placed as footage
 from ..errors import SaysErrors, UserError
+from ..ownership import require_local
 from ..versions import fcurves
 from . import camera_math
 from .properties import NeedsShot, Shot, required_shot
@@ -39,7 +40,7 @@ def turn_on(
         aspect: the scene's pixel aspect.
 
     Raises:
-        UserError: the camera is the filmed one, shares its lens, or is linked.
+        UserError: the camera is the filmed one, or shares its lens.
     """
     _check(camera, source)
     camera[BLEND] = 1.0
@@ -92,8 +93,6 @@ def _check(camera: bpy.types.Object, source: bpy.types.Object) -> None:
     camera_math.check_lens(camera)
     if camera == source:
         raise UserError("{camera} is the filmed camera itself: choose a shot of another camera.", camera=camera.name)
-    if camera.library is not None or camera.data.library is not None:
-        raise UserError("{camera} is linked from another file: make a library override first.", camera=camera.name)
     if camera.data.users - camera.data.use_fake_user > 1:
         raise UserError(
             "{camera} shares its lens with others: use Object > Relations > Make Single User first.", camera=camera.name
@@ -145,6 +144,7 @@ class EX4D_OT_blend_to_source(NeedsShot, SaysErrors, bpy.types.Operator):
         """See `SaysErrors`."""
         scene, shot = context.scene, required_shot(context.scene)
         camera = _camera_of(shot)
+        require_local(camera, camera.data)
         if is_on(camera):
             turn_off(camera)
             return

@@ -1,5 +1,6 @@
 """What a damaged folder, a slip of the finger or a script's wrong number leads to: one sentence, nothing changed."""
 
+import ast
 import json
 import math
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import bpy
 import pytest
-from conftest import module
+from conftest import ROOT, module
 
 MAX_FRAME = 1_048_574
 
@@ -214,9 +215,51 @@ def test_a_camera_whose_keys_are_elsewhere_is_left_alone(small_scene: Path, tmp_
         there.objects = ["Far"]
     linked = there.objects[0]
     bpy.context.collection.objects.link(linked)
-    override = linked.override_create(remap_local_usages=True)
-    bpy.context.view_layer.objects.active = override
+    camera = linked.make_local()
+    assert camera.animation_data.action.library is not None
+    bpy.context.view_layer.objects.active = camera
     bpy.ops.ex4d.use_active_camera()
     with pytest.raises(RuntimeError, match=r"action of Far.* is linked"):
         bpy.ops.ex4d.measure_coverage()
-    assert "Unseen" not in override
+    assert "Unseen" not in camera
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        ("stop_sidecar", "There is no sidecar to stop"),
+        ("export_trajectory", "There is no shot in this scene yet"),
+        ("apply_move", "There is no shot in this scene yet"),
+        ("blend_to_source", "There is no shot in this scene yet"),
+        ("remove_shot", "There is no shot in this scene yet"),
+        ("measure_coverage", "There is no shot in this scene yet"),
+        ("match_scene", "There is no footage in this scene yet"),
+        ("retime", "There is no footage in this scene yet"),
+        ("release_camera", "There is no footage in this scene yet"),
+        ("move_beside", r"The \.blend has no place yet"),
+        ("offer_move", "No footage of this file lies in the folder for unsaved files"),
+        ("pick_scale", "Points are picked with the mouse"),
+        ("preview_coverage", "Coverage is shown in a 3D viewport"),
+    ],
+)
+def test_what_cannot_be_done_now_says_why(operator: str, said: str) -> None:
+    """Where a button would be grey, a script gets the sentence of its tooltip."""
+    with pytest.raises(RuntimeError, match=f"{said}.*: .*") as caught:
+        getattr(bpy.ops.ex4d, operator)()
+    assert "context is incorrect" not in str(caught.value)
+
+
+def test_each_poll_of_an_operator_says_why() -> None:
+    """So that no new one ends in "poll() failed, context is incorrect"."""
+    polls, silent = 0, []
+    for file in sorted((ROOT / "ex4d_blender").rglob("*.py")):
+        for kind in (node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.ClassDef)):
+            if any("Panel" in ast.unparse(base) for base in kind.bases):
+                continue
+            for method in (node for node in kind.body if getattr(node, "name", "") == "poll"):
+                if [argument.arg for argument in method.args.args] == ["cls", "context"]:
+                    polls += 1
+                    if "poll_message_set" not in ast.unparse(method):
+                        silent.append(f"{file.name}: {kind.name}")
+    assert polls >= 8
+    assert not silent

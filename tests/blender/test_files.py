@@ -355,6 +355,27 @@ def test_an_override_of_linked_footage_can_be_scaled(project: Path, tmp_path: Pa
     np.testing.assert_allclose(seen(4), before * 2, atol=1e-4)
 
 
+@pytest.mark.parametrize(("how", "said"), [("linked", "is linked from another"), ("override", "is a library override")])
+def test_footage_of_another_file_takes_nothing_that_it_would_lose(
+    project: Path, tmp_path: Path, how: str, said: str
+) -> None:
+    bring(project, tmp_path / "sets" / "set.blend", link=True)
+    if how == "override":
+        (collection,) = [c for c in bpy.data.collections if c.name.startswith("small")]
+        bpy.context.scene.collection.children.unlink(collection)
+        collection.override_hierarchy_create(bpy.context.scene, bpy.context.view_layer)
+    solve = bpy.data.objects.new("Solve", bpy.data.cameras.new("Solve"))
+    bpy.context.scene.collection.objects.link(solve)
+    bpy.context.scene.render.fps = 48
+    before = footage().empty["Speed"], footage().empty.get("ex4d_solved")
+    for operator in (bpy.ops.ex4d.retime, lambda: bpy.ops.ex4d.follow_camera(camera="Solve", fit=False)):
+        with pytest.raises(RuntimeError, match=f"^Error: small {said}.*: make it local first"):
+            operator()
+        assert (footage().empty["Speed"], footage().empty.get("ex4d_solved")) == before
+    assert bpy.ops.ex4d.match_scene() == {"FINISHED"}  # which changes the scene alone
+    assert bpy.context.scene.render.fps == 24
+
+
 # --- Save, reload, undo -------------------------------------------------------------------------------------------
 
 

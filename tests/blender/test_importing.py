@@ -351,6 +351,21 @@ def test_outputs_that_cannot_be_written_are_refused_first(own_sidecar: Any, clip
     assert not new.parent.exists()  # asking makes nothing
 
 
+def test_a_scene_that_cannot_be_fetched_says_where_that_is_changed(
+    shared_sidecar: Any, clips: Path, tmp_path: Path
+) -> None:
+    bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
+    job = module("sidecar").jobs()[0].id
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    module("footage.filling").forget()
+    taken = tmp_path / "a file"
+    taken.write_text("")
+    shared_sidecar.outputs = str(taken)
+    with pytest.raises(RuntimeError, match=f"The folder {taken} .*Outputs in the extension's preferences"):
+        bpy.ops.ex4d.place_import(job=job)
+    assert not placed()
+
+
 def test_the_folder_of_a_blend_that_cannot_be_written_is_named(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

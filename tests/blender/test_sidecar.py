@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -49,6 +50,10 @@ def failing(tmp_path: Path, name: str, lines: str) -> str:
         (
             'echo \'{"error": {"code": "x", "message": "The disk is full: free some."}}\'; exit 1',
             "The disk is full: free",
+        ),
+        (
+            'echo \'{"error": {"code": "x", "message": "Jobs are open: stop it, or give another --data."}}\'; exit 1',
+            "stop it, or give another Data Folder in the preferences",
         ),
     ],
 )
@@ -156,6 +161,52 @@ def test_logs_hide_secrets(own_sidecar: Any) -> None:
         masked(f"{home}/clip.mp4 Authorization: Bearer abcdefgh12345678") == "~/clip.mp4 Authorization: Bearer (hidden)"
     )
     assert "s3cret" not in masked('{"token": "s3cret-0123456789"}')
+
+
+@pytest.fixture
+def only_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A log that *Open Log* opens."""
+    log = tmp_path / "sidecar.log"
+    log.write_text("x")
+    monkeypatch.setattr(module("sidecar.operators"), "_log_file", lambda: log)
+    return log
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these have a program of their own")
+@pytest.mark.parametrize(
+    ("lines", "reason"), [(None, "No such file"), ("exit 3", "xdg-open: 3")], ids=["none is there", "it gives up"]
+)
+def test_a_log_that_nothing_here_opens(
+    extension: Any,
+    only_log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    lines: str | None,
+    reason: str,
+) -> None:
+    if lines:
+        failing(tmp_path, "xdg-open", lines)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError) as caught:
+        bpy.ops.ex4d.sidecar_log()
+    (sentence,) = str(caught.value).strip().splitlines()
+    assert f"No program here opens {only_log} ({reason}" in sentence
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these have a program of their own")
+@pytest.mark.parametrize("lines", ['echo "$1" > "$1.opened"', 'echo "$1" > "$1.opened"; exec sleep 3'])
+def test_a_log_is_opened_and_not_waited_for(
+    extension: Any, only_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str
+) -> None:
+    failing(tmp_path, "xdg-open", lines)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(module("sidecar.opening"), "_PATIENCE_SECONDS", 0.5)
+    begun = time.monotonic()
+    assert bpy.ops.ex4d.sidecar_log() == {"FINISHED"}
+    assert time.monotonic() - begun < 5
+    assert only_log.with_name("sidecar.log.opened").read_text().strip() == str(only_log)
 
 
 def test_disabling_ends_what_runs_here(own_sidecar: Any) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bpy
@@ -107,12 +109,46 @@ def test_another_machine_by_address_and_token(shared_sidecar: Any, tmp_path: Pat
     assert not now.is_local
 
 
-@pytest.mark.parametrize("address", ["http://192.0.2.1:8188", "http://gpu-box:8188", "http://[2001:db8::1]:1"])
-def test_offline_blender_goes_into_no_network(own_sidecar: Any, address: str) -> None:
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("http://192.0.2.1:8188", "http://192.0.2.1:8188"),
+        ("http://[2001:db8::1]:1", "http://[2001:db8::1]:1"),
+        ("192.0.2.1:7000", "http://192.0.2.1:7000"),
+        (" box.local:7000/ ", "http://box.local:7000"),
+        ("gpu-box", "http://gpu-box"),
+    ],
+)
+def test_offline_blender_goes_into_no_network(own_sidecar: Any, typed: str, meant: str) -> None:
     assert not bpy.app.online_access
-    own_sidecar.address, own_sidecar.token = address, "t" * 20
-    with pytest.raises(RuntimeError, match="Allow Online Access"):
-        bpy.ops.ex4d.connect_sidecar()
+    with pytest.raises(RuntimeError, match=f"{re.escape(meant)} is another machine .* Allow Online Access"):
+        bpy.ops.ex4d.connect_sidecar(address=typed, token="t" * 20)
+
+
+@pytest.mark.parametrize("typed", ["127.0.0.1:{}", "localhost:{}/", "http://127.0.0.1:{}"])
+def test_this_machine_needs_no_network_and_no_scheme(shared_sidecar: Any, tmp_path: Path, typed: str) -> None:
+    (real,) = module("client").discover()
+    os.environ["EX4D_STATE_DIR"] = str(tmp_path / "elsewhere")  # set back by the fixture: nothing is announced here
+    address = typed.format(real.address.rpartition(":")[2])
+    assert bpy.ops.ex4d.connect_sidecar(address=address, token=real.token) == {"FINISHED"}
+    assert module("sidecar").connection().state == "ready"
+    assert shared_sidecar.address.startswith("http://")
+
+
+def test_with_online_access_nothing_is_said_about_it(own_sidecar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[Any] = []
+    launching, now = module("sidecar.launching"), module("sidecar").connection()
+    monkeypatch.setattr(launching.bpy, "app", SimpleNamespace(online_access=True))
+    monkeypatch.setattr(type(now), "connect", lambda _, server: followed.append(server.address))
+    own_sidecar.address, own_sidecar.token = "box.local:7000", "t" * 20
+    launching.connect_address()
+    assert followed == ["http://box.local:7000"]
+
+
+@pytest.mark.parametrize("typed", ["ftp://box:1", "box:port", "two words:1", "http://"])
+def test_what_is_no_address_is_said_first(own_sidecar: Any, typed: str) -> None:
+    with pytest.raises(RuntimeError, match="address is unusable: write it as http://HOST:PORT"):
+        bpy.ops.ex4d.connect_sidecar(address=typed, token="t" * 20)
 
 
 def test_jobs_are_cancelled_retried_and_removed(own_sidecar: Any, small_scene: Path, library_python: str) -> None:
