@@ -50,6 +50,9 @@ def find(thing: bpy.types.ID, data_path: str, index: int = 0) -> FCurve | None:
 
 def remove(thing: bpy.types.ID, *data_paths: str) -> int:
     """Remove a datablock's F-curves of these properties, all indices; how many there were."""
+    if not any(curve.data_path in data_paths for curve in curves(thing)):
+        return 0
+    make_single(thing)
     container = _container(thing)
     gone = [curve for curve in curves(thing) if curve.data_path in data_paths]
     for curve in gone:
@@ -93,10 +96,13 @@ def is_shared(thing: bpy.types.ID) -> bool:
 
 
 def make_single(thing: bpy.types.ID) -> None:
-    """Give a datablock curves of its own, equal to those that it shared."""
-    if is_shared(thing):
-        slot = getattr(thing.animation_data, "action_slot", None)
-        identifier = slot.identifier if slot else None
-        thing.animation_data.action = thing.animation_data.action.copy()
-        if identifier is not None:
-            thing.animation_data.action_slot = thing.animation_data.action.slots[identifier]
+    """Give a datablock curves of its own, equal to those that it shared, or that are another file's."""
+    animation = thing.animation_data
+    action = animation.action if animation else None
+    if action is None or not (is_shared(thing) or action.library):
+        return
+    slot = getattr(animation, "action_slot", None)
+    identifier = slot.identifier if slot else None
+    animation.action = action.copy()
+    if identifier is not None:
+        animation.action_slot = animation.action.slots[identifier]

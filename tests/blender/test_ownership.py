@@ -80,3 +80,31 @@ def test_made_local_as_the_sentence_says_it_will_do(small_scene: Path, tmp_path:
     camera = bpy.context.scene.camera
     assert "Source Time" in camera
     assert module("shots.blending").is_on(camera)
+
+
+@pytest.mark.parametrize("operator", ["apply_move", "blend_to_source"])
+def test_keys_of_another_file_are_copied_before_they_are_changed(
+    small_scene: Path, tmp_path: Path, operator: str
+) -> None:
+    camera = add_camera("Far")
+    for thing, path in ((camera, "location"), (camera.data, "lens")):
+        thing.keyframe_insert(path, frame=1)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "far.blend"))
+    camera = brought(tmp_path / "far.blend", small_scene, "linked")
+    camera.make_local().data.make_local()  # and not what animates them
+    assert all(thing.animation_data.action.library for thing in (camera, camera.data))
+    theirs = [action for action in bpy.data.actions if action.library]
+
+    def keyed() -> list[str]:
+        fcurves, camera = module("versions.fcurves"), bpy.context.scene.camera
+        return [curve.data_path for thing in (camera, camera.data) for curve in fcurves.curves(thing)]
+
+    before = keyed()
+    options = {"preset": "ARC", "replace": True} if operator == "apply_move" else {}
+    assert getattr(bpy.ops.ex4d, operator)(**options) == {"FINISHED"}
+    changed = keyed()
+    assert changed != before
+    assert [action for action in bpy.data.actions if action.library] == theirs
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "own.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "own.blend"))
+    assert keyed() == changed

@@ -5,6 +5,7 @@ it. So the look-up itself, `pgettext_rpt`, is what stands in for a language here
 """
 
 import ast
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_sentences_stand_in_the_source_as_a_catalogue_has_them() -> None:
     assert len(files) > 80
     found = [f"{file.relative_to(ROOT)}, {fault}" for file in files for fault in faults(file.read_text("utf-8"))]
     assert not found, "\n".join(found)
+
+
+def test_the_documentation_s_example_has_keys_that_are_there() -> None:
+    text = (ROOT / "docs/blender/scripting.md").read_text("utf-8")
+    keys = re.findall(r'\("(?:\*|Operator)", "([^"]+)"\):', text)
+    assert len(keys) == 2
+    texts = set()
+    for file in (ROOT / "ex4d_blender").rglob("*.py"):
+        texts |= {node.value for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Constant)}
+    assert set(keys) <= texts
 
 
 @pytest.mark.parametrize(
