@@ -24,8 +24,8 @@ _OWN = {"lens": "Own Lens", "shift_x": "Own Shift X", "shift_y": "Own Shift Y"}
 
 
 def is_on(camera: bpy.types.Object) -> bool:
-    """Whether a camera blends to the filmed one."""
-    return BLEND in camera and BLEND in camera.constraints
+    """Whether a camera blends to the filmed one, or the artist has deleted some of what makes it do so."""
+    return BLEND in camera or BLEND in camera.constraints or any(own in camera.data for own in _OWN.values())
 
 
 def turn_on(
@@ -71,8 +71,11 @@ def turn_on(
 def turn_off(camera: bpy.types.Object) -> None:
     """Remove all of it: the camera is as it was, its keys included."""
     hold = camera.constraints.get(BLEND)
+    held = f'constraints["{BLEND}"].influence'  # its driver outlives a constraint that the artist deleted
+    for driver in fcurves.drivers(camera):
+        if driver.data_path == held:
+            camera.animation_data.drivers.remove(driver)
     if hold is not None:
-        hold.driver_remove("influence")
         camera.constraints.remove(hold)
     fcurves.remove(camera, f'["{BLEND}"]')
     if BLEND in camera:

@@ -23,7 +23,8 @@ ORBIT = "ex4d_orbit"
 
 
 def new_camera(context: bpy.types.Context, placed: Placed, name: str) -> bpy.types.Object:
-    """An ordinary camera beside the footage's empty."""
+    """An ordinary camera beside the footage's empty. Raises: UserError."""
+    collection = _beside(context, placed)
     camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
     camera.rotation_mode = "XYZ"
     camera[FOOTAGE_ID] = placed.id
@@ -33,7 +34,7 @@ def new_camera(context: bpy.types.Context, placed: Placed, name: str) -> bpy.typ
         camera.data.display_size = source.data.display_size
     scale = max(placed.empty.matrix_world.to_scale())  # the empty may have been scaled since the footage was placed
     placing.fit_clipping(camera.data, scale, depth_survey.survey(placed.facts()))
-    _beside(context, placed).objects.link(camera)
+    collection.objects.link(camera)
     return camera
 
 
@@ -89,9 +90,23 @@ def check_free(camera: bpy.types.Object, placed: Placed) -> None:
         UserError: it hangs on a rig of the artist's, is driven or linked.
     """
     parent = camera.parent
-    if camera.library is not None or camera.data.library is not None:
+    if camera == placed.source_camera:
+        raise UserError(
+            "{camera} is the filmed camera: a move belongs to another one, make a New Shot.", camera=camera.name
+        )
+    if camera.library is not None:
         raise UserError(
             "{camera} is linked from another file: make a New Shot, or a library override.", camera=camera.name
+        )
+    if camera.data.library is not None:
+        raise UserError(
+            "The lens of {camera} is linked from another file: make a New Shot, or make its data local "
+            "(Object > Relations > Make Local).",
+            camera=camera.name,
+        )
+    if camera.data.users - camera.data.use_fake_user > 1:
+        raise UserError(
+            "{camera} shares its lens with others: use Object > Relations > Make Single User first.", camera=camera.name
         )
     if parent is not None and parent != placed.empty and ORBIT not in parent:
         raise UserError(
@@ -146,9 +161,12 @@ def leave_orbit(camera: bpy.types.Object) -> None:
 
 
 def _beside(context: bpy.types.Context, placed: Placed) -> bpy.types.Collection:
-    """The collection of the footage's empty, or the scene's own where that one is linked from a file."""
-    inside = set(context.scene.collection.children_recursive)
+    """The collection of the footage's empty, or the scene's own where that one is another file's."""
+    scene = context.scene
+    if scene.library is not None:
+        raise UserError("{scene} is linked from another file: make shots in a scene of this file.", scene=scene.name)
+    inside = set(scene.collection.children_recursive)
     for collection in placed.empty.users_collection:
-        if collection in inside and collection.library is None:
+        if collection in inside and collection.library is None and collection.override_library is None:
             return collection
-    return context.scene.collection
+    return scene.collection

@@ -2,6 +2,8 @@
 """New shots: of a new camera with a move, of a camera that is there, of every cut between bound markers."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import bpy
@@ -111,12 +113,10 @@ class EX4D_OT_new_shot(HasMove, SaysErrors, bpy.types.Operator):
         _refuse_first(self)
         name = next_name(scene)
         camera = making.new_camera(context, placed, name)
-        shot = add_shot(scene, name, camera, (scene.frame_start, scene.frame_end))
         try:
-            self.write_move(context, placed, shot)
+            with _all_or_none(scene):
+                self.write_move(context, placed, add_shot(scene, name, camera, (scene.frame_start, scene.frame_end)))
         except UserError:
-            scene.ex4d_shots.remove(scene.ex4d_active_shot)
-            scene.ex4d_active_shot = len(scene.ex4d_shots) - 1
             making.leave_orbit(camera)
             bpy.data.cameras.remove(camera.data)  # and the object with it
             raise
@@ -186,8 +186,8 @@ class EX4D_OT_use_active_camera(SaysErrors, bpy.types.Operator):
         if camera is None or camera.type != "CAMERA":
             raise UserError("There is no camera to use: click on one, or make a New Shot.")
         _check_camera(context, camera)
-        shot = add_shot(scene, camera.name, camera, range_of(scene, camera))
-        _learn(self, context, shot)
+        with _all_or_none(scene):
+            _learn(self, context, add_shot(scene, camera.name, camera, range_of(scene, camera)))
 
 
 class EX4D_OT_shots_from_markers(SaysErrors, bpy.types.Operator):
@@ -210,8 +210,9 @@ class EX4D_OT_shots_from_markers(SaysErrors, bpy.types.Operator):
             raise UserError("Every cut has its shot already: move the markers, or remove shots from the list.")
         for cut in new:
             _check_camera(context, cut.camera)
-        for cut in new:
-            _learn(self, context, add_shot(scene, cut.name, cut.camera, (cut.first, cut.last)))
+        with _all_or_none(scene):
+            for cut in new:
+                _learn(self, context, add_shot(scene, cut.name, cut.camera, (cut.first, cut.last)))
         scene.ex4d_active_shot = len(scene.ex4d_shots) - len(new)
         self.report({"INFO"}, translated("Shots made: {count}", count=len(new)))
 
@@ -255,6 +256,19 @@ def _refuse_first(operator: HasMove) -> None:
                 "The {name} of the move is {value:g}: give a smaller, finite number.", name=name, value=value
             )
     MOVES[operator.preset].path(settings, np.array([0.0, 1.0]))
+
+
+@contextmanager
+def _all_or_none(scene: bpy.types.Scene) -> Iterator[None]:
+    """Take the new shots back where one of them cannot be: a refused operator has no undo step."""
+    before, active = len(scene.ex4d_shots), scene.ex4d_active_shot
+    try:
+        yield
+    except UserError:
+        for index in reversed(range(before, len(scene.ex4d_shots))):
+            scene.ex4d_shots.remove(index)
+        scene.ex4d_active_shot = active
+        raise
 
 
 def _check_camera(context: bpy.types.Context, camera: bpy.types.Object) -> None:

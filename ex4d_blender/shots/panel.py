@@ -75,7 +75,7 @@ def _draw_camera(layout: bpy.types.UILayout, scene: bpy.types.Scene, shot: Shot)
     camera = shot.camera
     layout.operator_menu_enum("ex4d.apply_move", "preset", icon="ANIM")
     row = layout.row(align=True)
-    if blending.is_on(camera):
+    if blending.BLEND in camera:
         row.prop(camera, f'["{blending.BLEND}"]', text="Blend to Source", slider=True)
     row.operator(
         "ex4d.blend_to_source",

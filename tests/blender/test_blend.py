@@ -171,3 +171,22 @@ def test_refusals(small_scene: Path) -> None:
         bpy.ops.ex4d.blend_to_source()
     assert BLEND not in camera
     assert not camera.constraints
+
+
+def test_what_the_artist_deletes_of_it_leaves_nothing(small_scene: Path) -> None:
+    stand_in(small_scene)
+    camera = animated_camera()
+    add_shot(camera)
+    before = state(camera)
+    bpy.ops.ex4d.blend_to_source()
+    camera.constraints.remove(camera.constraints[BLEND])  # the X in the Constraints tab
+    bpy.ops.ex4d.blend_to_source()  # the button's X
+    assert state(camera) == before
+    bpy.ops.ex4d.blend_to_source()
+    del camera[BLEND]
+    bpy.ops.ex4d.blend_to_source()
+    assert state(camera) == before
+    bpy.ops.ex4d.blend_to_source()
+    assert all(driver.driver.is_valid for thing in (camera, camera.data) for driver in thing.animation_data.drivers)
+    bpy.ops.ex4d.blend_to_source()
+    assert state(camera) == before

@@ -260,3 +260,19 @@ def test_fitted_curves_are_what_blender_plays() -> None:
     times = np.linspace(0, 1, 333)
     assert np.abs(played - 7 * fitting.evaluate(found.keys, times)).max() < 2e-4
     assert np.abs(played - 7 * np.sin(2 * math.pi * times)).max() < 7.5e-3
+
+
+def test_moves_that_would_harm_others_are_refused(small_scene: Path) -> None:
+    stand_in(small_scene)
+    source, camera, other = bpy.context.scene.camera, add_camera("Mine"), add_camera("Other")
+    add_shot(source)
+    before = source.matrix_world.copy()
+    with pytest.raises(RuntimeError, match="is the filmed camera"):
+        bpy.ops.ex4d.apply_move(preset="ORBIT", replace=True)
+    bpy.context.view_layer.update()
+    assert source.matrix_world == before
+    add_shot(camera)
+    other.data = camera.data
+    with pytest.raises(RuntimeError, match="shares its lens"):
+        bpy.ops.ex4d.apply_move(preset="ORBIT")
+    assert other.data.lens == pytest.approx(50)

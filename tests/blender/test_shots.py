@@ -322,3 +322,48 @@ def test_undo_and_reload(small_scene: Path, undo_steps: None, tmp_path: Path) ->
     assert [shot.name for shot in shots()] == ["Shot 010", "Shot 010.001"]
     after = module("shots.sampling").sample(bpy.context, active())
     assert np.array_equal(before.c2w, after.c2w)
+
+
+def test_a_refused_shot_leaves_none(small_scene: Path) -> None:
+    stand_in(small_scene)
+    scene = bpy.context.scene
+    first, mirrored = add_camera("A"), add_camera("B")
+    mirrored.scale = (-1, 1, 1)
+    bpy.context.view_layer.objects.active = mirrored
+    with pytest.raises(RuntimeError, match="mirrored"):
+        bpy.ops.ex4d.use_active_camera()
+    assert not shots()
+    for frame, camera in ((1, first), (5, mirrored)):
+        scene.timeline_markers.new(f"F{frame}", frame=frame).camera = camera
+    with pytest.raises(RuntimeError, match="mirrored"):
+        bpy.ops.ex4d.shots_from_markers()
+    assert not shots()
+    mirrored.scale = (1, 1, 1)
+    bpy.ops.ex4d.shots_from_markers()  # the remedy works
+    assert len(shots()) == 2
+
+
+def test_shots_beside_overridden_footage(small_scene: Path, tmp_path: Path) -> None:
+    bpy.ops.ex4d.import_scene(directory=str(small_scene))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    scene = bpy.context.scene
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
+        wanted.collections, wanted.scenes = [small_scene.stem], ["Scene"]
+    collection, linked = wanted.collections[0], wanted.scenes[0]
+    scene.collection.children.link(collection)
+    collection.override_hierarchy_create(scene, bpy.context.view_layer, do_fully_editable=True)
+    for child in list(scene.collection.children):
+        if child.library:
+            scene.collection.children.unlink(child)
+    bpy.ops.ex4d.new_shot(preset="ORBIT")
+    assert active().camera.users_collection[0] == scene.collection
+    before = len(bpy.data.objects), len(bpy.data.cameras)
+    with pytest.raises(RuntimeError, match="linked from another file: make shots in a scene of this file"):
+        _in_scene(linked, bpy.ops.ex4d.new_shot)
+    assert (len(bpy.data.objects), len(bpy.data.cameras)) == before
+
+
+def _in_scene(scene: bpy.types.Scene, operator: object) -> None:
+    with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+        operator()
