@@ -135,11 +135,18 @@ def find(scene: bpy.types.Scene, footage: str) -> Placed | None:
 
 
 def of_camera(scene: bpy.types.Scene, camera: bpy.types.Object | None) -> Placed | None:
-    """The footage that a camera looks at: the one it names (of duplicates, the one it hangs on), else the first."""
+    """The footage that a camera looks at: the one it names (of duplicates, the one it hangs on), else the first.
+
+    One that names none looks at the one it hangs on, else at what its shot was made for: names of empties may change.
+    """
     everything, above = all_placed(scene), empty_above(camera)
     named = camera.get(FOOTAGE_ID) if camera else None
     found = [placed for placed in everything if placed.id == named] or everything
-    return next((placed for placed in found if placed.empty == above), found[0] if found else None)
+    hung = next((placed for placed in found if placed.empty == above), None)
+    if hung is None and named is None and camera is not None:
+        made_for = {shot.footage for shot in scene.ex4d_shots if shot.camera == camera}
+        found = [placed for placed in found if placed.id in made_for] or found
+    return hung or (found[0] if found else None)
 
 
 def active(context: bpy.types.Context) -> Placed | None:

@@ -20,7 +20,6 @@ from ..scene_folder import SceneFacts
 from ..shots import camera_math
 from ..shots.unkeyed import Unkeyed
 from . import scale_fit, standing
-from .matching import speed_of
 from .solved import own_poses, require_parts
 
 FIT_VIEWS = 6
@@ -44,8 +43,8 @@ def sampled(context: bpy.types.Context, placed: Placed, camera: bpy.types.Object
     Raises:
         UserError: it was removed meanwhile.
     """
-    scene, footage, name = context.scene, placed.id, camera.name
-    frames, start, speed = placed.facts().frames, placed.frame_start, speed_of(placed)
+    scene, footage, name = context.scene, placed.id, camera.name_full
+    frames, start, speed = placed.facts().frames, placed.frame_start, placed.speed or 1.0  # backward too
     frame, subframe = scene.frame_current, scene.frame_subframe
     unkeyed, matrices = Unkeyed(), []
     hidden = placed.mesh is not None and not placed.mesh.hide_viewport
@@ -55,7 +54,7 @@ def sampled(context: bpy.types.Context, placed: Placed, camera: bpy.types.Object
         for clip_frame in range(frames):
             at = start + clip_frame / speed
             scene.frame_set(int(at // 1), subframe=at % 1)
-            seen = scene.objects.get(name)
+            seen = camera_named(scene, name)
             if seen is None:
                 raise UserError("{name} was removed meanwhile: choose another camera.", name=name)
             evaluated = seen.evaluated_get(context.evaluated_depsgraph_get())
@@ -69,6 +68,12 @@ def sampled(context: bpy.types.Context, placed: Placed, camera: bpy.types.Object
             again.mesh.hide_viewport = False
         unkeyed.restore()
     return np.stack(matrices)
+
+
+def camera_named(scene: bpy.types.Scene, name: str) -> bpy.types.Object | None:
+    """The camera of that name in a scene; where a linked one has the same, it is called `NAME [FILE]`."""
+    found = [thing for thing in scene.objects if thing.type == "CAMERA" and name in (thing.name_full, thing.name)]
+    return min(found, key=lambda thing: thing.name_full != name, default=None)
 
 
 def world_poses(matrices: np.ndarray, name: str) -> np.ndarray:

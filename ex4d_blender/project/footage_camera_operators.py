@@ -51,8 +51,8 @@ class FollowCamera(Stepped, bpy.types.Operator):
     def steps(self, context: bpy.types.Context) -> Iterator[float]:
         """Sample the camera, fit the scale, write the poses."""
         placed = required(context)
-        camera = context.scene.objects.get(self.camera)
-        if camera is None or camera.type != "CAMERA":
+        camera = footage_camera.camera_named(context.scene, self.camera)
+        if camera is None:
             raise UserError("There is no camera {camera!r} in this scene: give the name of one.", camera=self.camera)
         if camera not in choices(context.scene, placed):
             raise UserError(
@@ -67,11 +67,12 @@ class FollowCamera(Stepped, bpy.types.Operator):
     def _work_of(self, context: bpy.types.Context, footage: str) -> Iterator[float]:
         placed = find(context.scene, footage)
         facts = placed.facts()
-        matrices = yield from footage_camera.sampled(context, placed, context.scene.objects[self.camera])
+        camera = footage_camera.camera_named(context.scene, self.camera)
+        matrices = yield from footage_camera.sampled(context, placed, camera)
         world, scale = footage_camera.world_poses(matrices, self.camera), None
         if self.fit:
             scale = yield from footage_camera.fitted_scale(facts, world)
-        placed, camera = find(context.scene, footage), context.scene.objects.get(self.camera)
+        placed, camera = find(context.scene, footage), footage_camera.camera_named(context.scene, self.camera)
         if placed is None or camera is None:  # the artist went on working meanwhile
             raise UserError("The footage or the camera was removed meanwhile: choose again.")
         footage_camera.follow(placed, world, camera.name, scale)
@@ -137,8 +138,8 @@ class FootageCameraMenu(bpy.types.Menu):
         found = choices(context.scene, placed) if placed else []
         for camera in found:
             layout.operator(
-                "ex4d.follow_camera", text=camera.name, translate=False, icon="CAMERA_DATA"
-            ).camera = camera.name
+                "ex4d.follow_camera", text=camera.name_full, translate=False, icon="CAMERA_DATA"
+            ).camera = camera.name_full
         if not found:
             layout.label(text="There is no other camera in this scene")
         layout.separator()

@@ -8,6 +8,7 @@ import bpy
 
 from ..errors import SaysErrors, UserError
 from ..placed import FOOTAGE_ID, ROLE, Placed, all_placed
+from ..said_once import unsaid
 from ..translation import translated
 
 STANDARD, FILMIC = "Standard", "Filmic"
@@ -73,8 +74,8 @@ def _set(settings: object, name: str, value: str) -> None:
 
 
 def told(scene: bpy.types.Scene, placed: Placed) -> str:
-    """What to say once when footage was placed; empty where the plate is exact."""
-    if exact(scene, placed):
+    """What to say once in a scene, when footage was placed; empty where the plate is exact."""
+    if exact(scene, placed) or not unsaid(scene, scene.view_settings.view_transform):
         return ""
     return translated(
         "The view transform {view} changes the footage's colours: Set View to Standard shows them as filmed",

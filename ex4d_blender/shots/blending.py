@@ -15,7 +15,8 @@ from ..errors import SaysErrors, UserError
 from ..ownership import require_local
 from ..versions import fcurves
 from . import camera_math
-from .properties import NeedsShot, Shot, required_shot
+from .properties import NeedsShot, required_shot
+from .shot_camera import required_camera
 
 BLEND = "Blend to Source"
 """The custom property on the camera object, and the name of the constraint."""
@@ -146,7 +147,7 @@ class EX4D_OT_blend_to_source(NeedsShot, SaysErrors, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """See `SaysErrors`."""
         scene, shot = context.scene, required_shot(context.scene)
-        camera = _camera_of(shot)
+        camera = required_camera(scene, shot)
         require_local(camera, camera.data)
         if is_on(camera):
             turn_off(camera)
@@ -156,12 +157,6 @@ class EX4D_OT_blend_to_source(NeedsShot, SaysErrors, bpy.types.Operator):
             raise UserError("The footage has no source camera to blend to: import the scene again.")
         aspect = scene.render.pixel_aspect_x, scene.render.pixel_aspect_y
         turn_on(camera, placed.source_camera, (shot.width, shot.height), aspect)
-
-
-def _camera_of(shot: Shot) -> bpy.types.Object:
-    if shot.camera is None:
-        raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
-    return shot.camera
 
 
 register, unregister = bpy.utils.register_classes_factory((EX4D_OT_blend_to_source,))

@@ -9,7 +9,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from ..errors import SaysErrors, UserError, reported
 from ..translation import translated
-from . import sampling, trajectory
+from . import ignored, sampling, trajectory
 from .properties import NeedsShot, Shot, required_shot
 from .trajectory import TrajectorySample
 
@@ -90,10 +90,9 @@ class SamplesShot(SaysErrors):
 
     def _end(self, context: bpy.types.Context, key: str, sample: TrajectorySample) -> None:
         shot = sampling.again(context, key)
-        ignored = sampling.ignored(shot.camera, context.scene)
+        camera = shot.camera
         self.sampled(context, shot, sample)
-        if ignored:
-            self.report({"INFO"}, sampling.said_of_ignored(shot.camera, ignored))
+        ignored.tell(self, camera, context.scene)
 
     def _stop(self, context: bpy.types.Context) -> None:
         window_manager = context.window_manager
@@ -157,6 +156,16 @@ class EX4D_OT_export_trajectory(NeedsShot, SamplesShot, bpy.types.Operator):
         """Write the file."""
         file = self._file()
         trajectory.write(sample, file)
+        if file.suffix.lower() == ".npz" and not trajectory.shows_each_frame(sample):
+            self.report(
+                {"WARNING"},
+                translated(
+                    "{file} cannot say which clip frames {shot} shows, and will be read as the clip from its first "
+                    "frame on: write a .json to keep them.",
+                    file=file.name,
+                    shot=shot.name,
+                ),
+            )
         self.report(
             {"INFO"},
             translated("{shot}: {count} frames written to {file}", shot=shot.name, count=len(sample), file=file.name),

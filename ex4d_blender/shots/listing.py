@@ -8,6 +8,7 @@ from bpy.props import EnumProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
 from .properties import NeedsShot, Shot, add_shot, find_shot, render_size, required_shot
+from .shot_camera import camera_of, is_among, required_camera
 
 SOLO = "ex4d_solo"
 """On the scene, while a shot is alone: its key, and what the scene had before (camera, preview range)."""
@@ -27,7 +28,7 @@ def end_solo(scene: bpy.types.Scene) -> None:
     scene.use_preview_range = bool(state["preview"])
     scene.frame_preview_start, scene.frame_preview_end = int(state["first"]), int(state["last"])
     camera = state.get("camera")
-    if camera is not None and scene.objects.get(camera.name) == camera:
+    if camera is not None and is_among(scene.objects, camera):
         scene.camera = camera
     del scene[SOLO]
 
@@ -66,10 +67,7 @@ class _OfShot(NeedsShot, SaysErrors):
 
     def camera(self, context: bpy.types.Context) -> bpy.types.Object:
         """Its camera. Raises: UserError."""
-        shot = self.shot(context)
-        if shot.camera is None:
-            raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
-        return shot.camera
+        return required_camera(context.scene, self.shot(context))
 
 
 class EX4D_OT_duplicate_shot(_OfShot, bpy.types.Operator):
@@ -204,13 +202,14 @@ class EX4D_UL_shots(bpy.types.UIList):
     ) -> None:
         """Called by Blender."""
         row = layout.row(align=True)
-        row.alert = item.camera is None
-        row.prop(item, "name", text="", emboss=False, icon="OUTLINER_OB_CAMERA" if item.camera else "ERROR")
+        scene = context.scene
+        camera = camera_of(scene, item)
+        row.alert = camera is None
+        row.prop(item, "name", text="", emboss=False, icon="OUTLINER_OB_CAMERA" if camera else "ERROR")
         frames = row.row(align=True)
         frames.alignment = "RIGHT"
         frames.label(text=f"{item.frame_start} - {item.frame_end}", translate=False)
-        scene = context.scene
-        looking = item.camera is not None and scene.camera == item.camera
+        looking = camera is not None and scene.camera == camera
         row.operator("ex4d.view_shot", text="", icon="HIDE_OFF" if looking else "HIDE_ON", emboss=False).key = item.key
         alone = solo_key(scene) == item.key
         row.operator("ex4d.solo_shot", text="", icon="SOLO_ON" if alone else "SOLO_OFF", emboss=False).key = item.key

@@ -13,11 +13,12 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty
 from .. import placed as footage
 from ..errors import SaysErrors, UserError
 from ..translation import translated
-from . import making, sampling
+from . import ignored, making, sampling
 from .camera_math import check_lens
 from .cuts import Cut, cuts, range_of
 from .moves import EASINGS, MOVES, Settings
 from .properties import NeedsShot, Shot, add_shot, next_name, required_shot
+from .shot_camera import is_among, required_camera
 from .source_view import source_view
 
 _MOST = 1e6
@@ -163,12 +164,10 @@ class EX4D_OT_apply_move(NeedsShot, HasMove, SaysErrors, bpy.types.Operator):
         self.write_move(context, footage.of_camera(context.scene, camera), shot)
 
     def _camera(self, context: bpy.types.Context) -> bpy.types.Object:
-        shot = required_shot(context.scene)
-        if shot.camera is None:
-            raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
+        camera = required_camera(context.scene, required_shot(context.scene))
         footage.required(context)
-        making.check_free(shot.camera, footage.of_camera(context.scene, shot.camera))
-        return shot.camera
+        making.check_free(camera, footage.of_camera(context.scene, camera))
+        return camera
 
 
 class EX4D_OT_use_active_camera(SaysErrors, bpy.types.Operator):
@@ -228,8 +227,7 @@ class EX4D_OT_check_start(SaysErrors, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """See `SaysErrors`."""
         shot = required_shot(context.scene)
-        if shot.camera is None:
-            raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
+        required_camera(context.scene, shot)
         footage.required(context)
         shot.starts_elsewhere = starts_elsewhere(context, shot)
 
@@ -272,6 +270,8 @@ def _all_or_none(scene: bpy.types.Scene) -> Iterator[None]:
 
 
 def _check_camera(context: bpy.types.Context, camera: bpy.types.Object) -> None:
+    if not is_among(context.scene.objects, camera):
+        raise UserError("{camera} is another scene's: link it into this one, or click on another.", camera=camera.name)
     check_lens(camera)
     footage.required(context)
 
@@ -279,9 +279,7 @@ def _check_camera(context: bpy.types.Context, camera: bpy.types.Object) -> None:
 def _learn(operator: bpy.types.Operator, context: bpy.types.Context, shot: Shot) -> None:
     """What the panel says about a shot; and, once, what its camera has that pictures will not show."""
     shot.starts_elsewhere = starts_elsewhere(context, shot)
-    ignored = sampling.ignored(shot.camera, context.scene)
-    if ignored:
-        operator.report({"INFO"}, sampling.said_of_ignored(shot.camera, ignored))
+    ignored.tell(operator, shot.camera, context.scene)
 
 
 CLASSES = (

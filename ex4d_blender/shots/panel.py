@@ -4,9 +4,11 @@
 import bpy
 
 from ..interface import SidebarPanel
-from . import blending, sampling
+from . import blending
 from .frames import count
+from .ignored import ignored
 from .properties import Shot, active_shot, render_size
+from .shot_camera import camera_of
 
 
 class EX4D_PT_shots(SidebarPanel, bpy.types.Panel):
@@ -54,8 +56,11 @@ def _draw_shot(layout: bpy.types.UILayout, scene: bpy.types.Scene, shot: Shot) -
     if (shot.width, shot.height) != render_size(scene):
         column.operator("ex4d.take_render_size")
     _draw_count(layout, shot)
-    if shot.camera is not None:
-        _draw_camera(layout, scene, shot)
+    camera = camera_of(scene, shot)
+    if camera is not None:
+        _draw_camera(layout, scene, camera)
+    elif shot.camera is not None:
+        layout.label(text="The camera is not in this scene", icon="ERROR")
     layout.operator("ex4d.export_trajectory", icon="EXPORT")
 
 
@@ -71,8 +76,7 @@ def _draw_count(layout: bpy.types.UILayout, shot: Shot) -> None:
     box.operator("ex4d.check_shot_start", icon="FILE_REFRESH")
 
 
-def _draw_camera(layout: bpy.types.UILayout, scene: bpy.types.Scene, shot: Shot) -> None:
-    camera = shot.camera
+def _draw_camera(layout: bpy.types.UILayout, scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
     layout.operator_menu_enum("ex4d.apply_move", "preset", icon="ANIM")
     row = layout.row(align=True)
     if blending.BLEND in camera:
@@ -84,7 +88,7 @@ def _draw_camera(layout: bpy.types.UILayout, scene: bpy.types.Scene, shot: Shot)
     )
     if camera.data.type != "PERSP":
         layout.label(text="Only perspective cameras make shots", icon="ERROR")
-    elif sampling.ignored(camera, scene):
+    elif ignored(camera, scene):
         layout.label(text="Depth of field, motion blur and stereo are ignored", icon="INFO")
 
 

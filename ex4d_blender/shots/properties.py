@@ -7,6 +7,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProperty, StringProperty
 
 from ..errors import UserError
+from ..placed import of_camera
 from ..translation import translated
 
 _NO_SHOT = "There is no shot in this scene yet: use New Shot, or Use Active Camera."
@@ -84,6 +85,11 @@ class Shot(bpy.types.PropertyGroup):
     height: IntProperty(
         name="Height", description="Height of the shot's picture", default=480, min=1, max=MAX_SIDE, subtype="PIXEL"
     )
+    footage: StringProperty(
+        name="Footage",
+        description="Id of the footage that the camera looks at, where it does not say so itself",
+        options={"HIDDEN"},
+    )
     starts_elsewhere: BoolProperty(
         name="Starts Away from the Source",
         description="The first frame's view is not the filmed one, so that the engine leads in to it",
@@ -149,10 +155,12 @@ def add_shot(scene: bpy.types.Scene, name: str, camera: bpy.types.Object, frames
         name: the name, made unique.
         frames: first and last Blender frame.
     """
+    placed = of_camera(scene, camera)
     shot = scene.ex4d_shots.add()
     shot.name = unique_name(scene, name)
     shot.key = uuid.uuid4().hex
     shot.camera = camera
+    shot.footage = placed.id if placed is not None else ""
     shot.frame_start, shot.frame_end = min(frames), max(frames)
     shot.width, shot.height = render_size(scene)
     scene.ex4d_active_shot = len(scene.ex4d_shots) - 1

@@ -3,8 +3,8 @@
 
 The fast way evaluates the camera in a temporary scene that holds nothing but it and the footage's empty (0.01 to 0.04
 ms a frame, however heavy the artist's scene). That scene cannot know what depends on the artist's scene itself, such
-as drivers on its current frame or physics: so three frames are compared with it, and where they differ it is swept
-frame by frame. `steps` does all of it in small steps, for a modal operator; `sample` in one go.
+as drivers on its current frame or physics: where `dependence` finds such, or one of four frames differs, the artist's
+is swept frame by frame. `steps` does all of it in small steps, for a modal operator; `sample` in one go.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -19,10 +19,11 @@ from ..errors import UserError
 from ..placed import Placed
 from ..project.rates import scene_rate
 from ..project.solved import in_footage
-from ..translation import translated
 from ..versions import fcurves
-from . import camera_math
+from . import camera_math, dependence
 from .properties import MAX_FRAME, MAX_FRAMES, Shot, find_shot
+from .quiet import quiet
+from .shot_camera import required_camera
 from .trajectory import TrajectorySample
 from .unkeyed import Unkeyed
 
@@ -30,6 +31,8 @@ _CHUNK = 100
 """Frames that are sampled in one step: a tenth of a second."""
 _TOLERANCE = 1e-5
 """Relative difference between two evaluations of one camera that is rounding: less than 0.02 pixels."""
+_COMPARED = (0.0, 2**0.5 - 1, 3**0.5 - 1, 1.0)
+"""Which frames are compared, shares of the shot: what repeats does not come round at all of them."""
 
 Steps = Generator[float, None, TrajectorySample]
 
@@ -89,7 +92,9 @@ def steps(context: bpy.types.Context, shot: Shot, *, sweep: bool = True) -> Step
             looks += [looking(frame, (shot.width, shot.height)) for frame in now]
         yield 0.5 * len(looks) / len(shot.frames)
         shot = again(context, key)
-    differs = _asks_the_scene(shot.camera) or (yield from _differs(context, key, looks))
+    hangs_on = dependence.involved(shot.camera, _footage(context.scene, shot.camera).empty)
+    start = dependence.simulated_from(context.scene, hangs_on)
+    differs = start is not None or dependence.asks_the_scene(hangs_on) or (yield from _differs(context, key, looks))
     shot = again(context, key)
     if differs:
         if not sweep:
@@ -98,36 +103,16 @@ def steps(context: bpy.types.Context, shot: Shot, *, sweep: bool = True) -> Step
                 "frames one by one.",
                 camera=shot.camera.name,
             )
-        looks = yield from _swept(context, key)
+        looks = yield from _swept(context, key, start)
         shot = again(context, key)
     return _sample(context.scene, shot, looks)
 
 
 def look(context: bpy.types.Context, camera: bpy.types.Object, frame: int, size: tuple[int, int]) -> _Look:
     """One camera at one frame, the fast way, for a picture of this size (pixels). Raises: UserError."""
-    camera_math.check_lens(camera)
+    _check_lens(camera)
     with _alone(context, camera, _footage(context.scene, camera)) as looking:
         return looking(frame, size)
-
-
-def ignored(camera: bpy.types.Object, scene: bpy.types.Scene) -> list[str]:
-    """What a camera has that a generated shot will not show: `Depth of Field`, `Motion Blur`, `Stereoscopy`."""
-    found = []
-    if camera.data.dof.use_dof:
-        found.append("Depth of Field")
-    if scene.render.use_motion_blur:
-        found.append("Motion Blur")
-    if scene.render.use_multiview:
-        found.append("Stereoscopy")
-    return found
-
-
-def said_of_ignored(camera: bpy.types.Object, effects: list[str]) -> str:
-    """What to tell the artist of what `ignored` has found. Their names are Blender's own, in its catalogues."""
-    listed = ", ".join(translated(effect) for effect in effects)
-    return translated(
-        "{camera}: generated shots leave out what it has of {effects}.", camera=camera.name, effects=listed
-    )
 
 
 def _result(work: Steps) -> TrajectorySample:
@@ -139,15 +124,7 @@ def _result(work: Steps) -> TrajectorySample:
 
 
 def _check(scene: bpy.types.Scene, shot: Shot) -> None:
-    if shot.camera is None:
-        raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
-    if scene.objects.get(shot.camera.name) != shot.camera:
-        raise UserError(
-            "{camera} is not in this scene: link it, or choose another camera for {shot}.",
-            camera=shot.camera.name,
-            shot=shot.name,
-        )
-    camera_math.check_lens(shot.camera)
+    _check_lens(required_camera(scene, shot))
     if len(shot.frames) > MAX_FRAMES:
         raise UserError(
             "{shot} has {frames} frames: at most {limit} are possible; shorten it.",
@@ -162,6 +139,12 @@ def _check(scene: bpy.types.Scene, shot: Shot) -> None:
             limit=MAX_FRAME,
         )
     _footage(scene, shot.camera).facts()
+
+
+def _check_lens(camera: bpy.types.Object) -> None:
+    """As `camera_math.check_lens`, unless keys tell otherwise for each frame."""
+    if camera.type != "CAMERA" or "type" not in {path for path, _ in fcurves.animated_channels(camera.data)}:
+        camera_math.check_lens(camera)
 
 
 def _footage(scene: bpy.types.Scene, camera: bpy.types.Object) -> Placed:
@@ -202,6 +185,12 @@ def _look(
 ) -> _Look:
     """The camera as evaluated by a dependency graph; pixel aspect and frame are those of `scene`."""
     seen, empty = camera.evaluated_get(depsgraph), placed.empty.evaluated_get(depsgraph)
+    if seen.data.type != "PERSP":
+        raise UserError(
+            "{camera} is no perspective camera at frame {frame}: delete the keys of its Type under Object Data > Lens.",
+            camera=camera.name,
+            frame=scene.frame_current,
+        )
     aspect = scene.render.pixel_aspect_x, scene.render.pixel_aspect_y
     return _Look(
         camera_math.scene_pose(
@@ -241,91 +230,60 @@ def _alone(
         unkeyed.restore()
 
 
-def _asks_the_scene(camera: bpy.types.Object) -> bool:
-    """Whether a driver of the camera itself names a scene: the temporary one would answer in its place."""
-    found = [
-        driver
-        for thing in (camera, camera.data)
-        for driver in fcurves.drivers(thing)
-        if not driver.data_path.startswith("background_images")  # those show the plate, and move nothing
-    ]
-    return any(
-        variable.type == "CONTEXT_PROP" or any(target.id_type == "SCENE" for target in variable.targets)
-        for driver in found
-        for variable in driver.driver.variables
-    )
-
-
 def _differs(context: bpy.types.Context, key: str, looks: list[_Look]) -> Generator[float, None, bool]:
-    """Whether the artist's scene tells otherwise at the first, the middle and the last frame."""
-    with _quiet(context.scene):
-        for index in sorted({0, len(looks) // 2, len(looks) - 1}):
+    """Whether the artist's scene tells otherwise at a few frames. One that leaves out camera or empty tells nothing."""
+    with quiet(context.scene):
+        for index in sorted({round(share * (len(looks) - 1)) for share in _COMPARED}):
             shot = again(context, key)
-            seen = _from_scene(context, shot, shot.first_frame + index)
-            if seen is not None and not seen.agrees(looks[index]):
+            _visit(context, shot, shot.first_frame + index)
+            if _left_out(context, shot) is None and not _seen(context, shot).agrees(looks[index]):
                 return True
             yield 0.5
     return False
 
 
-def _swept(context: bpy.types.Context, key: str) -> Generator[float, None, list[_Look]]:
-    """The camera in the artist's scene, frame by frame."""
+def _swept(context: bpy.types.Context, key: str, start: int | None) -> Generator[float, None, list[_Look]]:
+    """The camera in the artist's scene, frame by frame; from `start` on, where a simulation begins before the shot."""
     looks: list[_Look] = []
-    with _quiet(context.scene):
+    with quiet(context.scene):
         frames = again(context, key).frames
-        for frame in frames:
+        walk = range(min(frames.start, frames.start if start is None else start), frames.stop)
+        for frame in walk:
             shot = again(context, key)
-            seen = _from_scene(context, shot, frame)
-            if seen is None:
+            _visit(context, shot, frame)
+            left_out = _left_out(context, shot)
+            if left_out is not None:
                 raise UserError(
-                    "{camera} is in a collection that this view layer leaves out: tick it in the Outliner.",
-                    camera=shot.camera.name,
+                    "{name} is left out of this view layer: tick its collection in the Outliner, and show it in "
+                    "viewports.",
+                    name=left_out.name,
                 )
-            looks.append(seen)
-            yield 0.5 + 0.5 * len(looks) / len(frames)
+            if frame in frames:
+                looks.append(_seen(context, shot))
+            yield 0.5 + 0.5 * (frame + 1 - walk.start) / len(walk)
     return looks
 
 
-def _from_scene(context: bpy.types.Context, shot: Shot, frame: int) -> _Look | None:
-    """The camera in the artist's scene; None where it is not evaluated there."""
-    placed = _footage(context.scene, shot.camera)
-    if not all(context.view_layer.objects.get(thing.name) == thing for thing in (shot.camera, placed.empty)):
-        return None
-    for thing in (shot.camera, placed.empty):
+def _visit(context: bpy.types.Context, shot: Shot, frame: int) -> None:
+    """Have the artist's scene evaluate a frame, with the shot's camera as its own: the clip's time follows that.
+
+    So it evaluates the camera also where its collection is left out, as a render does.
+    """
+    for thing in (shot.camera, _footage(context.scene, shot.camera).empty):
         thing.update_tag()
     context.scene.frame_set(frame)
-    if context.scene.camera != shot.camera:  # the clip's time follows the scene's camera: to be rendered, it is that
+    if context.scene.camera != shot.camera:
         context.scene.camera = shot.camera
         context.view_layer.update()
-    depsgraph = context.view_layer.depsgraph
-    return _look(context.scene, depsgraph, shot.camera, placed, (shot.width, shot.height))
 
 
-@contextmanager
-def _quiet(scene: bpy.types.Scene) -> Iterator[None]:
-    """The artist's scene for a walk through frames: frame, un-keyed values and visibility come back.
+def _left_out(context: bpy.types.Context, shot: Shot) -> bpy.types.Object | None:
+    """Camera or empty, whichever the artist's scene does not evaluate."""
+    things, depsgraph = (shot.camera, _footage(context.scene, shot.camera).empty), context.view_layer.depsgraph
+    return next((thing for thing in things if not thing.evaluated_get(depsgraph).is_evaluated), None)
 
-    The footage's meshes are hidden meanwhile: they move no camera, and make up most of a frame's time.
-    """
-    name, frame, subframe = scene.name, scene.frame_current, scene.frame_subframe
-    camera = scene.camera.name_full if scene.camera else None
-    unkeyed = Unkeyed()
-    hidden = [
-        placed.mesh.name
-        for placed in footage.all_placed(scene)
-        if placed.mesh is not None and placed.mesh.library is None and not placed.mesh.hide_viewport
-    ]
-    for mesh in hidden:
-        bpy.data.objects[mesh, None].hide_viewport = True
-    try:
-        yield
-    finally:
-        scene = bpy.data.scenes.get((name, None))  # by name: a modal walk may end because another file was opened
-        if scene is not None:
-            scene.frame_set(frame, subframe=subframe)
-            scene.camera = next((thing for thing in scene.objects if thing.name_full == camera), None)
-        for mesh in hidden:
-            thing = bpy.data.objects.get((mesh, None))
-            if thing is not None:
-                thing.hide_viewport = False
-        unkeyed.restore()
+
+def _seen(context: bpy.types.Context, shot: Shot) -> _Look:
+    """The camera where the artist's scene is now."""
+    placed, size = _footage(context.scene, shot.camera), (shot.width, shot.height)
+    return _look(context.scene, context.view_layer.depsgraph, shot.camera, placed, size)

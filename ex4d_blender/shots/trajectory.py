@@ -78,6 +78,11 @@ def check_name(file: Path) -> None:
         raise UserError("{file} is not a trajectory's name: let it end in .json or .npz.", file=file.name)
 
 
+def shows_each_frame(sample: TrajectorySample) -> bool:
+    """Whether it shows the clip from its first frame on, one by one: what readers of an `.npz` take for granted."""
+    return bool(np.abs(sample.source_time - np.arange(len(sample))).max() < 1e-3)
+
+
 def reference_arrays(sample: TrajectorySample) -> dict[str, np.ndarray]:
     """The arrays of the reference's `.npz`; size and source time are not in it.
 

@@ -329,3 +329,51 @@ def test_survives_without_the_extension(moving: tuple[Path, np.ndarray], tmp_pat
     np.testing.assert_allclose(vertices(), before, atol=1e-5)
     np.testing.assert_allclose(world(footage().source_camera), seen, atol=1e-5)
     assert math.isfinite(Vector(before[0]).length)
+
+
+def test_a_clip_that_runs_backward_is_sampled_backward(moving: tuple[Path, np.ndarray]) -> None:
+    folder, poses = moving
+    placed = place(folder)
+    solve = solve_camera(poses)
+    scene = bpy.context.scene
+    placed.empty["Frame Start"], placed.empty["Speed"] = float(scene.frame_start + FRAMES - 1), -1.0
+    placed.empty.update_tag()
+    bpy.ops.ex4d.follow_camera(camera="Solve", fit=False)
+    for frame in (scene.frame_start, scene.frame_start + 3):
+        scene.frame_set(frame)
+        np.testing.assert_allclose(world(footage().source_camera), world(solve), atol=2e-4)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_linked_camera_of_the_same_name(moving: tuple[Path, np.ndarray], tmp_path: Path, first: bool) -> None:
+    """Each can be chosen: the menu calls the other file's by its full name."""
+    folder, poses = moving
+    solve_camera(poses)
+    bpy.data.libraries.write(str(tmp_path / "other.blend"), {bpy.data.objects["Solve"]})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+
+    def link() -> bpy.types.Object:
+        with bpy.data.libraries.load(str(tmp_path / "other.blend"), link=True) as (_, to):
+            to.objects = ["Solve"]
+        bpy.context.scene.collection.objects.link(to.objects[0])
+        return to.objects[0]
+
+    place(folder)
+    linked = link() if first else None
+    own = solve_camera(poses)
+    own.parent = bpy.data.objects.new("Aside", None)
+    bpy.context.scene.collection.objects.link(own.parent)
+    own.parent.location = (3, 0, 0)
+    linked = linked or link()
+    for camera in (own, linked):
+        assert bpy.ops.ex4d.follow_camera(camera=camera.name_full, fit=False) == {"FINISHED"}
+        bpy.context.scene.frame_set(4)
+        np.testing.assert_allclose(world(footage().source_camera), world(camera), atol=2e-4)
+
+
+def test_the_view_is_said_once(moving: tuple[Path, np.ndarray], capfd: pytest.CaptureFixture[str]) -> None:
+    folder, _ = moving
+    bpy.context.scene.view_settings.view_transform = "AgX"
+    for _ in range(3):
+        place(folder)
+    assert capfd.readouterr().out.count("changes the footage's colours") == 1

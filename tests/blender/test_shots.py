@@ -116,11 +116,13 @@ def test_a_camera_that_makes_no_shot(small_scene: Path) -> None:
     assert not shots()
 
 
-def test_what_is_ignored_is_said_once(small_scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_ignored_is_said_once(small_scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stand_in(small_scene)
     camera = bpy.context.scene.camera = add_camera()
     camera.data.dof.use_dof = bpy.context.scene.render.use_motion_blur = True
     bpy.ops.ex4d.use_active_camera()
+    for _ in range(2):
+        bpy.ops.ex4d.export_trajectory(filepath=str(tmp_path / "a.json"))
     assert capfd.readouterr().out.count("leave out what it has of Depth of Field, Motion Blur") == 1
 
 
@@ -367,3 +369,78 @@ def test_shots_beside_overridden_footage(small_scene: Path, tmp_path: Path) -> N
 def _in_scene(scene: bpy.types.Scene, operator: object) -> None:
     with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
         operator()
+
+
+def test_a_camera_deleted_from_the_scene(small_scene: Path) -> None:
+    """The shot keeps it alive, which Blender's X knows nothing of: every operator says so."""
+    stand_in(small_scene)
+    bpy.ops.ex4d.new_shot(preset="ORBIT")
+    camera, source = active().camera, bpy.data.objects["Source Camera"]
+    bpy.context.scene.camera = source
+    with bpy.context.temp_override(selected_objects=[camera]):
+        bpy.ops.object.delete()
+    assert active().camera == camera
+    for operator in (
+        bpy.ops.ex4d.view_shot,
+        bpy.ops.ex4d.solo_shot,
+        bpy.ops.ex4d.check_shot_start,
+        bpy.ops.ex4d.blend_to_source,
+        lambda: bpy.ops.ex4d.apply_move(preset="DOLLY", replace=True),
+        lambda: bpy.ops.ex4d.export_trajectory(filepath="/tmp/never.json"),
+    ):
+        with pytest.raises(RuntimeError, match="is not in this scene: link it, or choose another camera"):
+            operator()
+    assert bpy.context.scene.camera == source
+    assert module("shots.shot_camera").camera_of(bpy.context.scene, active()) is None  # what the list's icon asks
+
+
+def test_another_scenes_camera_makes_no_shot(small_scene: Path) -> None:
+    stand_in(small_scene)
+    camera = bpy.data.objects.new("Elsewhere", bpy.data.cameras.new("Elsewhere"))
+    bpy.data.scenes.new("Other").collection.objects.link(camera)
+    scene = bpy.context.scene
+    scene.camera = scene.timeline_markers.new("Cut", frame=1).camera = camera
+    for operator in (bpy.ops.ex4d.use_active_camera, bpy.ops.ex4d.shots_from_markers):
+        with pytest.raises(RuntimeError, match="Elsewhere is another scene's: link it"):
+            operator()
+    assert not shots()
+
+
+def test_a_shot_keeps_its_footage(small_scene: Path) -> None:
+    """Of two: also when the other one comes first by name now."""
+    placed = module("placed")
+    first, second = stand_in(small_scene), stand_in(small_scene)
+    first.name, second.name = "B", "C"
+    for thing in (second, *second.children):
+        thing[placed.FOOTAGE_ID] = "second"
+    camera = bpy.context.scene.camera = add_camera()
+    bpy.ops.ex4d.use_active_camera()
+    second.name = "A"
+    assert placed.of_camera(bpy.context.scene, camera).empty == first
+    assert placed.of_camera(bpy.context.scene, add_camera("Other")).empty == second  # as before
+    camera.parent = second
+    assert placed.of_camera(bpy.context.scene, camera).empty == second  # it hangs on that one
+    camera.parent = None
+    active().footage = ""  # of an older file
+    assert placed.of_camera(bpy.context.scene, camera).empty == second
+
+
+def test_npz_cannot_say_another_time(small_scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stand_in(small_scene)
+    bpy.ops.ex4d.new_shot()
+    for first, suffix, warns in ((1, "npz", False), (3, "npz", True), (3, "json", False)):
+        active().frame_start, active().frame_end = first, 6
+        assert bpy.ops.ex4d.export_trajectory(filepath=str(tmp_path / f"a.{suffix}")) == {"FINISHED"}
+        assert ("cannot say which clip frames" in capfd.readouterr().out) == warns
+
+
+def test_what_is_ignored_is_said_of_each_camera(small_scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stand_in(small_scene)
+    for name in ("One", "Two"):
+        bpy.context.scene.camera = add_camera(name)
+        bpy.context.scene.camera.data.dof.use_dof = True
+        bpy.ops.ex4d.use_active_camera()
+        assert f"{name}: generated shots leave out what it has of Depth of Field." in capfd.readouterr().out
+    bpy.context.scene.render.use_multiview = True
+    bpy.ops.ex4d.use_active_camera()
+    assert "Two: generated shots leave out what it has of Stereoscopy." in capfd.readouterr().out
