@@ -5,7 +5,6 @@ The folder was written and checked by `ex4d import`; here stands what a damaged 
 """
 
 import json
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -17,12 +16,26 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .exr_header import SUSPICIOUS_BYTES, is_cut_short
+from .exr_header import SUSPICIOUS_BYTES, channel_names, is_cut_short
 from .wording import for_artists
 
 SCENE_FILE = "scene.json"
 SCENE_SCHEMA = "ex4d.scene/1"
 _PATTERN = re.compile(r"(?:[^%/\\:\x00-\x1f]+/)*[^%/\\:\x00-\x1f]*%0[1-9]d[^%/\\:\x00-\x1f]*")
+_LIMITS = {
+    "width": (2, 65_536),
+    "height": (2, 65_536),
+    "frames": (1, 1_000_000),
+    "proxy_step": (1, 64),
+    "frame rate": (0.001, 10_000.0),
+    "focal length over its longer side": (1e-3, 1e6),
+    "centre over its longer side": (-100.0, 100.0),
+    "far depth": (1e-9, 1e12),
+    "camera's position": (-1e9, 1e9),
+}
+"""What a number may be: far beyond all footage, well within what Blender's 32-bit numbers hold."""
+_RIGID = 1e-3
+"""How far a rotation may be off one; the core's."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,14 @@ class SceneFacts:
                     raise UserError(
                         "{file} is damaged: import the clip again, or bring back the whole folder.", file=file
                     )
+        for pattern in filter(None, (self.depth, self.proxy)):
+            file = self.file(pattern, 0)
+            if self.depth_channel not in channel_names(file):
+                raise UserError(
+                    "{file} has no channel {channel!r}, in which scene.json says depth is: import the clip again.",
+                    file=file,
+                    channel=self.depth_channel,
+                )
 
     @property
     def name(self) -> str:
@@ -97,8 +118,12 @@ def read_scene(folder: Path) -> SceneFacts:
     """Read a scene folder's facts; kept in memory until the file changes.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, or it is damaged, or Blender cannot read what lies in a folder of that name.
     """
+    if os.sep == "/" and "\\" in str(folder):
+        raise UserError(
+            "{folder} has a backslash in its name, which Blender takes for another folder: rename it.", folder=folder
+        )
     file = folder / SCENE_FILE
     try:
         written = file.stat().st_mtime_ns
@@ -136,54 +161,92 @@ def _read(folder: Path, written: int) -> SceneFacts:
 
 
 def _facts(folder: Path, document: dict[str, Any]) -> SceneFacts:
-    frames = _whole(document, "frames")
+    width, height, frames = (_whole(document, name) for name in ("width", "height", "frames"))
     files, depth, source = document.get("files", {}), document["depth"], document.get("source") or {}
-    intrinsics = _numbers(document["intrinsics"], "intrinsics")
-    intrinsics = np.broadcast_to(intrinsics, (frames, 4)) if intrinsics.ndim == 1 else intrinsics
-    poses = document.get("source_c2w")
-    source_c2w = None if poses is None else _numbers(poses, "source_c2w")
-    if intrinsics.shape != (frames, 4) or (source_c2w is not None and source_c2w.shape != (frames, 4, 4)):
-        raise ValueError(f"its cameras are not those of {frames} frames")
-    if not (intrinsics[:, :2] > 0).all():
-        raise ValueError("its focal length is not positive")
     if depth["encoding"] not in ("half-disparity", "float-depth"):
         raise ValueError(f"its depth is encoded as {depth['encoding']!r}")
     if depth["units"] not in ("metric", "relative"):
         raise ValueError(f"its depth has the units {depth['units']!r}")
-    far = float(depth["far"])
-    if not (math.isfinite(far) and far > 0):
-        raise ValueError(f"its far depth is {far}")
+    if not isinstance(document["content_hash"], str):
+        raise ValueError(f"its content_hash is {document['content_hash']!r}")
+    optional = {name: files.get(name) for name in ("occlusion", "plate", "proxy")}
+    patterns = {name: None if value is None else _pattern(value) for name, value in optional.items()}
+    depth_files = _pattern(files.get("depth", "depth/%06d.exr"))
+    for pattern in filter(None, (depth_files, patterns["proxy"])):
+        if not pattern.lower().endswith(".exr"):
+            raise ValueError(f"its depth files are {pattern!r}, not .exr")
     size = source.get("width"), source.get("height")
     return SceneFacts(
         folder=folder,
-        width=_whole(document, "width"),
-        height=_whole(document, "height"),
+        width=width,
+        height=height,
         frames=frames,
-        fps=Fraction(*document["fps"]),
-        intrinsics=np.array(intrinsics),
-        source_c2w=source_c2w,
+        fps=_rate(document["fps"]),
+        intrinsics=_intrinsics(document["intrinsics"], frames, max(width, height)),
+        source_c2w=None if document.get("source_c2w") is None else _poses(document["source_c2w"], frames),
         color=_pattern(files.get("color", "color/%06d.png")),
-        depth=_pattern(files.get("depth", "depth/%06d.exr")),
-        occlusion=None if files.get("occlusion") is None else _pattern(files["occlusion"]),
-        plate=None if files.get("plate") is None else _pattern(files["plate"]),
-        proxy=None if files.get("proxy") is None else _pattern(files["proxy"]),
-        proxy_step=_whole(document, "proxy_step") if files.get("proxy") else 1,
-        plate_size=(int(size[0]), int(size[1])) if size[0] and size[1] else None,
+        depth=depth_files,
+        **patterns,
+        proxy_step=_whole(document, "proxy_step") if patterns["proxy"] else 1,
+        plate_size=(_whole(source, "width"), _whole(source, "height")) if size != (None, None) else None,
         depth_encoding=depth["encoding"],
         depth_channel=str(depth.get("channel", "Y")),
         units=str(depth["units"]),
-        far=far,
+        far=_limited(float(depth["far"]), "far depth"),
         lens=source.get("lens"),
         notes=tuple(for_artists(str(note)) for note in (*document.get("notes", ()), *depth.get("warnings", ()))),
-        content_hash=str(document["content_hash"]),
+        content_hash=document["content_hash"],
     )
+
+
+def _limited(value: Any, name: str, *, shown: object = None) -> Any:
+    """A number, or an array of them, within `_LIMITS`; `shown` is what the file has, where that is something else."""
+    low, high = _LIMITS[name]
+    if not np.all((value >= low) & (value <= high)):
+        at_fault = value if shown is None else shown
+        raise ValueError(f"its {name} is {at_fault!r}" if np.ndim(value) == 0 else f"its {name} is out of all measure")
+    return value
 
 
 def _whole(document: dict[str, Any], name: str) -> int:
     value = document[name]
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"its {name} is {value!r}")
-    return value
+    return _limited(value, name)
+
+
+def _rate(value: Any) -> Fraction:
+    if len(value) != 2 or not all(isinstance(part, int) and part > 0 for part in value):
+        raise ValueError(f"its fps is {value!r}")
+    rate = Fraction(*value)
+    return _limited(rate, "frame rate", shown=value)
+
+
+def _intrinsics(value: object, frames: int, side: int) -> np.ndarray:
+    numbers = _numbers(value, "intrinsics")
+    numbers = np.broadcast_to(numbers, (frames, 4)) if numbers.shape == (4,) else numbers
+    if numbers.shape != (frames, 4):
+        raise ValueError(f"its cameras are not those of {frames} frames")
+    if not (numbers[:, :2] > 0).all():
+        raise ValueError("its focal length is not positive")
+    _limited(numbers[:, :2] / side, "focal length over its longer side")
+    _limited(numbers[:, 2:] / side, "centre over its longer side")
+    return np.array(numbers)
+
+
+def _poses(value: object, frames: int) -> np.ndarray:
+    """As the core's `check_rigid`."""
+    poses = _numbers(value, "source_c2w")
+    if poses.shape != (frames, 4, 4):
+        raise ValueError(f"its cameras are not those of {frames} frames")
+    _limited(poses[:, :3, 3], "camera's position")
+    rotation = poses[:, :3, :3]
+    with np.errstate(all="ignore"):  # huge numbers overflow, and are refused
+        off = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max()
+        mirrored = not (np.linalg.det(rotation) > 0).all()
+    if not off <= _RIGID or mirrored or not np.abs(poses[:, 3] - [0, 0, 0, 1]).max() <= 1e-6:
+        raise ValueError("its camera is scaled, mirrored or sheared")
+    return poses
 
 
 def _numbers(value: object, name: str) -> np.ndarray:

@@ -121,7 +121,6 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         name="Start Frame",
         description="The frame of the scene that shows the first frame of the footage; "
         "if not given, the first frame of the scene",
-        min=0,
         options={"SKIP_SAVE"},
     )
 
@@ -166,6 +165,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         """In background mode to the end: the scene then stands in Blender."""
+        arriving.check(context, self._start().get("frame_start"))
         paths = self._paths()
         folders = [path for path in paths if (path / "scene.json").is_file()]
         if folders:

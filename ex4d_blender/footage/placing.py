@@ -9,7 +9,6 @@ from ..errors import SaysErrors, UserError
 from ..preferences import outputs_folder
 from ..project import arriving
 from ..sidecar import waiting
-from ..translation import translated
 from . import filling, wishes
 from .transfers import fetched
 
@@ -65,7 +64,7 @@ def _later(context: bpy.types.Context, job: str, name: str) -> None:
         wish.job, wish.name, wish.frame_start = job, name, context.scene.frame_start
 
 
-class EX4D_OT_place_import(SaysErrors, bpy.types.Operator):
+class EX4D_OT_place_import(arriving.InObjectMode, SaysErrors, bpy.types.Operator):
     """Place."""
 
     bl_idname = "ex4d.place_import"
@@ -74,14 +73,6 @@ class EX4D_OT_place_import(SaysErrors, bpy.types.Operator):
     bl_options = {"UNDO"}
 
     job: StringProperty(name="Job", options={"SKIP_SAVE", "HIDDEN"})
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """It changes what is selected and active."""
-        if context.mode == "OBJECT":
-            return True
-        cls.poll_message_set(translated("Footage is placed in Object Mode: leave the mode first."))
-        return False
 
     def run(self, context: bpy.types.Context) -> None:
         """At once if its scene is here or Blender runs in background; else when it has come."""

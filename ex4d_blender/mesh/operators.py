@@ -9,11 +9,8 @@ from bpy.props import IntProperty, StringProperty
 from ..errors import SaysErrors, UserError
 from ..project import arriving
 
-MAX_START = 900_000
-"""Leaves Blender's last frame, 1048574, out of reach of any clip."""
 
-
-class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
+class EX4D_OT_import_scene(arriving.InObjectMode, SaysErrors, bpy.types.Operator):
     """Import Scene."""
 
     bl_idname = "ex4d.import_scene"
@@ -28,8 +25,6 @@ class EX4D_OT_import_scene(SaysErrors, bpy.types.Operator):
     frame_start: IntProperty(
         name="Start Frame",
         description="The frame that shows the first frame of the footage; if not given, the first frame of the scene",
-        min=0,  # a Blender scene begins at 0 at the earliest
-        max=MAX_START,
         options={"SKIP_SAVE"},
     )
 

@@ -11,7 +11,6 @@ import bpy
 import numpy as np
 
 from .. import placed
-from ..errors import UserError
 from ..placed import Placed
 from ..scene_folder import SceneFacts, read_scene
 from ..versions import modifier_inputs
@@ -37,7 +36,7 @@ def place(context: bpy.types.Context, folder: Path, frame_start: int | None = No
     facts = read_scene(Path(folder).absolute())
     facts.require_files()
     depths = survey(facts)
-    with _all_or_nothing():
+    with all_or_nothing():
         return _place(context.scene, facts, depths, frame_start)
 
 
@@ -45,12 +44,12 @@ _KINDS = ("objects", "collections", "meshes", "cameras", "images", "materials", 
 
 
 @contextmanager
-def _all_or_nothing() -> Iterator[None]:
-    """Takes back what was made, where the rest cannot be."""
+def all_or_nothing() -> Iterator[None]:
+    """Takes back what was made, where the rest cannot be, whatever the reason."""
     before = {kind: set(getattr(bpy.data, kind)) for kind in _KINDS}
     try:
         yield
-    except UserError:
+    except BaseException:
         bpy.data.batch_remove(
             [thing for kind in _KINDS for thing in getattr(bpy.data, kind) if thing not in before[kind]]
         )
@@ -70,6 +69,7 @@ def _place(scene: bpy.types.Scene, facts: SceneFacts, depths: DepthRange, frame_
     empty[placed.FRAME_START] = float(scene.frame_start if frame_start is None else frame_start)
     empty[placed.SPEED] = 1.0
     empty[placed.SHAPE] = [facts.width, facts.height, facts.frames]
+    empty[placed.CONTENT] = facts.content_hash
     retiming.drive_source_frame(empty, facts.frames)
 
     plate = images.plate(facts, footage)

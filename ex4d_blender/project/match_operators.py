@@ -19,7 +19,9 @@ class MatchScene(NeedsFootage, SaysErrors, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         """See `matching.match_scene`."""
-        matching.match_scene(context.scene, required(context))
+        left_out = matching.match_scene(context.scene, required(context))
+        if left_out:
+            self.report({"WARNING"}, left_out)
 
 
 class KeepScene(NeedsFootage, SaysErrors, bpy.types.Operator):

@@ -11,12 +11,16 @@ from fractions import Fraction
 
 import bpy
 
+from ..errors import UserError
 from ..ownership import require_local
 from ..placed import SPEED, Placed, all_placed
 from ..scene_folder import SceneFacts
 from ..translation import translated
 from ..versions.strips import all_strips
 from . import rates
+
+SCENE_FRAMES = (0, 1_048_574)
+"""The first and the last frame that Blender lets a scene's range have."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ def frame_range(placed: Placed, facts: SceneFacts, speed: float = 1.0) -> tuple[
     return first, max(first, math.floor(placed.frame_start + (facts.frames - 1) / speed))
 
 
+def within_scene(frames: tuple[int, int]) -> tuple[int, int]:
+    """A range as far as a scene can have it; empty, its last frame before its first, where it can have none of it."""
+    return max(frames[0], SCENE_FRAMES[0]), min(frames[1], SCENE_FRAMES[1])
+
+
 def compare(scene: bpy.types.Scene, placed: Placed) -> list[Row]:
     """The comparison of footage and scene. Raises: UserError if the scene folder cannot be read."""
     facts, render = placed.facts(), scene.render
@@ -53,7 +62,7 @@ def compare(scene: bpy.types.Scene, placed: Placed) -> list[Row]:
             "Frames",
             f"{first}-{last}",
             f"{scene.frame_start}-{scene.frame_end}",
-            (first, last) == (scene.frame_start, scene.frame_end),
+            within_scene((first, last)) == (scene.frame_start, scene.frame_end),
         ),
         Row("Pixels", "1 : 1", f"{float(ratio):.4g} : 1", ratio == 1),
     ]
@@ -64,18 +73,44 @@ def speed_of(placed: Placed) -> float:
     return placed.speed if placed.speed > 0 else 1.0
 
 
-def match_scene(scene: bpy.types.Scene, placed: Placed) -> None:
+def match_scene(scene: bpy.types.Scene, placed: Placed) -> str:
     """*Match Scene to Footage*: the scene takes the footage's rate, size, range and square pixels.
 
     The footage stays at the frame it stands on, also 1001 or 0; the render percentage stays the artist's.
-    Raises: UserError if the scene folder cannot be read, or the footage is another file's and runs at another speed.
+
+    Returns:
+        What of the footage the scene's range leaves out: one sentence, most often empty.
+
+    Raises:
+        UserError: the scene folder cannot be read, the footage is another file's and runs at another speed, or none of
+            its frames can be in a scene's range.
     """
     facts, render = placed.facts(), scene.render
+    wanted = frame_range(placed, facts)
+    given = within_scene(wanted)
+    if given[0] > given[1]:
+        raise UserError(
+            "The footage runs from frame {first} to {last}, a Blender scene from {lowest} to {highest} at most: give "
+            "the footage another Start Frame.",
+            first=wanted[0],
+            last=wanted[1],
+            lowest=SCENE_FRAMES[0],
+            highest=SCENE_FRAMES[1],
+        )
     set_speed(placed, 1.0)  # first: it may be refused
     rates.set_scene_rate(scene, facts.fps)
     render.resolution_x, render.resolution_y = footage_size(facts)
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
-    scene.frame_start, scene.frame_end = frame_range(placed, facts)
+    scene.frame_start, scene.frame_end = given
+    if given == wanted:
+        return ""
+    return translated(
+        "The footage runs from frame {first} to {last}, the scene from {lowest} to {highest}: Blender has no more",
+        first=wanted[0],
+        last=wanted[1],
+        lowest=given[0],
+        highest=given[1],
+    )
 
 
 def keep_scene(placed: Placed) -> None:
@@ -134,8 +169,10 @@ def settle(scene: bpy.types.Scene, placed: Placed, was_untouched: bool) -> str:
         UserError: the scene folder cannot be read.
     """
     if was_untouched:
-        match_scene(scene, placed)
-        return translated("The scene now has the footage's rate, size and range")
+        try:
+            return match_scene(scene, placed) or translated("The scene now has the footage's rate, size and range")
+        except UserError as error:  # it stands where no scene's range reaches, as was asked for: the scene stays
+            return error.said
     differing = [row for row in compare(scene, placed) if not row.same and row.name != "Frames"]
     if not differing:
         return ""

@@ -194,6 +194,36 @@ def test_refusals(small_scene: Path, tmp_path: Path) -> None:
     assert not bpy.data.collections
 
 
+@pytest.mark.parametrize("step", ["mesh.placing.fit_clipping", "project.matching.settle", "project.view.fit_plates"])
+def test_whatever_goes_wrong_nothing_is_left(small_scene: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError("not thought of")
+
+    name, function = step.rsplit(".", 1)
+    monkeypatch.setattr(module(name), function, fail)
+    with pytest.raises(RuntimeError, match="not thought of"):
+        bpy.ops.ex4d.import_scene(directory=str(small_scene))
+    kinds = ("objects", "collections", "meshes", "cameras", "images", "materials", "node_groups")
+    assert {kind: len(getattr(bpy.data, kind)) for kind in kinds} == dict.fromkeys(kinds, 0)
+    assert bpy.context.scene.camera is None
+
+
+def test_nothing_is_placed_while_a_mesh_is_edited(small_scene: Path) -> None:
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    for call in (
+        lambda: bpy.ops.ex4d.import_scene(directory=str(small_scene)),
+        lambda: bpy.ops.ex4d.place_import(job="none"),
+        lambda: bpy.ops.ex4d.import_footage(filepath=str(small_scene)),
+    ):
+        with pytest.raises(RuntimeError, match="placed in Object Mode"):
+            call()
+    assert (bpy.context.mode, bpy.context.object.mode) == ("EDIT_MESH", "EDIT")
+    assert not module("placed").all_placed(bpy.context.scene)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.ex4d.import_scene(directory=str(small_scene)) == {"FINISHED"}
+
+
 def test_nothing_of_the_mesh_has_a_rotation_of_its_own(small_scene: Path) -> None:
     footage = _place(small_scene)
     assert footage.mesh.matrix_basis == footage.mesh.matrix_basis.Identity(4)

@@ -148,6 +148,47 @@ def test_matching_keeps_the_frame_it_was_placed_on(small_scene: Path) -> None:
     assert (bpy.context.scene.frame_start, bpy.context.scene.frame_end) == (51, 58)
 
 
+@pytest.mark.parametrize("operator", ["import_scene", "import_footage"])
+def test_footage_may_start_before_the_scene_can(operator: str, small_scene: Path) -> None:
+    scene = bpy.context.scene
+    options = {"directory": str(small_scene)} if operator == "import_scene" else {"filepath": str(small_scene)}
+    assert getattr(bpy.ops.ex4d, operator)(**options, frame_start=-3) == {"FINISHED"}
+    placed = module("placed").required(bpy.context)
+    assert placed.frame_start == -3
+    assert (scene.frame_start, scene.frame_end) == (0, 4), "a Blender scene begins at 0"
+    assert [shown(frame) for frame in (-3, 0, 4)] == [0, 3, 7]
+    assert all(row.same for row in module("project.matching").compare(scene, placed))
+    left_out = module("project.matching").match_scene(scene, placed)
+    assert "from frame -3 to 4, the scene from 0 to 4" in left_out
+
+
+@pytest.mark.parametrize("start", [-900_001, 5_000_000])
+def test_a_start_frame_beyond_measure_is_refused(start: int, small_scene: Path) -> None:
+    for call in (
+        lambda: bpy.ops.ex4d.import_scene(directory=str(small_scene), frame_start=start),
+        lambda: bpy.ops.ex4d.import_footage(filepath=str(small_scene), frame_start=start),
+    ):
+        with pytest.raises(RuntimeError, match=f"start frame is {start}: give one from -900000 to 900000"):
+            call()
+    assert not bpy.data.objects
+
+
+def test_footage_that_no_scene_s_range_reaches_is_said(small_scene: Path) -> None:
+    scene = bpy.context.scene
+    numbers = _numbers(scene)
+    placed = place(small_scene, frame_start=-50)
+    assert placed.frame_start == -50
+    assert _numbers(scene) == numbers
+    for start in (-50.0, 2e6):
+        placed.empty["Frame Start"] = start
+        with pytest.raises(RuntimeError, match="give the footage another Start Frame"):
+            bpy.ops.ex4d.match_scene()
+        assert _numbers(scene) == numbers
+    placed.empty["Frame Start"] = 1048570.0
+    assert bpy.ops.ex4d.match_scene() == {"FINISHED"}
+    assert (scene.frame_start, scene.frame_end) == (1048570, 1048574)
+
+
 def test_retiming_keeps_the_speed(small_scene: Path, tmp_path: Path) -> None:
     scene = bpy.context.scene
     scene.render.fps = 48
