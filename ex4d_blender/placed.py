@@ -53,16 +53,39 @@ class Placed:
     @property
     def folder(self) -> Path:
         """The scene folder, absolute; it may be missing."""
-        depth = _depth_image(self)
+        depth = self.depth_image
         if depth is None:
             return absolute(str(self.empty.get(FOLDER, "")), self.empty.library)
         file = absolute(depth.filepath, depth.library)
         above = file.parents[1:4] or file.parents
         return next((folder for folder in above if (folder / SCENE_FILE).is_file()), above[0])
 
+    @property
+    def depth_image(self) -> bpy.types.Image | None:
+        """Its depth, from the empty's own file if both a local and a linked one are there."""
+        found = [
+            image for image in bpy.data.images if image.get(FOOTAGE_ID) == self.id and image.get(ROLE) == DEPTH_IMAGE
+        ]
+        return min(found, key=lambda image: image.library != self.empty.library, default=None)
+
     def facts(self) -> SceneFacts:
-        """What its `scene.json` says. Raises: UserError if the folder is missing or damaged."""
-        return read_scene(self.folder)
+        """What its `scene.json` says. Raises: UserError if the folder is missing, damaged or another one by now."""
+        facts = read_scene(self.folder)
+        if not self.is_of(facts):
+            raise UserError(
+                "{folder} holds another import by now than {empty} was placed from: bring that one back, or use "
+                "Import Scene for this one.",
+                folder=facts.folder,
+                empty=self.empty.name,
+            )
+        return facts
+
+    def is_of(self, facts: SceneFacts) -> bool:
+        """Whether it was placed from a scene of this content; of older files only the shape is known."""
+        content = self.empty.get(CONTENT)
+        if content is not None:
+            return content == facts.content_hash
+        return self.shape() in (None, (facts.width, facts.height, facts.frames))
 
     def shape(self) -> tuple[int, int, int] | None:
         """Width, height and frames of what was placed, known also where the folder is missing."""
@@ -86,14 +109,6 @@ class Placed:
 
 def _number(value: object, otherwise: float) -> float:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise
-
-
-def _depth_image(placed: Placed) -> bpy.types.Image | None:
-    """Its depth, from the empty's own file if both a local and a linked one are there."""
-    found = [
-        image for image in bpy.data.images if image.get(FOOTAGE_ID) == placed.id and image.get(ROLE) == DEPTH_IMAGE
-    ]
-    return min(found, key=lambda image: image.library != placed.empty.library, default=None)
 
 
 def absolute(path: str, library: bpy.types.Library | None = None) -> Path:

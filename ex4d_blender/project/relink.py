@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """*Relink*: footage whose folder went elsewhere is found again, and everything that pointed there with it."""
 
+import contextlib
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
-from ..placed import Placed, active
-from ..scene_folder import SCENE_FILE, read_scene
+from ..ownership import require_local
+from ..placed import CONTENT, Placed, active
+from ..scene_folder import SCENE_FILE, SceneFacts, read_scene
 from ..translation import translated
 from . import paths
 
@@ -35,9 +37,11 @@ def relink(placed: Placed, folder: Path) -> None:
     """Point footage to a folder.
 
     Raises:
-        UserError: the folder holds no scene, or another shape of footage than the one that stands in Blender.
+        UserError: the folder holds no scene, or other footage than the one that stands in Blender, or that is another
+            file's.
     """
     facts = read_scene(folder)
+    require_local(placed.empty, placed.depth_image)
     standing = placed.shape()
     if standing is not None and standing != (facts.width, facts.height, facts.frames):
         width, height, frames = standing
@@ -53,25 +57,60 @@ def relink(placed: Placed, folder: Path) -> None:
             width=width,
             height=height,
         )
+    if not placed.is_of(facts):
+        raise UserError(
+            "{folder} is another import than the one that {empty} was placed from, whose lens and depth stand here: "
+            "choose the folder of that one, or use Import Scene for this one.",
+            folder=folder.name,
+            empty=placed.empty.name,
+        )
     paths.repath(placed.folder, folder)
 
 
+def meant(chosen: Placed | None, folder: Path) -> Placed:
+    """The footage that an artist means by a scene folder: the active one, or the missing one that was placed from it.
+
+    Raises:
+        UserError: the folder holds no scene, or there is no footage.
+    """
+    facts = read_scene(folder)
+    possible = sorted(filter(None, (chosen, *missing())), key=lambda placed: placed.empty.library is not None)
+    if not possible:
+        raise UserError("There is no footage in this file to relink: use Import Scene.")
+    known = [placed for placed in possible if placed.empty.get(CONTENT) == facts.content_hash]
+    return next(iter(known or [placed for placed in possible if placed.is_of(facts)] or possible))
+
+
 def relink_all(folder: Path) -> list[Placed]:
-    """Find all missing footage, by name, below one folder.
+    """Find all missing footage below one folder: by name, then what was renamed by its content.
 
     Returns:
         Those found.
-
-    Raises:
-        UserError: a folder of that name holds something else.
     """
-    by_name = {candidate.name: candidate for candidate in candidates(folder)}
+    scenes: dict[Path, SceneFacts] = {}
+    for candidate in candidates(folder):
+        with contextlib.suppress(UserError):  # damaged, and perhaps nobody's
+            scenes[candidate] = read_scene(candidate)
+    for standing in paths.everything_placed():
+        scenes.pop(standing.folder, None)
     found = []
-    for placed in missing():
-        if placed.folder.name in by_name:
-            relink(placed, by_name[placed.folder.name])
-            found.append(placed)
+    for is_same in (_is_named, _is_known):
+        for placed in missing():
+            fitting = (candidate for candidate, facts in scenes.items() if is_same(placed, facts))
+            new = next(fitting, None)
+            if new is not None:
+                relink(placed, new)
+                del scenes[new]
+                found.append(placed)
     return found
+
+
+def _is_named(placed: Placed, facts: SceneFacts) -> bool:
+    return placed.folder.name == facts.folder.name and placed.is_of(facts)
+
+
+def _is_known(placed: Placed, facts: SceneFacts) -> bool:
+    return placed.empty.get(CONTENT) == facts.content_hash
 
 
 class Relink(SaysErrors, bpy.types.Operator):
@@ -96,17 +135,14 @@ class Relink(SaysErrors, bpy.types.Operator):
         """The active footage to the chosen folder; from a folder of several all that are missing."""
         folder = Path(bpy.path.abspath(self.directory or "//"))
         found, lost = candidates(folder), missing()
-        chosen = active(context)
+        is_exact = found in ([tried] for tried in (folder, *folder.parents[:2]))
         if not found:
             raise UserError(
                 "{folder} holds no EX-4D scene: choose a folder that ends in .ex4d, or one that holds them.",
                 folder=folder,
             )
-        if len(found) == 1 and len(lost) <= 1:
-            target = lost[0] if lost else chosen
-            if target is None:
-                raise UserError("There is no footage in this file to relink: use Import Scene.")
-            relink(target, found[0])
+        if len(found) == 1 and (is_exact or len(lost) <= 1):
+            relink(meant(active(context), found[0]), found[0])
             count = 1
         else:
             count = len(relink_all(folder))
