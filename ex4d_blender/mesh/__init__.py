@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The DW-Mesh in Blender: footage as a displaced, retimable mesh under one empty."""
 
-from . import operators, panel, source_time
+from . import copies, operators, panel, source_time
 
-FEATURES = (operators, source_time, panel)
+FEATURES = (operators, copies, source_time, panel)
 
 
 def register() -> None:

@@ -6,7 +6,8 @@ import bpy
 from ..interface import SidebarPanel
 from ..placed import FRAME_START, SOURCE_TIME, SPEED, active
 from ..versions import modifier_inputs
-from .placing import MODIFIER
+from . import copies
+from .copies import MODIFIER
 from .retiming import SOURCE_FRAME
 
 
@@ -31,6 +32,10 @@ class DWMeshPanel(SidebarPanel, bpy.types.Panel):
         modifier = placed.mesh.modifiers.get(MODIFIER) if placed.mesh else None
         if modifier is None or modifier.node_group is None:
             return
+        if copies.is_shared(placed):
+            box = layout.box()
+            box.label(text="A copy: its picture is another's", icon="INFO")
+            box.operator("ex4d.make_single", icon="DUPLICATE")
         column = layout.column()
         modifier_inputs.draw(column, modifier, "Hide Occluded")
         shell = column.row()

@@ -15,9 +15,9 @@ from ..placed import Placed
 from ..scene_folder import SceneFacts, read_scene
 from ..versions import modifier_inputs
 from . import bilinear_group, detail, dwmesh_group, grid_group, images, plate_material, poses, retiming, source_camera
+from .copies import MODIFIER
 from .depth_survey import DepthRange, survey
 
-MODIFIER = "DW-Mesh"
 RELATIVE_MEDIAN = 5.0
 """Metres from the camera to the median of relative depth."""
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 import bpy
 
 from ..errors import UserError
+from ..mesh import copies
 from ..ownership import require_local
 from ..placed import SPEED, Placed, all_placed
 from ..scene_folder import SceneFacts
@@ -136,6 +137,8 @@ def set_speed(placed: Placed, speed: float) -> None:
     if placed.empty.get(SPEED) != speed:
         require_local(placed.empty)
         placed.empty[SPEED] = float(speed)
+    if copies.is_shared(placed):  # a copy that is to run by itself
+        copies.make_own(placed)
     placed.empty.update_tag()  # else drivers that read it turn invalid and stay so
 
 

@@ -110,3 +110,63 @@ def test_operators(small_scene: Path, undo_steps: None) -> None:
     assert shown(footage) == {7}
     with pytest.raises(RuntimeError, match="nothing to remove"):
         bpy.ops.ex4d.clear_source_time()
+
+
+def _duplicate() -> Any:
+    """Shift D of all there is; the copy, which starts three frames later."""
+    for thing in bpy.context.scene.objects:
+        thing.select_set(True)
+    assert bpy.ops.object.duplicate() == {"FINISHED"}
+    _original, copy = module("placed").all_placed(bpy.context.scene)
+    copy.empty["Frame Start"] = 4.0
+    copy.empty.update_tag()
+    bpy.context.view_layer.objects.active = copy.empty
+    return copy
+
+
+def _at(frame: int, footage: Any) -> set[int]:
+    bpy.context.scene.frame_set(frame)
+    return shown(footage)
+
+
+@pytest.mark.parametrize("how", ["make_single", "keep_scene"])
+def test_a_copy_shows_its_own_time(small_scene: Path, tmp_path: Path, how: str) -> None:
+    original = _place(small_scene)
+    assert not bpy.ops.ex4d.make_single.poll()
+    copy = _duplicate()
+    inputs, copies = module("versions.modifier_inputs"), module("mesh.copies")
+    assert copies.is_shared(copy)
+    assert not copies.is_shared(original)
+    assert len(_at(6, copy)) > 1, "as Blender copies: geometry and background of one frame, the plate of another"
+    assert getattr(bpy.ops.ex4d, how)() == {"FINISHED"}
+    assert not any(copies.is_shared(each) for each in (original, copy))
+    assert [(_at(f, original), _at(f, copy)) for f in (1, 6)] == [({0}, {0}), ({5}, {2})]
+    inputs.write(copy.mesh.modifiers[0], "Viewport Level", 4)
+    bpy.context.view_layer.update()
+    graph = bpy.context.evaluated_depsgraph_get()
+    sizes = [len(each.mesh.evaluated_get(graph).data.vertices) for each in (original, copy)]
+    assert sizes[0] > sizes[1], "each its own grid"
+    for thing in (original.mesh, original.source_camera, original.empty):
+        bpy.data.objects.remove(thing)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "copy.blend"))
+    bpy.ops.preferences.addon_disable(module=EXTENSION)
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "copy.blend"))
+        bpy.context.scene.frame_set(9)
+        (empty,) = [thing for thing in bpy.context.scene.objects if thing.get("ex4d_role") == "empty"]
+        graph = bpy.context.evaluated_depsgraph_get()
+        assert empty.evaluated_get(graph)["Source Frame"] == 5
+    finally:
+        bpy.ops.preferences.addon_enable(module=EXTENSION)
+    (copy,) = module("placed").all_placed(bpy.context.scene)
+    assert [_at(f, copy) for f in (4, 9)] == [{0}, {5}]
+
+
+def test_a_copy_whose_original_is_deleted_is_mended(small_scene: Path) -> None:
+    original = _place(small_scene)
+    copy = _duplicate()
+    for thing in (original.mesh, original.source_camera, original.empty):
+        bpy.data.objects.remove(thing)
+    (copy,) = module("placed").all_placed(bpy.context.scene)
+    assert bpy.ops.ex4d.make_single() == {"FINISHED"}
+    assert [_at(f, copy) for f in (1, 6, 30)] == [{0}, {2}, {7}]
