@@ -6,6 +6,8 @@ of the filmed view, z up, in scene units. So its keys read like any camera's, an
 turned or scaled.
 """
 
+from collections.abc import Iterator
+
 import bpy
 import numpy as np
 from mathutils import Matrix
@@ -161,12 +163,20 @@ def leave_orbit(camera: bpy.types.Object) -> None:
 
 
 def _beside(context: bpy.types.Context, placed: Placed) -> bpy.types.Collection:
-    """The collection of the footage's empty, or the scene's own where that one is another file's."""
+    """The collection of the footage's empty, or the scene's own where that is another file's or excluded from view."""
     scene = context.scene
     if scene.library is not None:
         raise UserError("{scene} is linked from another file: make shots in a scene of this file.", scene=scene.name)
-    inside = set(scene.collection.children_recursive)
+    seen = set(_seen(context.view_layer.layer_collection))
     for collection in placed.empty.users_collection:
-        if collection in inside and collection.library is None and collection.override_library is None:
+        if collection in seen and collection.library is None and collection.override_library is None:
             return collection
     return scene.collection
+
+
+def _seen(layer: bpy.types.LayerCollection) -> Iterator[bpy.types.Collection]:
+    """The collections below one that the view layer has: objects of an excluded one are not evaluated."""
+    for child in layer.children:
+        if not child.exclude:
+            yield child.collection
+        yield from _seen(child)

@@ -444,3 +444,19 @@ def test_what_is_ignored_is_said_of_each_camera(small_scene: Path, capfd: pytest
     bpy.context.scene.render.use_multiview = True
     bpy.ops.ex4d.use_active_camera()
     assert "Two: generated shots leave out what it has of Stereoscopy." in capfd.readouterr().out
+
+
+def test_a_new_camera_is_in_the_view_layer_where_the_footage_is_not(small_scene: Path) -> None:
+    bpy.ops.ex4d.import_scene(directory=str(small_scene))
+    layer = bpy.context.view_layer
+    (footage,) = layer.layer_collection.children
+    footage.exclude = True
+    assert bpy.ops.ex4d.new_shot(preset="ORBIT", angle=0.3) == {"FINISHED"}
+    camera = bpy.context.scene.camera
+    assert camera == active().camera
+    for thing in (camera, camera.parent):
+        assert thing.name in layer.objects
+        assert thing.users_collection == (bpy.context.scene.collection,)
+    footage.exclude = False
+    bpy.ops.ex4d.new_shot()
+    assert bpy.context.scene.camera.users_collection == (footage.collection,)
