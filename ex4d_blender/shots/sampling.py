@@ -23,7 +23,7 @@ from ..versions import fcurves
 from . import camera_math, dependence
 from .properties import MAX_FRAME, MAX_FRAMES, Shot, find_shot
 from .quiet import quiet
-from .shot_camera import required_camera
+from .shot_camera import is_shown, required_camera
 from .trajectory import TrajectorySample
 from .unkeyed import Unkeyed
 
@@ -209,10 +209,12 @@ def _alone(
 ) -> Iterator[Callable[[int, tuple[int, int]], _Look]]:
     """A scene of only the camera and its footage's empty: a function from frame and size to a `_Look`."""
     real, unkeyed = context.scene, Unkeyed()
+    hidden = [thing for thing in {camera, placed.empty} if thing.hide_viewport]  # those are not evaluated
     alone = bpy.data.scenes.new("EX-4D Sampling")
     try:
         for thing in {camera, placed.empty}:
             alone.collection.objects.link(thing)
+            thing.hide_viewport = False
             thing.update_tag()  # custom properties set by a script do not make themselves known
         alone.camera = camera
         for name in ("fps", "fps_base", "frame_map_old", "frame_map_new", "pixel_aspect_x", "pixel_aspect_y"):
@@ -224,6 +226,8 @@ def _alone(
 
         yield looking
     finally:
+        for thing in hidden:
+            thing.hide_viewport = True
         # Driven values are nobody's keys: they are to be those of the artist's frame again.
         alone.frame_set(real.frame_current, subframe=real.frame_subframe)
         bpy.data.scenes.remove(alone)
@@ -265,10 +269,7 @@ def _swept(context: bpy.types.Context, key: str, start: int | None) -> Generator
 
 
 def _visit(context: bpy.types.Context, shot: Shot, frame: int) -> None:
-    """Have the artist's scene evaluate a frame, with the shot's camera as its own: the clip's time follows that.
-
-    So it evaluates the camera also where its collection is left out, as a render does.
-    """
+    """Have the artist's scene evaluate a frame, with the shot's camera as its own: the clip's time follows that."""
     for thing in (shot.camera, _footage(context.scene, shot.camera).empty):
         thing.update_tag()
     context.scene.frame_set(frame)
@@ -278,9 +279,10 @@ def _visit(context: bpy.types.Context, shot: Shot, frame: int) -> None:
 
 
 def _left_out(context: bpy.types.Context, shot: Shot) -> bpy.types.Object | None:
-    """Camera or empty, whichever the artist's scene does not evaluate."""
-    things, depsgraph = (shot.camera, _footage(context.scene, shot.camera).empty), context.view_layer.depsgraph
-    return next((thing for thing in things if not thing.evaluated_get(depsgraph).is_evaluated), None)
+    """Camera or empty, whichever the artist's scene does not evaluate; a camera of its own it does only in part."""
+    things = shot.camera, _footage(context.scene, shot.camera).empty
+    layer = context.view_layer.layer_collection
+    return next((thing for thing in things if thing.hide_viewport or not is_shown(layer, thing)), None)
 
 
 def _seen(context: bpy.types.Context, shot: Shot) -> _Look:

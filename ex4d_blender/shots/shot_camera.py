@@ -16,6 +16,14 @@ def is_among(things: bpy.types.bpy_prop_collection, thing: bpy.types.Object) -> 
     return found is not None and (found == thing or any(other == thing for other in things))
 
 
+def is_shown(layer: bpy.types.LayerCollection, thing: bpy.types.Object) -> bool:
+    """Whether a collection that is ticked, and not hidden in viewports, holds this object."""
+    if layer.collection.hide_viewport:
+        return False
+    here = not layer.exclude and is_among(layer.collection.objects, thing)
+    return here or any(is_shown(child, thing) for child in layer.children)
+
+
 def camera_of(scene: bpy.types.Scene, shot: Shot) -> bpy.types.Object | None:
     """The shot's camera; None where it has none, or one that is not in the scene."""
     return shot.camera if shot.camera is not None and is_among(scene.objects, shot.camera) else None

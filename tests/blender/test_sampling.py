@@ -434,24 +434,40 @@ def test_a_linked_camera_of_the_same_name(
     assert np.allclose(sample.c2w[:, 0, 3], 7.0)
 
 
-def test_a_camera_of_a_left_out_collection_follows_the_scene(small_scene: Path) -> None:
-    """As in a render: its collection is not ticked, its parent is driven by the scene."""
-    empty, camera = stand_in(small_scene), _on_a_dolly()
+@pytest.mark.parametrize("how", ["excluded", "collection", "object"])
+@pytest.mark.parametrize("what", ["Camera", "Footage"])
+def test_what_the_scene_leaves_out_is_not_guessed(small_scene: Path, what: str, how: str) -> None:
+    """Blender evaluates such a camera in part, if at all: one that follows the scene would stand still."""
+    empty, camera = stand_in(small_scene), add_camera()
     scene, layer = bpy.context.scene, bpy.context.view_layer
-    for name, things in (("Cameras", (camera, camera.parent)), ("Footage", (empty, *empty.children))):
-        collection = bpy.data.collections.new(name)
-        scene.collection.children.link(collection)
-        for thing in things:
-            collection.objects.link(thing)
-            scene.collection.objects.unlink(thing)
-    layer.layer_collection.children["Cameras"].exclude = True
+    left_out = bpy.data.collections.new("Left Out")
+    scene.collection.children.link(left_out)
+    for thing in (camera,) if what == "Camera" else (empty, *empty.children):
+        left_out.objects.link(thing)
+        scene.collection.objects.unlink(thing)
+    if how == "excluded":
+        layer.layer_collection.children["Left Out"].exclude = True
+    else:
+        hidden = left_out if how == "collection" else bpy.data.objects[what]
+        hidden.hide_viewport = True
+    for thing, axis in ((camera, 0), (empty, 1)):
+        for frame in (1, 8):
+            thing.location[axis] = frame
+            thing.keyframe_insert("location", frame=frame)
     shot, sampling = add_shot(camera), module("shots.sampling")
-    sample = sampling.sample(bpy.context, shot, sweep=True)
-    assert np.allclose(sample.c2w[:, 0, 3], [2.0 * frame for frame in range(1, 9)])
-    # Where the footage's own place cannot be seen either, there is no telling.
-    layer.layer_collection.children["Footage"].exclude = True
-    with pytest.raises(module("errors").UserError, match="Footage is left out of this view layer: tick"):
+    sample = sampling.sample(bpy.context, shot, sweep=True)  # keys alone need no scene
+    assert np.allclose(sample.c2w[[0, -1], 0, 3], [1, 8], atol=1e-5)
+    assert np.allclose(sample.c2w[[0, -1], 2, 3], [-1, -8], atol=1e-5)
+    if how == "object":
+        assert hidden.hide_viewport
+    dolly = camera.parent = bpy.data.objects.new("Dolly", None)
+    _follow_the_scene(dolly, "location", 0, "f * 2")
+    with pytest.raises(module("errors").UserError, match=f"{what} is left out of this view layer: tick"):
         sampling.sample(bpy.context, shot, sweep=True)
+    left_out.hide_viewport = bpy.data.objects[what].hide_viewport = False
+    layer.layer_collection.children["Left Out"].exclude = False
+    sample = sampling.sample(bpy.context, shot, sweep=True)
+    assert np.allclose(sample.c2w[[0, -1], 0, 3], [3, 24], atol=1e-5)
 
 
 def test_what_repeats_is_not_taken_for_still(small_scene: Path) -> None:
