@@ -73,7 +73,9 @@ class TakeFacts:
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        """Width and height of the shot's own frame, pixels: without overscan."""
+        """Width and height of the shot's own frame, pixels: without overscan, whose pictures have even sizes."""
+        if size := self.settings.get("size"):
+            return int(size[0]), int(size[1])
         return round(self.width / (1 + self.overscan)), round(self.height / (1 + self.overscan))
 
     @property
@@ -173,6 +175,9 @@ def _facts(folder: Path, path: dict[str, Any], own: dict[str, Any]) -> TakeFacts
     overscan = float(settings.get("overscan", 0.0))
     if not (math.isfinite(overscan) and overscan >= 0):
         raise ValueError(f"its overscan is {overscan}")
+    size = settings.get("size", [1, 1])
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"its size is {size}")
     if not samples or min(before, after) < 0 or before + after >= len(samples):
         raise ValueError(f"it has {len(samples)} frames and handles of {before} and {after}")
     intrinsics = _numbers(samples, "intrinsics", (4,))
