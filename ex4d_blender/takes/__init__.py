@@ -1,2 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes: what came back for a shot, version by version."""
+"""Takes: what came back for a shot, version by version. What they are used for is in `..use`."""
+
+from . import keeping, listing, panel
+
+_PARTS = (listing, keeping, panel)
+
+
+def register() -> None:
+    """Register all parts."""
+    for part in _PARTS:
+        part.register()
+
+
+def unregister() -> None:
+    """Unregister all parts."""
+    for part in reversed(_PARTS):
+        part.unregister()

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,52 @@ def number(picture: np.ndarray) -> int:
     levels = [row[int(place)] for place in places]
     assert all(level < 60 or level > 195 for level in levels), f"no number: {levels}"
     return sum((level > 127) << bit for bit, level in enumerate(levels))
+
+
+def paint(
+    folder: Path, size: tuple[int, int], *, frames: int = 4, frame_start: int = 1, smooth: bool = False, **settings: Any
+) -> Path:
+    """A take of noise, or of smooth noise, each frame another: as good as one of the library, in no time.
+
+    Args:
+        folder: the take to make.
+        size: of the pictures, overscan included.
+        frames: handles included.
+        frame_start: the Blender frame of the first.
+        smooth: no jumps between neighbours, for what blurs.
+        settings: of take.json.
+    """
+    (folder / "output").mkdir(parents=True)
+    width, height = size
+    random = np.random.default_rng(frames)
+    for index in range(frames):
+        picture = random.integers(0, 256, (height, width, 3), np.uint8)
+        if smooth:
+            y, x = np.mgrid[:height, :width]
+            waves = [
+                np.sin((x + 2 * index) / 9) + np.cos((y - index) / 7),
+                np.cos(x / 11 + index),
+                np.sin(y / 8 - index),
+            ]
+            picture = np.stack([100 + 50 * wave for wave in waves], axis=-1).astype(np.uint8)
+        write_png(folder / f"output/{index:06d}.png", picture)
+    sample = {"c2w": np.eye(4).tolist(), "intrinsics": [50.0, 50.0, width / 2, height / 2]}
+    document = {"schema": "ex4d.trajectory/1", "width": width, "height": height, "fps": [24, 1],
+                "frame_start": frame_start, "scene_hash": None,
+                "frames": [sample | {"source_time": float(index)} for index in range(frames)]}  # fmt: skip
+    (folder / "trajectory.json").write_text(json.dumps(document))
+    return tell(folder, **settings)
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 exactly."""
+    rows = b"".join(b"\0" + row.tobytes() for row in picture)
+    head = struct.pack(">IIBBBBB", picture.shape[1], picture.shape[0], 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
