@@ -45,10 +45,11 @@ class AskPreflight(Task[Answer]):
         sample = {"c2w": [[float(i == j) for j in range(4)] for i in range(4)], "source_time": 0.0}
         sample["intrinsics"] = [float(width), float(width), width / 2, height / 2]
         head = {"schema": SCHEMA, "width": width, "height": height, "fps": [24, 1]}
-        many = ",".join([json.dumps(sample)] * frames)  # of a long shot, json.dumps would take longer than a tick may
-        path = f'{json.dumps(head)[:-1]}, "frames": [{many}]}}'
         request = {"kind": "reshoot", "scene": "preflight", **fields}
-        self._body = f'{json.dumps(request)[:-1]}, "trajectory": {path}}}'.encode()
+        before = f'{json.dumps(request)[:-1]}, "trajectory": {json.dumps(head)[:-1]}, "frames": ['
+        one = json.dumps(sample, separators=(",", ":")).encode()
+        # Of a long shot, json.dumps would take longer than a tick may.
+        self._body = b"".join((before.encode(), one, (b"," + one) * (frames - 1), b"]}}"))
 
     def flow(self) -> Flow[Answer]:
         """One request."""

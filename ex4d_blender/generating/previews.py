@@ -18,6 +18,7 @@ BYTES = 1 << 20  # most of a thumbnail
 
 _collection: "bpy.utils.previews.ImagePreviewCollection | None" = None
 _shown: dict[str, str] = {}  # by job: the address of its thumbnail, which also names it in the collection
+_files: dict[str, Path] = {}  # by job: where that lies
 _asked: set[str] = set()  # jobs whose thumbnail is on its way
 _count = 0
 _next_look = 0.0
@@ -68,7 +69,7 @@ def _show(job: str, url: str, jpeg: bytes) -> None:
     with contextlib.suppress(OSError):  # no thumbnail then
         file.write_bytes(jpeg)
         _collection.load(url, str(file), "IMAGE")
-        _shown[job] = url
+        _shown[job], _files[job] = url, file
         sidecar.redraw()
 
 
@@ -76,6 +77,8 @@ def _drop(job: str) -> None:
     url = _shown.pop(job, None)
     if _collection is not None and url in _collection:
         del _collection[url]
+    if file := _files.pop(job, None):
+        file.unlink(missing_ok=True)
 
 
 def register() -> None:
@@ -89,7 +92,8 @@ def unregister() -> None:
     """Called when the extension is disabled."""
     global _collection
     sidecar.no_longer(tick)
-    _shown.clear()
+    for job in list(_shown):
+        _drop(job)
     _asked.clear()
     bpy.utils.previews.remove(_collection)
     _collection = None
