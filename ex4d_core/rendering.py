@@ -47,7 +47,7 @@ from ex4d_core.shot import (
     write_shot,
 )
 
-__all__ = ["PASSES", "RenderedFrame", "render", "render_frame", "render_shot"]
+__all__ = ["PASSES", "RenderedFrame", "render", "render_frame", "render_sample", "render_shot"]
 
 _LARGEST_HALF = 65504.0
 
@@ -101,7 +101,15 @@ def render(
     del background
 
     def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
-        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach, unwanted)
+        return render_sample(
+            scene,
+            trajectory,
+            index,
+            method=method,
+            resolution="risk" in passes,
+            bridge_reach=bridge_reach,
+            cancelled=unwanted,
+        )
 
     return _frames(sample, len(trajectory), allow_unseen, workers, on_progress, cancelled)
 
@@ -276,22 +284,38 @@ def _frames(
             on_progress(index + 1, total, "rendering")
 
 
-def _render_sample(
+def render_sample(
     scene: Scene,
     trajectory: Trajectory,
     index: int,
-    method: str,
-    resolution: bool,
-    bridge_reach: float,
-    unwanted: Cancelled,
+    *,
+    method: str = "dwmesh",
+    resolution: bool = False,
+    bridge_reach: float = BRIDGE_REACH,
+    cancelled: Cancelled = never_cancelled,
 ) -> RenderedFrame:
+    """Render one sample of a trajectory, as `render` does all of them.
+
+    Args:
+        scene: the clip with depth.
+        trajectory: see `render`.
+        index: of the sample, from 0.
+        method: see `render`.
+        resolution: see `render_frame`.
+        bridge_reach: see `render_frame`.
+        cancelled: asked before the long step.
+
+    Raises:
+        InputError: a frame of the scene is damaged.
+        CancelledError: `cancelled` said so.
+    """
     source = trajectory.source_frame(index, scene.frames)
     target = trajectory.camera(index)
     in_source = Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
     depth = scene.depth(source)
     mesh = build_mesh(depth, scene.intrinsics(source), method)
     color = scene.color(source)
-    stop_if(unwanted)
+    stop_if(cancelled)
     frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
     return replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
 
