@@ -40,11 +40,15 @@ def forget() -> None:
     _error, _note = None, ""
 
 
-def begin(job: dict[str, Any]) -> None:
-    """Let the helper do a job; in background mode, wait for it. Raises: EngineError."""
-    global _work
+def require_idle() -> None:
+    """Raises: EngineError while something is being done."""
     if _work:
         raise EngineError("running")
+
+
+def begin(job: dict[str, Any]) -> None:
+    """Let the helper do a job, when nothing else is done; in background mode, wait for it. Raises: EngineError."""
+    global _work
     forget()
     _work = Work(job)
     if not waiting.operators_wait():
@@ -90,6 +94,7 @@ def end() -> None:
 def _learn(ended: Work) -> None:
     global _error, _note
     outcome, folder = ended.outcome or {}, Path(ended.job["folder"])
+    forget()
     place.forget()
     if outcome["event"] == "failed":
         _error = error_of(ended.job, outcome)

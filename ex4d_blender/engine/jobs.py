@@ -33,13 +33,11 @@ def install_job(folder: Path, kind: str, wheels: str, *, fresh: bool = False) ->
         raise EngineError("offline")
     facts, (wheel, sha256) = kinds()[kind], bundled_wheel()
     require_room(folder, 0.0 if look(folder).marker else facts["disk_gb"])
-    mark = asdict(Marker(complete=False, kind=kind, wheel=sha256, version=wheel.name.split("-")[1], wheels=wheels))
-    del mark["complete"]
     return {
         "action": "install",
         "folder": str(folder),
         "fresh": fresh,
-        "marker": mark,
+        "marker": asdict(Marker(complete=False, kind=kind, wheel=sha256, version=wheel.name.split("-")[1])),
         "uv": uv(),
         "wheels": wheels,
         "requirements": str(HERE / f"requirements-{kind}.txt"),

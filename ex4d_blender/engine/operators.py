@@ -23,6 +23,7 @@ class OnEngine(SaysErrors):
     def run(self, context: bpy.types.Context) -> None:
         """Called by `execute`."""
         try:
+            doing.require_idle()
             self.work_on(context)
         except EngineError as error:
             doing.blocked(error)

@@ -46,7 +46,7 @@ for wheel, known in wheels.items():
     zipfile.ZipFile(wheel).extractall(site)
 if "-r" not in arguments:
     script = env / "bin/ex4d"
-    call = 'exec "$(dirname "$0")/python" -c "from ex4d_core.cli import main; main()"'
+    call = 'exec "$(dirname "$0")/python" -I -c "from ex4d_core.cli import main; main()"'
     script.write_text(f"#!/bin/sh\\n{call}\\n")
     script.chmod(0o755)
 '''
@@ -80,7 +80,7 @@ class Stand:
     """A wheel folder, and the extension's data files that fit it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, with_uv: bool) -> None:
-        self.wheels, self.data = folder / "wheels", folder / "data"
+        self.wheels, self.data = folder / "wheels", folder / "bundle"
         self.wheels.mkdir()
         self.data.mkdir()
         lines = []

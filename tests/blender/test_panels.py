@@ -48,7 +48,8 @@ class Layout:
             assert name in data.bl_rna.properties, f"{data!r} has no {name}"
 
     def _operator(self, values: dict[str, Any]) -> Any:
-        kind = getattr(bpy.ops.ex4d, values["operator"].removeprefix("ex4d.")).get_rna_type()  # KeyError if unknown
+        group, name = values["operator"].split(".")
+        kind = getattr(getattr(bpy.ops, group), name).get_rna_type()  # KeyError if unknown
 
         class Settings:
             def __setattr__(self, name: str, value: Any) -> None:

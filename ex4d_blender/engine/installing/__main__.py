@@ -34,6 +34,8 @@ def main() -> int:
         return 1
     except OSError as error:
         code = "disk" if error.errno == errno.ENOSPC else "files"
+        if sys.platform == "win32" and error.errno == errno.EACCES:  # it lets nobody delete what runs
+            code = "in-use"
         values = {"reason": error.strerror or str(error), "path": str(error.filename or job["folder"])}
         tell("failed", code=code, values=values)
         return 1

@@ -25,8 +25,6 @@ class Marker:
     """SHA-256 of the `ex4d` wheel."""
     version: str
     """Of `ex4d`."""
-    wheels: str
-    """The offline folder that it comes from; empty: from the network."""
 
 
 def read(folder: Path) -> Marker | None:

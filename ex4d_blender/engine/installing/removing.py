@@ -2,11 +2,12 @@
 """Removes an engine: what is ours in a folder that carries our marker, and nothing else."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .failing import Failed
-from .marker import OWN, Marker, read, strangers, write
+from .marker import OWN, read, strangers, write
 from .telling import progress, require_wanted, tell
 
 
@@ -16,7 +17,7 @@ def remove(job: dict[str, Any], lock: int) -> None:
     marker = read(folder)
     if marker is None:
         raise Failed("foreign", folder=str(folder))
-    write(folder, Marker(**{**vars(marker), "complete": False}))  # half removed is not whole
+    write(folder, replace(marker, complete=False))  # half removed is not whole
     for number, name in enumerate(OWN):
         require_wanted()
         progress("remove", number / len(OWN))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Installs the engine, step by step. What was downloaded stays in the folder's cache, so a second run goes on there."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ CHECK = "import ex4d_core.cli, ex4d_server.sidecar, numba, cv2, av, OpenEXR"
 def install(job: dict[str, Any], lock: int) -> None:
     """Make an engine's folder, or make it anew. Raises: Failed, Cancelled, OSError."""
     folder = Path(job["folder"])
-    marker = Marker(**{**job["marker"], "complete": False})
+    marker = Marker(**job["marker"])
     write(folder, marker)
     (folder / "install.log").write_text("", "utf-8")
     if job["fresh"]:
         delete(folder / "cache")
     delete(folder / "env")  # made anew each time: half a package looks like a whole one
     Installation(job, folder, lock).run()
-    write(folder, Marker(**{**job["marker"], "complete": True}))
+    write(folder, replace(marker, complete=True))
     tell("done", executable=str(program(folder, "ex4d")))
 
 
