@@ -7,7 +7,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 
-from .. import placed, sidecar
+from .. import sidecar
 from ..errors import SaysErrors, UserError
 from ..preferences import outputs_folder, require_outputs
 from ..shots.exporting import SamplesShot
@@ -15,6 +15,7 @@ from ..shots.properties import NeedsShot, Shot
 from ..shots.trajectory import TrajectorySample
 from ..sidecar import waiting
 from . import arriving, folders, keeping, settings, wishes
+from .asking import wish_for
 from .overscan import widened
 from .sending import send
 from .settings import Chosen
@@ -57,7 +58,8 @@ class _Generates(NeedsShot, SamplesShot):
         """Send the camera to the sidecar; in background mode, wait for the take. Raises: UserError."""
         now = sidecar.required_connection()
         chosen = self._chosen(context)
-        wish = _wish_for(context.scene, shot, widened(sample, chosen.overscan), chosen)
+        wish = wish_for(context.scene, shot)
+        wish.settings, wish.camera = json.dumps(chosen.record(shot)), wishes.packed(widened(sample, chosen.overscan))
         job = wish.job
         try:
             send(now, context.scene, wish, follow=waiting.operators_wait())
@@ -103,21 +105,6 @@ class EX4D_OT_generate_all(_Generates, bpy.types.Operator):
     def shots(self, context: bpy.types.Context) -> list[Shot]:
         """All of the scene."""
         return list(context.scene.ex4d_shots)
-
-
-def _wish_for(scene: bpy.types.Scene, shot: Shot, sample: TrajectorySample, chosen: Chosen) -> wishes.EX4D_TakeWish:
-    """Have the scene wait for a take of a shot. Raises: UserError."""
-    footage = placed.of_camera(scene, shot.camera)
-    if footage is None:
-        raise UserError("There is no footage in this scene: use Import Footage, or Import Scene.")
-    wish = scene.ex4d_wished_takes.add()
-    wish.name, wish.shot, wish.footage = shot.name, shot.key, footage.facts().name
-    wish.settings, wish.camera = json.dumps(chosen.record(shot)), wishes.packed(sample)
-    taken = [take.number for take in shot.takes]
-    taken += [other.number for other in scene.ex4d_wished_takes if other.shot == shot.key and other != wish]
-    wish.number = folders.next_number(arriving.takes_folder(scene, wish), taken)
-    wish.job = sidecar.new_job_id(f"{shot.name}-{wish.take_name}")
-    return wish
 
 
 class _OnWish(SaysErrors):

@@ -25,6 +25,8 @@ def send(now: Connection, scene: bpy.types.Scene, wish: EX4D_TakeWish, *, follow
         UserError: the footage is gone, or the job has failed.
     """
     job, name = wish.job, wish.name
+    if not wish.camera:
+        raise UserError("{shot} was not generated from this scene: generate it again.", shot=name)
     sample = wishes.unpacked(wish.camera)
     facts = next(
         (found for each in placed.all_placed(scene) if (found := each.facts()).content_hash == sample.scene_hash), None

@@ -29,7 +29,7 @@ class EX4D_TakeWish(bpy.types.PropertyGroup):
     footage: StringProperty(name="Footage", description="The name of the footage's scene folder")
     number: IntProperty(name="Take", description="The number that it gets, if that is still free then", min=1)
     settings: StringProperty(name="Settings", description="What it is generated with, as JSON")
-    camera: StringProperty(name="Camera", description="The camera's move as it was sent, see `packed`")
+    camera: StringProperty(name="Camera", description="The camera's move as it was sent; empty if unknown")
     was_undone: BoolProperty(
         name="Was Undone", description="It has been in the list: it comes back only when asked for"
     )

@@ -10,6 +10,8 @@ from typing import Any
 from ..wording import for_artists
 
 FINISHED = ("succeeded", "failed", "cancelled")
+SHOT_KINDS = ("generate", "reshoot")
+"""Jobs whose result is a generated shot."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ..interface import SidebarPanel
 from ..translation import translated
 from . import running
 from .connection import Connection
-from .joblist import JobView, shown_time
+from .joblist import SHOT_KINDS, JobView, shown_time
 from .ticking import connection
 
 ICONS = {"off": "UNLINKED", "starting": "SORTTIME", "ready": "LINKED", "lost": "ERROR", "failed": "CANCEL"}
@@ -77,8 +77,10 @@ def _draw_job(column: bpy.types.UILayout, view: JobView, columns: int) -> None:
     else:
         if view.state != "succeeded":
             row.operator("ex4d.retry_job", text="", icon="FILE_REFRESH").job = view.id
-        if view.state == "succeeded" and view.kind in ("import", "reshoot"):
+        if view.state == "succeeded" and view.kind == "import":
             row.operator("ex4d.place_import", text="", icon="IMPORT").job = view.id
+        elif view.state == "succeeded" and view.kind in SHOT_KINDS:
+            row.operator("ex4d.take_job", text="", icon="IMPORT").job = view.id
         if view.path:
             row.operator("ex4d.reveal_job", text="", icon="FILE_FOLDER").job = view.id
         row.operator("ex4d.job_log", text="", icon="COPYDOWN").job = view.id

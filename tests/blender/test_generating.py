@@ -137,7 +137,8 @@ def until_stage(job: str, stage: str) -> None:
     if stage == "fetching":
         tick_until(lambda: (arriving.moving(job) or ("", 0))[0] == "download", what="the download")
     else:
-        tick_until(lambda: stage_of(job) == stage, what=stage)
+        now = module("sidecar").connection()
+        tick_until(lambda: now.refresh() or stage_of(job) == stage, what=stage)  # asks all the time: a stage is short
 
 
 @pytest.mark.parametrize("stage", ["sending", "render", "generate", "fetching", "fetched"])
@@ -368,3 +369,28 @@ def test_what_fails_is_one_sentence(shared_sidecar: Any, shot: Any) -> None:
         bpy.ops.ex4d.generate(overscan=10.0)
     assert not wished()
     assert not takes()
+
+
+def test_a_job_that_no_file_waits_for_becomes_a_take(
+    shared_sidecar: Any, shot: Any, small_scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blender crashed before the file was saved: the list of jobs still has it."""
+    started()
+    as_with_windows(monkeypatch)
+    bpy.ops.ex4d.generate()
+    job = wished()[0].job
+    now = module("sidecar").connection()
+    tick_until(lambda: now.job(job), what="the job")
+    let_go()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    make_shot(small_scene)
+    assert not wished()
+    now = module("sidecar").connection()
+    tick_until(lambda: now.job(job) and now.job(job).state == "succeeded", what="the job")
+    bpy.ops.ex4d.take_job(job=job)
+    tick_until(takes, what="the take")
+    facts = facts_of(the_shot().takes[0])
+    assert (facts.settings["engine"], facts.frame_size) == ("draft", (32, 24))
+    facts.require_files()
+    with pytest.raises(RuntimeError, match="has no job 'none'"):
+        bpy.ops.ex4d.take_job(job="none")
