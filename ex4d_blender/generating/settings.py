@@ -173,6 +173,14 @@ def chosen(scene: bpy.types.Scene, **instead: Any) -> Chosen:
     return Chosen(**found)
 
 
+def restore(scene: bpy.types.Scene, chosen: Chosen) -> None:
+    """Give a scene the settings of a take."""
+    kept = scene.ex4d_generate
+    kept.engine, kept.quality, kept.prompt = chosen.engine, chosen.quality, chosen.prompt
+    kept.seed, kept.keep_source = chosen.seed, chosen.keep_source
+    kept.overscan, kept.use_exr = chosen.overscan * 100, chosen.exr
+
+
 _register_classes, _unregister_classes = bpy.utils.register_classes_factory((EX4D_Generate,))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes: what came back for a shot, version by version. What they are used for is in `..use`."""
 
-from . import keeping, listing, panel
+from . import keeping, listing, panel, revealing
 
-_PARTS = (listing, keeping, panel)
+_PARTS = (listing, keeping, revealing, panel)
 
 
 def register() -> None:

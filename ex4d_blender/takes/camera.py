@@ -21,38 +21,45 @@ _STILL = 1e-6
 
 
 def make_shot(context: bpy.types.Context, facts: TakeFacts, frame_start: int) -> Shot:
-    """A new shot with a camera that stands where the take was taken, a key on each frame where it moves.
-
-    Args:
-        context: its scene gets them.
-        facts: the take.
-        frame_start: the Blender frame of the take's first picture.
-
-    Raises:
-        UserError: the footage in the scene cannot be read.
-    """
+    """A new shot with a camera that stands where the take was taken; see `make_camera`."""
     scene = context.scene
     name = facts.shot_name or next_name(scene)
-    placed = _footage(context, facts)
-    poses = facts.c2w if placed is None else _standing(placed, facts)
-    if placed is None:
-        camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
-        scene.collection.objects.link(camera)
-    else:
-        camera = making.new_camera(context, placed, name)
-        camera.parent = placed.empty
-        camera.matrix_parent_inverse = Matrix(np.linalg.inv(camera_math.UPRIGHT_FROM_SCENE).tolist())
+    camera = make_camera(context, facts, frame_start, name)
     first, last = frame_start + facts.handles[0], frame_start + facts.frames - 1 - facts.handles[1]
-    _key_pose(camera, poses, frame_start)
-    _key_lens(camera.data, facts, frame_start)
-    if placed is not None:
-        _key_time(camera, placed, facts, frame_start)
     shot = add_shot(scene, name, camera, (first, last))
     shot.handle_before, shot.handle_after = facts.handles
     shot.width, shot.height = facts.frame_size
     if scene.camera is None:
         scene.camera = camera
     return shot
+
+
+def make_camera(context: bpy.types.Context, facts: TakeFacts, frame_start: int, name: str) -> bpy.types.Object:
+    """A camera that stands where a take was taken, a key on each frame where it moves.
+
+    Args:
+        context: its scene gets it.
+        facts: the take.
+        frame_start: the Blender frame of the take's first picture.
+        name: of the camera.
+
+    Raises:
+        UserError: the footage in the scene cannot be read.
+    """
+    placed = _footage(context, facts)
+    poses = facts.c2w if placed is None else _standing(placed, facts)
+    if placed is None:
+        camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+        context.scene.collection.objects.link(camera)
+    else:
+        camera = making.new_camera(context, placed, name)
+        camera.parent = placed.empty
+        camera.matrix_parent_inverse = Matrix(np.linalg.inv(camera_math.UPRIGHT_FROM_SCENE).tolist())
+    _key_pose(camera, poses, frame_start)
+    _key_lens(camera.data, facts, frame_start)
+    if placed is not None:
+        _key_time(camera, placed, facts, frame_start)
+    return camera
 
 
 def _footage(context: bpy.types.Context, facts: TakeFacts) -> Placed | None:

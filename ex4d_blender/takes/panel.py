@@ -15,7 +15,7 @@ class EX4D_PT_takes(SidebarPanel, bpy.types.Panel):
 
     bl_idname = "EX4D_PT_takes"
     bl_label = "Takes"
-    bl_order = 35
+    bl_order = 44
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender."""
@@ -27,6 +27,7 @@ class EX4D_PT_takes(SidebarPanel, bpy.types.Panel):
         row.template_list("EX4D_UL_takes", "", shot, "takes", shot, "active_take", rows=3)
         tools = row.column(align=True)
         tools.operator("ex4d.remove_take", text="", icon="REMOVE")
+        tools.operator("ex4d.reveal_take", text="", icon="FILE_FOLDER")
         take = active_take(shot)
         if take is None:
             return
@@ -42,6 +43,7 @@ class EX4D_PT_takes(SidebarPanel, bpy.types.Panel):
         for name, use in USES.items():
             grid.operator("ex4d.accept_take", text=use.label, icon=use.icon).use = {name}
         layout.operator("ex4d.replace_take", icon="FILE_REFRESH")
+        layout.operator("ex4d.regenerate_take", icon="LOOP_BACK")
 
 
 register, unregister = bpy.utils.register_classes_factory((EX4D_PT_takes,))

@@ -394,3 +394,44 @@ def test_a_job_that_no_file_waits_for_becomes_a_take(
     facts.require_files()
     with pytest.raises(RuntimeError, match="has no job 'none'"):
         bpy.ops.ex4d.take_job(job="none")
+
+
+def test_regenerate_restores_settings_and_camera(shared_sidecar: Any, shot: Any) -> None:
+    kept = bpy.context.scene.ex4d_generate
+    kept.seed, kept.overscan, shot.handle_before, shot.handle_after = 9, 10.0, 1, 2
+    shot.camera.data.shift_x = 0.1
+    bpy.ops.ex4d.generate()
+    asked = facts_of(the_shot().takes[0])
+    shot, camera = the_shot(), the_shot().camera
+    bpy.ops.ex4d.regenerate_take(use_camera=True)
+    assert shot.camera == camera  # nothing has changed: no camera is made
+    kept.seed, kept.overscan, kept.engine = 0, 0.0, "other"
+    shot.frame_start, shot.frame_end, shot.handle_before, shot.width = 100, 120, 0, 99
+    camera.location.x += 0.5
+    for curve in module("versions.fcurves").curves(camera):
+        for point in curve.keyframe_points:
+            point.co.y += 0.5
+    camera.data.lens *= 2
+    bpy.ops.ex4d.regenerate_take()
+    shot = the_shot()
+    assert (kept.seed, round(kept.overscan), kept.engine) == (9, 10, "draft")
+    assert (shot.frame_start, shot.frame_end, shot.handle_before, shot.handle_after) == (3, 6, 1, 2)
+    assert (shot.width, shot.height) == (32, 24)
+    assert shot.camera == camera  # made, but not taken without being told to
+    assert "Shot 010 take_001" in bpy.data.objects
+    bpy.ops.ex4d.regenerate_take(use_camera=True)
+    assert the_shot().camera.name == "Shot 010 take_001.001"
+    bpy.ops.ex4d.generate()
+    again = facts_of(the_shot().takes[1])
+    np.testing.assert_allclose(again.c2w, asked.c2w, atol=1e-5)
+    np.testing.assert_allclose(again.intrinsics, asked.intrinsics, atol=1e-3)
+    np.testing.assert_allclose(again.source_time, asked.source_time, atol=1e-4)
+    assert (again.settings, again.frame_start) == (asked.settings, asked.frame_start)
+
+
+def test_exr_comes_along_where_it_is_wanted(shared_sidecar: Any, shot: Any) -> None:
+    bpy.context.scene.ex4d_generate.use_exr = True
+    bpy.ops.ex4d.generate()
+    facts = facts_of(the_shot().takes[0])
+    assert facts.has_exr
+    facts.require_files()
