@@ -30,11 +30,11 @@ _FITS = ("Fit Image", "Fit Mask", "Fit Depth")
 _UNITS = "Depth to Blender Units"
 
 
-def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str:
+def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | None:
     """Bring a take into the scene's compositor; where its shot is there already, only what is shown changes.
 
     Returns:
-        One sentence about what the take lacks; empty if it lacks nothing.
+        One sentence about what the take lacks, if it lacks something.
 
     Raises:
         UserError: a picture of the take is missing or damaged, or the scene's compositor belongs to another file.
@@ -53,7 +53,7 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str:
     target = compositor.output(tree)
     if is_new or not target.is_linked:
         tree.links.new(node.outputs["Image"], target)
-    return "" if facts.has_exr else translated("The take has no EXR files, so there is no depth to combine it by")
+    return None if facts.has_exr else translated("The take has no EXR files, so there is no depth to combine it by")
 
 
 def replace(shot: str, facts: TakeFacts) -> int:
@@ -131,7 +131,7 @@ def _new_group(name: str, camera: bpy.types.Object) -> bpy.types.NodeTree:
     return tree
 
 
-def _size(facts: TakeFacts) -> str:
+def _size(facts: TakeFacts) -> str | None:
     """How large a pixel of a take is in the render: the frame without overscan fills what the camera sees.
 
     `x`, `y`, `percent` are the scene's resolution, `ax`, `ay` its pixel aspect, `fit` the camera's sensor fit (0 Auto,

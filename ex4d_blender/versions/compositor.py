@@ -77,23 +77,25 @@ def math(tree: bpy.types.NodeTree, operation: str) -> bpy.types.Node:
 
 def alpha_over(tree: bpy.types.NodeTree) -> Layered:
     """An Alpha Over node for premultiplied pictures."""
-    node = tree.nodes.new("CompositorNodeAlphaOver")
-    below, above = (socket for socket in node.inputs if socket.type == "RGBA")  # the background comes first in all
-    return Layered(node, below, above, node.outputs[0])
+    return layered(tree.nodes.new("CompositorNodeAlphaOver"))
 
 
-def multiply(tree: bpy.types.NodeTree) -> Layered:
-    """A node that multiplies colours, the alpha being that of the one below."""
+def mix(tree: bpy.types.NodeTree, how: str) -> Layered:
+    """A node that mixes colours, such as `MULTIPLY` or `DARKEN`; the alpha is that of the one below."""
     if _GROUPS:
         node = tree.nodes.new("ShaderNodeMix")
-        node.data_type, node.blend_type = "RGBA", "MULTIPLY"
+        node.data_type = "RGBA"
         factor = next(socket for socket in node.inputs if socket.identifier == "Factor_Float")
     else:
         node = tree.nodes.new("CompositorNodeMixRGB")
-        node.blend_type = "MULTIPLY"
         factor = node.inputs[0]
-    factor.default_value = 1.0
-    below, above = (socket for socket in node.inputs if socket.type == "RGBA")
+    node.blend_type, factor.default_value = how, 1.0
+    return layered(node)
+
+
+def layered(node: bpy.types.Node) -> Layered:
+    """A node of `alpha_over` or `mix`, found again."""
+    below, above = (socket for socket in node.inputs if socket.type == "RGBA")  # the background comes first in all
     return Layered(node, below, above, next(socket for socket in node.outputs if socket.type == "RGBA"))
 
 

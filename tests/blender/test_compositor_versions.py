@@ -65,13 +65,14 @@ def test_a_tree_that_was_off_is_switched_on(tree: Any) -> None:
 
 def test_nodes_do_what_they_are_called(tree: Any, tmp_path: Path) -> None:
     versions = module("versions.compositor")
-    over, product = versions.alpha_over(tree), versions.multiply(tree)
+    over, product, darker = versions.alpha_over(tree), versions.mix(tree, "MULTIPLY"), versions.mix(tree, "DARKEN")
     below, above = colour(tree, 0.2, 0.4, 0.6, 1.0), colour(tree, 0.5, 0.0, 0.25, 0.5)
-    for node in (over, product):
+    for node in (over, product, darker):
         tree.links.new(below, node.below)
         tree.links.new(above, node.above)
     assert shown(tree, over.result, tmp_path) == [0.6, 0.2, 0.55, 1.0]
     assert shown(tree, product.result, tmp_path) == [0.1, 0.0, 0.15, 1.0]
+    assert shown(tree, darker.result, tmp_path) == [0.2, 0.0, 0.25, 1.0]
     for operation, result in (("SUBTRACT", 0.75), ("MULTIPLY", 0.25)):
         node = versions.math(tree, operation)
         node.inputs[0].default_value, node.inputs[1].default_value = 1.0, 0.25
