@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The helper process as Blender sees it: started, listened to by the tick, cancelled. Nothing here waits."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..client import Call
+from ..client.discovery import is_alive
+from ..errors import UserError
 from ..preferences import own_folder, preferences
-from ..sidecar import connection, running
+from ..sidecar import connection, running, waiting
 from ..sidecar.process import living
 from .kinds import HERE
 from .problems import EngineError
@@ -48,7 +51,8 @@ class Work:
         self._read = 0
         self._until = time.monotonic() + ENDING_SECONDS
         self._next_look = 0.0
-        self._end_sidecars()
+        self._ending = self._end_sidecars()
+        """Processes of sidecars that still use what is worked on."""
 
     def step(self) -> bool:
         """Go on; whether anything looks different."""
@@ -58,7 +62,8 @@ class Work:
             if time.monotonic() < self._next_look:
                 return False
             self._next_look = time.monotonic() + LOOK_SECONDS
-            if self._runs_from_here() and living() and time.monotonic() < self._until:
+            living()  # which asks children of this Blender whether they have ended
+            if any(map(is_alive, self._ending)) and time.monotonic() < self._until:
                 return False
             return self._start()
         code = self._process.poll()  # looked at first: what it wrote before is then there to be read
@@ -91,14 +96,21 @@ class Work:
         executable = preferences().executable
         return bool(executable) and Path(self.job["folder"]) in Path(executable).parents
 
-    def _end_sidecars(self) -> None:
-        """Their program is about to go; jobs go on with the next start."""
-        if not self._runs_from_here():
-            return
-        for server in living():
-            running.start(Call(server, "POST", "/v1/shutdown"), on_end=lambda task: None)
+    def _end_sidecars(self) -> list[int]:
+        """Their program is about to go, or was just found too old; jobs go on with the next start."""
+        if not (self._runs_from_here() or connection().outdated):
+            return []
+        found = living()
+        for server in found:
+            call = Call(server, "POST", "/v1/shutdown")
+            if waiting.operators_wait():
+                with contextlib.suppress(UserError):  # one that does not listen is waited for all the same
+                    running.run(call)
+            else:
+                running.start(call, on_end=lambda task: None)
         if connection().is_local:
             connection().stop()
+        return [server.pid for server in found if server.pid]
 
     def _start(self) -> bool:
         try:

@@ -321,6 +321,26 @@ def test_a_sidecar_of_another_interface_offers_an_update(
         bpy.ops.ex4d.start_sidecar()
     assert module("sidecar").connection().outdated
     assert "ex4d.update_engine" in drawn()
+    bpy.ops.ex4d.update_engine()
+    assert own_sidecar.executable == str(folder / "env/bin/ex4d")
+    assert not module("sidecar.process").living()  # it would be found again, and be as old
+    assert not module("sidecar").connection().outdated
+
+
+def test_a_sidecar_that_runs_from_the_engine_is_ended_first(
+    stand: Stand, folder: Path, own_sidecar: Any, library_python: str, tmp_path: Path
+) -> None:
+    install(folder, stand)
+    own_sidecar.executable = library_python
+    bpy.ops.ex4d.start_sidecar()
+    bpy.ops.ex4d.repair_engine()  # of another program: that one is left alone
+    (server,) = module("client").discover(tmp_path / "state")
+    own_sidecar.executable = str(folder / "env/bin/ex4d")  # from here: as if it had been started by that
+    bpy.ops.ex4d.repair_engine()
+    assert not module("client").discover(tmp_path / "state")
+    with pytest.raises(ProcessLookupError):
+        os.kill(server.pid, 0)
+    assert state() == "ready"
 
 
 def test_the_panel_in_every_state(stand: Stand, folder: Path, chosen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
