@@ -62,18 +62,17 @@ def fit(
 ) -> None:
     """Let the take lie where it was taken: as wide as the lens makes its frame, overscan beyond it.
 
-    A picture of the render's shape is stretched over the frame exactly. Another one Blender fits into the frame by its
-    own shape, and the scale says how much wider the take is than that.
+    A picture of the render's shape is stretched over the frame. Another one, or one with overscan, Blender fits into
+    the frame by its own shape, and the scale says how much wider the take is than that.
     """
     render, aspect = render_size(scene), (scene.render.pixel_aspect_x, scene.render.pixel_aspect_y)
-    width, height = facts.width, facts.height
-    if abs(width * render[1] / render[0] - height) <= 0.5 or abs(height * render[0] / render[1] - width) <= 0.5:
-        background.frame_method = "STRETCH"
-        background.scale = width / facts.frame_size[0]
+    frame, (width, height) = facts.frame_size, (facts.width, facts.height)
+    has_shape = abs(width * render[1] / render[0] - height) <= 0.5 or abs(height * render[0] / render[1] - width) <= 0.5
+    if has_shape and frame == (width, height):
+        background.frame_method, background.scale = "STRETCH", 1.0
         return
     background.frame_method = "FIT"
     background.image.display_aspect = aspect  # else Blender takes its pixels for square
-    frame = facts.frame_size
     wider = (width / camera_math.view_factor(data, *frame, aspect)) / (
         render[0] / camera_math.view_factor(data, *render, aspect)
     )

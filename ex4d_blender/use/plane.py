@@ -22,6 +22,8 @@ DISTANCE = "Distance"
 """On the plane, keyable: how far from the camera it is, along its axis (float)."""
 COLLECTION = "ex4d_takes"
 """On the collection of a scene's planes: True."""
+_SIZE = "ex4d_size"
+"""On the node group that samples the pictures: the size that it was built for."""
 _SQUARE = ((-0.5, -0.5, 0.0), (0.5, -0.5, 0.0), (0.5, 0.5, 0.0), (-0.5, 0.5, 0.0))
 _NEVER = ("diffuse", "glossy", "transmission", "volume_scatter", "shadow")
 """Rays that do not see the plane: it is a picture, and lights and shadows nothing."""
@@ -44,9 +46,8 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
         return
     image = picture.load(context.scene, shot, facts, USE)
     name = f"{shot.name} Plane"
-    show = partial(_show, facts)
-    sampler = bilinear_group.build(name, image, tuple(image.size), show)
-    material = plate_material.plate(name, plate_material.Picture(image, sampler, show))
+    sampler = _sampler(name, image, facts)
+    material = plate_material.plate(name, plate_material.Picture(image, sampler, partial(_show, facts)))
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(_SQUARE, [], [(0, 1, 2, 3)])
     layer = mesh.uv_layers.new(name=grid_group.UV_MAP)
@@ -76,6 +77,9 @@ def replace(shot: str, facts: TakeFacts) -> int:
     planes = marks.marked(bpy.data.objects, USE, shot)
     for image in marks.marked(bpy.data.images, USE, shot):
         picture.swap(image, facts)
+    for sampler in marks.marked(bpy.data.node_groups, USE, shot):
+        if tuple(sampler[_SIZE]) != (facts.width, facts.height):
+            _sized(sampler, shot, facts)
     materials = marks.marked(bpy.data.materials, USE, shot)
     trees = marks.marked(bpy.data.node_groups, USE, shot)
     for tree in (*trees, *(material.node_tree for material in materials)):
@@ -92,6 +96,23 @@ def replace(shot: str, facts: TakeFacts) -> int:
                 curve.driver.expression = found
         plane.update_tag()
     return len(planes)
+
+
+def _sampler(name: str, image: bpy.types.Image, facts: TakeFacts) -> bpy.types.NodeTree:
+    sampler = bilinear_group.build(name, image, tuple(image.size), partial(_show, facts))
+    sampler[_SIZE] = facts.width, facts.height
+    return sampler
+
+
+def _sized(sampler: bpy.types.NodeTree, shot: str, facts: TakeFacts) -> None:
+    """Put a sampler for the take's size in the place of one for another: it counts in pixels."""
+    image = next(node.image for node in sampler.nodes if node.type == "TEX_IMAGE")
+    name = sampler.name
+    made = _sampler(name, image, facts)
+    marks.mark(made, USE, shot, facts)
+    sampler.user_remap(made)
+    bpy.data.node_groups.remove(sampler)
+    made.name = name
 
 
 def collection(scene: bpy.types.Scene) -> bpy.types.Collection:

@@ -11,14 +11,15 @@ from ..errors import UserError
 from ..project.paths import stored
 from ..project.rates import scene_rate
 from ..shots import Shot
-from ..shots.properties import render_size
+from ..shots.properties import MAX_FRAME, render_size
 from ..takes.folder import TakeFacts
 from ..versions import strips
 from . import marks
 
 USE = "SEQUENCER"
-START = "ex4d_frame_start"
-"""On the strip: where its first picture, or sound, was put; if it is elsewhere, the artist has moved it."""
+START, SHOWN = "ex4d_frame_start", "ex4d_shown"
+"""On the strip: where its first picture, or sound, and its handles were put; if they are elsewhere, it was the artist
+who moved it, or trimmed it."""
 AUDIO_FILE = "audio.m4a"
 """In the scene folder: the footage's sound, from clip frame 0 on."""
 MAX_CHANNEL = 128
@@ -48,39 +49,54 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
             raise UserError("{file} cannot be read: import the clip again.", file=file) from None
         strip.sound.filepath = stored(file)
         _put(strip, start, shown)
+        strip.channel = channel
         marks.mark(strip, USE, shot.key, facts)
         channel += 1
     strip = collection.new_image(shot.name, str(facts.png(0)), channel, facts.frame_start)
     _fill(strip, scene, facts)
     _put(strip, facts.frame_start, shown)
+    strip.channel = channel  # its handles lay over a neighbour for a moment, and Blender made way
     marks.mark(strip, USE, shot.key, facts)
 
 
 def replace(shot: str, facts: TakeFacts) -> int:
-    """Let every strip of a shot show another take: where it lies, what is trimmed and its effects stay.
+    """Let every strip of a shot show another take: where it was moved, what was trimmed and its effects stay.
 
     Returns:
         How many strips of pictures.
     """
     count = 0
     for scene in bpy.data.scenes:
-        for strip in marks.marked(strips.all_strips(scene) if scene.library is None else [], USE, shot):
-            left, right = strips.handles(strip)
-            moved = strips.content_start(strip) - float(strip.get(START, strips.content_start(strip)))
-            if strip.type == "IMAGE":
-                start, first, last = facts.frame_start, facts.frame_start, facts.last_frame + 1
-                _fill(strip, scene, facts)
-                count += 1
-            else:
-                sound = _sound(scene, facts)
-                strip.mute = sound is None  # it would not run with the pictures
-                if sound is None:
-                    continue
-                start, first, last = sound[1], left - moved, right - moved
-            _put(strip, start + moved, (round(max(left, first + moved)), round(min(right, last + moved))))
-            strip[START] = float(start)
-            marks.mark(strip, USE, shot, facts)
+        own = marks.marked(strips.all_strips(scene), USE, shot) if scene.library is None else []
+        if own:
+            with strips.channels_kept(scene):
+                count += sum(_replaced(strip, scene, facts) for strip in own)
     return count
+
+
+def _replaced(strip: Any, scene: bpy.types.Scene, facts: TakeFacts) -> bool:
+    """Let one strip show another take, or sound with it; whether it is one of pictures."""
+    now, handles = strips.content_start(strip), strips.handles(strip)
+    moved = now - float(strip.get(START, now))
+    if strip.type == "IMAGE":
+        start, first, last = float(facts.frame_start), facts.frame_start, facts.last_frame + 1
+        _fill(strip, scene, facts)
+    else:
+        sound = _sound(scene, facts)
+        if sound is None:
+            strip.mute = True  # it would not run with the pictures
+            return False
+        start, first, last = sound[1], -MAX_FRAME, MAX_FRAME
+    shown = _range(facts)
+    trimmed = [
+        min(max(handle - moved, first), last) if handle != before + moved else own
+        for handle, before, own in zip(handles, strip.get(SHOWN, shown), shown, strict=True)
+    ]
+    left, right = trimmed if trimmed[0] < trimmed[1] else shown
+    _put(strip, start + moved, (round(left + moved), round(right + moved)))
+    strip[START], strip[SHOWN] = start, shown
+    marks.mark(strip, USE, strip[marks.SHOT], facts)
+    return strip.type == "IMAGE"
 
 
 def _pictures(scene: bpy.types.Scene, shot: str) -> list[Any]:
@@ -111,18 +127,13 @@ _FITTED = "ex4d_fitted"
 def _put(strip: Any, start: float, shown: tuple[int, int]) -> None:
     strips.set_content_start(strip, start)
     strips.set_handles(strip, *shown)
-    strip[START] = float(start)
+    strip[START], strip[SHOWN] = float(start), shown
 
 
 def _free_channel(scene: bpy.types.Scene, shown: tuple[int, int], count: int) -> int:
     """The first of `count` neighbouring channels with nothing at these frames. Raises: UserError."""
-    taken = set()
-    for strip in strips.top_strips(scene):
-        left, right = strips.handles(strip)
-        if left < shown[1] and shown[0] < right:
-            taken.add(strip.channel)
     for channel in range(1, MAX_CHANNEL + 2 - count):
-        if taken.isdisjoint(range(channel, channel + count)):
+        if all(strips.is_free(scene, each, shown) for each in range(channel, channel + count)):
             return channel
     raise UserError("The sequencer has no free channel for the take: remove a strip at its frames.")
 

@@ -6,6 +6,8 @@ on `content_start`, `left_handle`, `right_handle`. The handles are what is shown
 the last.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bpy
@@ -54,6 +56,31 @@ def set_handles(strip: Any, left: int, right: int) -> None:
     order = (1, 0) if left >= handles(strip)[1] else (0, 1)
     for index in order:
         setattr(strip, names[index], (left, right)[index])
+
+
+def is_free(scene: bpy.types.Scene, channel: int, shown: tuple[int, int], but: Any = None) -> bool:
+    """Whether nothing outside of meta strips, but for one, is shown on a channel at these frames (last excluded)."""
+    for strip in top_strips(scene):
+        left, right = handles(strip)
+        if strip.channel == channel and strip != but and left < shown[1] and shown[0] < right:
+            return False
+    return True
+
+
+@contextmanager
+def channels_kept(scene: bpy.types.Scene) -> Iterator[None]:
+    """Put every strip outside of meta strips back on its channel in the end.
+
+    A strip that is moved or made longer in steps may lie over another one on the way, and Blender then moves it, and
+    the effects on it, to a free channel at once. A strip whose place is taken in the end stays where Blender put it:
+    to put one over another on channel 1 hangs Blender (4.5: it looks for a free channel downwards for ever).
+    """
+    before = {strip.name: strip.channel for strip in top_strips(scene)}
+    yield
+    for strip in top_strips(scene):
+        channel = before.get(strip.name, strip.channel)
+        if strip.channel != channel and is_free(scene, channel, handles(strip), but=strip):
+            strip.channel = channel
 
 
 def set_length(strip: Any, names: list[str]) -> None:
