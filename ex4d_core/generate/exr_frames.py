@@ -30,9 +30,9 @@ from ex4d_core.clip import iter_frames
 from ex4d_core.exr_out import REC709, encode_exr
 from ex4d_core.files import explained
 from ex4d_core.images import read_image, to_uint8
-from ex4d_core.progress import Cancelled, OnProgress
+from ex4d_core.progress import Cancelled, OnProgress, stop_if
 from ex4d_core.raster import warm_up
-from ex4d_core.rendering import render_sample
+from ex4d_core.rendering import depth_of_sample
 from ex4d_core.scene import Scene
 
 EXR_NAME = "%06d.exr"
@@ -82,8 +82,9 @@ def write_exr_frames(
         channels = _colour(to_uint8(read_image(Path(str(pictures) % index))))
         channels["mask.Y"] = (to_uint8(seen[index])[..., 0] > 127).astype(np.float16)
         if view is not None:
-            frame = render_sample(view.scene, view.trajectory, index, method=view.method, cancelled=unwanted)
-            channels["depth.Z"] = np.where(np.isfinite(frame.depth), frame.depth, NOTHING_THERE)
+            stop_if(unwanted)
+            depth = depth_of_sample(view.scene, view.trajectory, index, view.method)
+            channels["depth.Z"] = np.where(np.isfinite(depth), depth, NOTHING_THERE)
         return encode_exr(channels, REC709)
 
     workers = min(4, os.cpu_count() or 1)

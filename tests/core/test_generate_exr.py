@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import OpenEXR
 import pytest
-from render_cases import WIDTH, card_scene, sideways
+from render_cases import FOCAL, HEIGHT, WIDTH, card_scene, sideways
 
 from ex4d_core.clip import load_clip
 from ex4d_core.depth.exr import read_exr
@@ -47,11 +47,17 @@ def linear(picture: np.ndarray) -> np.ndarray:
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
+def outside(t: int) -> np.ndarray:
+    """(h, w) bool: where frame t looks past the wall, which ends with the source's frame."""
+    x = (np.arange(WIDTH) + 0.5 - WIDTH / 2) / FOCAL * 4 + 0.4 * t
+    return np.broadcast_to(x > WIDTH / 2 / FOCAL * 4, (HEIGHT, WIDTH))
+
+
 def test_exact_pixels_come_back(scene: Scene, folder: Path) -> None:
     generate_shot(folder, "draft", exr=True)
     assert sorted(p.name for p in (folder / "exr").iterdir()) == [f"{t:06d}.exr" for t in range(FRAMES)]
     seen = load_clip(folder / "mask.mp4").frames[..., 0] > 127
-    past = False
+    past = filled = False
     for t, frame in enumerate(render(scene, sideways(FRAMES, step=0.4), allow_unseen=True)):
         header, channels = opened(folder / f"exr/{t:06d}.exr")
         assert set(channels) == {"R", "G", "B", "A", "mask.Y", "depth.Z"}
@@ -66,9 +72,13 @@ def test_exact_pixels_come_back(scene: Scene, folder: Path) -> None:
         np.testing.assert_array_equal(channels["mask.Y"], seen[t])
         there = np.isfinite(frame.depth)
         np.testing.assert_array_equal(channels["depth.Z"][there], frame.depth[there])
-        np.testing.assert_array_equal(channels["depth.Z"][~there], np.float32(1e10))
-        assert (there & ~seen[t]).any() or t == 0, "what is invented has the depth of the mesh"
-        past |= bool((~there).any())
+        # What the card hid has the depth of the mesh there: between the card's and the wall's.
+        hidden = ~seen[t] & ~outside(t)
+        assert hidden.any() or t == 0
+        assert ((channels["depth.Z"][hidden] > 1.9) & (channels["depth.Z"][hidden] < 4.1)).all()
+        filled |= bool((hidden & ~there).any())
+        past |= bool((channels["depth.Z"] == np.float32(1e10)).any())
+        np.testing.assert_array_equal(channels["depth.Z"][outside(t)], np.float32(1e10))
         np.testing.assert_allclose(
             header["chromaticities"], (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329), rtol=1e-6
         )
@@ -76,6 +86,7 @@ def test_exact_pixels_come_back(scene: Scene, folder: Path) -> None:
         assert np.abs(read_image(folder / f"exr/{t:06d}.exr") / 257.0 - picture).max() < 0.5
         np.testing.assert_array_equal(read_exr(folder / f"exr/{t:06d}.exr"), channels["depth.Z"])
     assert past, "the case with no mesh at all is in the test"
+    assert filled, "the case that the render's own depth, with its short bridges, has nothing is too"
 
 
 def test_the_same_shot_makes_the_same_bytes(folder: Path) -> None:
