@@ -13,6 +13,7 @@ from ..project.rates import scene_rate
 from ..shots import Shot
 from ..shots.properties import MAX_FRAME, render_size
 from ..takes.folder import TakeFacts
+from ..translation import translated
 from ..versions import strips
 from . import marks
 
@@ -25,9 +26,12 @@ AUDIO_FILE = "audio.m4a"
 MAX_CHANNEL = 128
 
 
-def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
+def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str:
     """Show the take in a strip of the sequencer's scene, on the first channel that is free; a strip of an earlier take
     shows this one instead.
+
+    Returns:
+        One sentence about what could not be done; empty if all was.
 
     Raises:
         UserError: pictures that are missing, or no free channel.
@@ -36,27 +40,30 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
     scene = strips.edited_scene(context)
     if _pictures(scene, shot.key):
         replace(shot.key, facts)
-        return
+        return ""
     shown = _range(facts)
     sound = _sound(scene, facts)
     collection = strips.top_strips(scene)
     channel = _free_channel(scene, shown, 1 if sound is None else 2)
+    told = ""
     if sound is not None:
         file, start = sound
         try:
             strip = collection.new_sound(f"{shot.name} Sound", str(file), channel, round(start))
-        except RuntimeError:
-            raise UserError("{file} cannot be read: import the clip again.", file=file) from None
-        strip.sound.filepath = stored(file)
-        _put(strip, start, shown)
-        strip.channel = channel
-        marks.mark(strip, USE, shot.key, facts)
-        channel += 1
+        except RuntimeError:  # the pictures are what was asked for
+            told = translated("This Blender cannot read the sound {file}: the strip has none", file=file)
+        else:
+            strip.sound.filepath = stored(file)
+            _put(strip, start, shown)
+            strip.channel = channel
+            marks.mark(strip, USE, shot.key, facts)
+            channel += 1
     strip = collection.new_image(shot.name, str(facts.png(0)), channel, facts.frame_start)
     _fill(strip, scene, facts)
     _put(strip, facts.frame_start, shown)
     strip.channel = channel  # its handles lay over a neighbour for a moment, and Blender made way
     marks.mark(strip, USE, shot.key, facts)
+    return told
 
 
 def replace(shot: str, facts: TakeFacts) -> int:

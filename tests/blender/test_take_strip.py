@@ -169,6 +169,25 @@ def of_scene(take: Path, scene: Path, times: list[float], fps: int = 24) -> Path
     return take
 
 
+needs_sound = pytest.mark.skipif(not bpy.app.build_options.audaspace, reason="the wheel of 4.2 is built without sound")
+
+
+@pytest.mark.parametrize("can_read", [True, False])
+def test_sound_that_cannot_be_read_costs_no_pictures(
+    with_sound: Path, tmp_path: Path, can_read: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if not can_read:
+        (with_sound / "audio.m4a").write_bytes(b"no sound")
+    stand_in(with_sound)
+    take = paint(tmp_path / "take_001", SIZE, frames=5, frame_start=9, handles=[1, 1])
+    shoot(of_scene(take, with_sound, [2.0, 3.0, 4.0, 5.0, 6.0]), (10, 12))
+    assert [places(strip) for strip in strips() if strip.type == "IMAGE"] == [(9, 10, 13)]
+    missing = "This Blender cannot read the sound" in capfd.readouterr().out
+    assert missing == (not any(strip.type == "SOUND" for strip in strips()))
+    assert can_read or missing or bpy.app.build_options.audaspace
+
+
+@needs_sound
 def test_the_sound_of_the_footage_is_beside(with_sound: Path, tmp_path: Path) -> None:
     stand_in(with_sound)
     take = paint(tmp_path / "take_001", SIZE, frames=5, frame_start=9, handles=[1, 1])

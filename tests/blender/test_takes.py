@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bpy
@@ -13,6 +14,7 @@ from conftest import module
 from shot_cases import add_camera
 from take_cases import paint, tell
 from test_mesh_fidelity import pixels, rendered, set_up
+from test_panels import drawn, options
 
 SIZE = (32, 18)
 
@@ -260,3 +262,28 @@ def test_they_survive_save_and_reload(tmp_path: Path) -> None:
     assert (take.number, take.name, take.frame_start) == (7, "take_007", 1)
     facts = module("takes.listing").facts_of(take)
     assert (facts.folder, facts.settings["seed"]) == (tmp_path / "take_001", 3)
+
+
+def test_the_panel(tmp_path: Path) -> None:
+    assert {"Takes", "ex4d.import_result"} <= set(drawn())
+    shot = new_shot()
+    assert "ex4d.accept_take" not in drawn()
+    take = tell(paint(tmp_path / "take_001", SIZE), shot.key)
+    bpy.ops.ex4d.import_result(directory=str(take))
+    seen = drawn()
+    assert {"name", "Plane", "Background", "Compositor", "Strip", "ex4d.replace_take", "ex4d.remove_take"} <= set(seen)
+    assert "ex4d.relink_take" not in seen
+    take.rename(tmp_path / "gone")
+    seen = drawn()
+    assert {"Its folder is missing:", "ex4d.relink_take"} <= set(seen)
+    assert "ex4d.replace_take" not in seen
+    for name in ("accept_take", "replace_take", "import_result", "remove_take", "relink_take"):
+        assert "UNDO" in options(name), name
+
+
+def test_each_button_says_what_it_does(tmp_path: Path) -> None:
+    kind = module("use.operators").EX4D_OT_accept_take
+    said = {use: kind.description(bpy.context, SimpleNamespace(use={use})) for use in module("use").USES}
+    assert len(set(said.values())) == len(said) == 4
+    both = kind.description(bpy.context, SimpleNamespace(use={"PLANE", "SEQUENCER"}))
+    assert both == kind.bl_description
