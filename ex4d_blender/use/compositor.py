@@ -47,13 +47,13 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     if group is None:
         group = _new_group(f"EX-4D Take {shot.name}", camera)
         _measure(group, marks.filmed_by(scene, facts) or footage.of_camera(scene, camera))
-    _show(group, facts)
+    has_depth = _show(group, facts)
     marks.mark(group, USE, shot.key, facts)
     node = node_of(tree, group) or _insert(tree, group)
     target = compositor.output(tree)
     if is_new or not target.is_linked:
         tree.links.new(node.outputs["Image"], target)
-    return None if facts.has_exr else translated("The take has no EXR files, so there is no depth to combine it by")
+    return None if has_depth else translated("The take has no EXR files with depth, which Z Combine needs")
 
 
 def replace(shot: str, facts: TakeFacts) -> int:
@@ -172,8 +172,8 @@ def _measure(group: bpy.types.NodeTree, placed: footage.Placed | None) -> None:
     driver.expression = "scale"
 
 
-def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> None:
-    """Put a take's pictures into the group's Image nodes, and these in where there are none yet."""
+def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> bool:
+    """Put a take's pictures into the group's Image nodes, these in where there are none; whether there is depth."""
     for curve in group.animation_data.drivers:
         if any(f'"{fit}"' in curve.data_path for fit in _FITS):  # one that the artist has removed stays away
             curve.driver.expression = _size(facts)
@@ -198,6 +198,7 @@ def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> None:
             socket.default_value = (FAR,) * 3 + (1.0,)
         elif not socket.is_linked or socket.links[0].from_node.get(_ROLE):
             group.links.new(feed, socket)
+    return feeds["Fit Depth"] is not None
 
 
 def _mask_file(facts: TakeFacts) -> Path:
