@@ -33,7 +33,10 @@ def file_name(name: str) -> str:
 
 def numbers(folder: Path) -> list[int]:
     """The numbers that takes in a folder have, half-fetched ones too."""
-    found = (_TAKE.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
+    try:
+        found = [_TAKE.fullmatch(path.name) for path in folder.iterdir()]
+    except OSError:  # there is none yet; one that cannot be read is told of where it is written to
+        return []
     return [int(match[1]) for match in found if match]
 
 

@@ -58,8 +58,9 @@ class _Generates(NeedsShot, SamplesShot):
         """Send the camera to the sidecar; in background mode, wait for the take. Raises: UserError."""
         now = sidecar.required_connection()
         chosen = self._chosen(context)
+        wide = widened(sample, chosen.overscan)
         wish = wish_for(context.scene, shot)
-        wish.settings, wish.camera = json.dumps(chosen.record(shot)), wishes.packed(widened(sample, chosen.overscan))
+        wish.settings, wish.camera = json.dumps(chosen.record(shot)), wishes.packed(wide)
         job = wish.job
         try:
             send(now, context.scene, wish, follow=waiting.operators_wait())

@@ -100,9 +100,12 @@ def test_a_long_shot_is_asked_about_without_a_hitch(shared_sidecar: Any, shot: A
     now, preflight = started(), module("generating.preflight")
     shot.frame_end = 20_000
     question = preflight.question_of(now, bpy.context.scene, shot)
-    begin = time.perf_counter()
-    task = preflight._task(now, question)
-    assert time.perf_counter() - begin < 0.02
+    seconds = []
+    for _ in range(5):  # other processes may take a moment from one of them
+        begin = time.perf_counter()
+        task = preflight._task(now, question)
+        seconds.append(time.perf_counter() - begin)
+    assert min(seconds) < 0.008
     assert module("sidecar").run(task).fits in (True, False)
 
 

@@ -59,17 +59,18 @@ def test_nothing_is_left_over(
     started()
     as_with_windows(monkeypatch)
     shot = make_shot(small_scene)
-    shot.frame_start, shot.frame_end = 1, 40
+    shot.frame_start, shot.frame_end, shot.width, shot.height = 1, 60, 64, 48
     blend = tmp_path / "shot.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(blend))
     before: dict[str, int] = {}
     for cycle in range(cycles + 3):  # what is only made once is made in the first three
-        bpy.ops.ex4d.generate(seed=cycle)
+        bpy.data.objects["Camera"].data.lens = 40 + cycle / 8  # another picture each time: nothing is found on disk
+        bpy.ops.ex4d.generate()
         job = wished()[0].job
         if cycle % 3 == 0:
             tick_until(takes, what=f"take {cycle}")
         else:
-            tick_until(lambda job=job: stage_of(job), what=f"job {cycle}")
+            tick_until(lambda job=job: sidecar.connection().refresh() or stage_of(job), what=f"job {cycle}")
             bpy.ops.ex4d.cancel_job(job=job)
             if cycle % 3 == 1:
                 let_go()  # Blender is killed, and finds the sidecar again
