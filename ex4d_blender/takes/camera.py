@@ -5,12 +5,12 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..errors import UserError
 from ..mesh import source_time
-from ..placed import SOURCE_TIME, Placed, active, all_placed
+from ..placed import SOURCE_TIME, Placed, active
 from ..project.solved import own_poses, standing_poses
 from ..shots import Shot, camera_math, making
 from ..shots.properties import add_shot, next_name
+from ..use import marks
 from ..versions import fcurves
 from .folder import TakeFacts
 
@@ -46,7 +46,7 @@ def make_camera(context: bpy.types.Context, facts: TakeFacts, frame_start: int, 
     Raises:
         UserError: the footage in the scene cannot be read.
     """
-    placed = _footage(context, facts)
+    placed = marks.filmed_by(context.scene, facts) or active(context)
     poses = facts.c2w if placed is None else _standing(placed, facts)
     if placed is None:
         camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
@@ -60,17 +60,6 @@ def make_camera(context: bpy.types.Context, facts: TakeFacts, frame_start: int, 
     if placed is not None:
         _key_time(camera, placed, facts, frame_start)
     return camera
-
-
-def _footage(context: bpy.types.Context, facts: TakeFacts) -> Placed | None:
-    """The footage that the take was made from, else the one that the artist works on, if any."""
-    for placed in all_placed(context.scene):
-        try:
-            if placed.facts().content_hash == facts.scene_hash:
-                return placed
-        except UserError:
-            continue
-    return active(context)
 
 
 def _standing(placed: Placed, facts: TakeFacts) -> np.ndarray:
