@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import RowMapping
 
 from ex4d_core import __version__
@@ -20,6 +21,7 @@ from ex4d_core.engines import engine_facts
 from ex4d_core.errors import InputError, SpaceError
 from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes
 from ex4d_server.cache import Cache
+from ex4d_server.documents import JobRequest, canonical
 from ex4d_server.folders import Kind
 from ex4d_server.preflight import DISK_MARGIN, DoesNotFit, disk_shortage, engine_shortages
 from ex4d_server.progress import JobProgress
@@ -37,6 +39,7 @@ _OPTIONS = (
     *("depth", "depth_kind", "depth_range", "estimator", "fov_degrees", "focal_mm", "sensor_mm", "focal_px"),
     *("source_camera", "start", "frames", "size", "max_side", "fps", "plate"),
 )
+_REQUESTS: TypeAdapter[BaseModel] = TypeAdapter(JobRequest)
 _RENDER_OPTIONS = ("method", "background", "passes", "allow_unseen")
 
 
@@ -67,12 +70,15 @@ class JobRun:
     """Told the stage, the stages finished, the fraction, and a message."""
     stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     progress: JobProgress = field(init=False)
+    _request: dict[str, Any] = field(init=False)
     _names: tuple[Kind, ...] = field(init=False)
     """The stages that this job has."""
     _zips: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
-        stages, request = JOB_STAGES[self.job["kind"]], self.job["request"]
+        # An earlier version may have stored it, without what is new since: that gets its defaults.
+        self._request = request = canonical(_REQUESTS.validate_python(self.job["request"]))
+        stages = JOB_STAGES[self.job["kind"]]
         if request.get("footage") is None and "scene" in stages and self.job["kind"] == "reshoot":
             stages = stages[1:]
         self._names = (*stages, "exr") if request.get("exr") else stages
@@ -88,7 +94,7 @@ class JobRun:
             Ex4dError: the request cannot be carried out.
             WorkerDied: see `worker_process`.
         """
-        request: dict[str, Any] = self.job["request"]
+        request = self._request
         match self.job["kind"]:
             case "import":
                 return self._scene(request)

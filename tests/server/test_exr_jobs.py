@@ -10,12 +10,12 @@ import numpy as np
 import OpenEXR
 import pytest
 from conftest import Running, Start, reshoot_request
-from ex4d_server.documents import ModelStatus, ReshootJob
+from ex4d_server.documents import ModelStatus, ReshootJob, canonical
 from ex4d_server.folders import DataFolder
 from ex4d_server.preflight import preflight
 from ex4d_server.store import Store
 from job_cases import make_scene, orbit, reshoot_scene_request, wait_for
-from raw_http import ask, run_job
+from raw_http import ask, run_job, wait_job
 
 from ex4d_core.clip import load_clip
 from ex4d_core.footprint import exr_bytes, generate_bytes
@@ -122,3 +122,20 @@ def test_capabilities_tell_what_an_engine_reads(sidecar: Running) -> None:
     schema = ask(sidecar.server, "GET", "/v1/openapi.json").json()["components"]["schemas"]["ModelStatus"]
     fields = {"name", "title", "size_bytes", "licence", "commercial", "where", "state"}
     assert set(schema["properties"]) == set(ModelStatus.model_fields) == fields
+
+
+def test_a_job_that_an_earlier_version_stored_gets_the_defaults(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
+    """An engine is updated while jobs wait."""
+    folder = DataFolder(tmp_path / "data")
+    folder.claim()
+    folder.make()
+    store = Store(folder.database)
+    path = orbit(make_scene(tiny_clip, tmp_path), 20.0)
+    request = canonical(ReshootJob.model_validate({"kind": "reshoot", "scene": "scene", "trajectory": path}))
+    store.add_job("old", {k: v for k, v in request.items() if k not in ("quality", "keep_source", "exr")})
+    store.close()
+    running = start()
+    assert wait_job(running.server, "old")["problem"]["code"] == "bad-input", "there is no scene yet"
+    running.client.put("/v1/scenes/scene", {"path": str(tmp_path / "scene.ex4d")})
+    running.client.post("/v1/jobs/old/retry")
+    assert wait_job(running.server, "old", "succeeded")
