@@ -5,9 +5,37 @@ Uses what Blender ships: bpy, numpy and the standard library. `client/` is the s
 `scripts/build_extension.py`; all else that talks to the sidecar is in `sidecar/`.
 """
 
-from . import coverage, footage, interface, mesh, preferences, project, shots, sidecar
+from . import (
+    cg,
+    coverage,
+    engine,
+    footage,
+    generating,
+    interface,
+    mesh,
+    preferences,
+    project,
+    shots,
+    sidecar,
+    takes,
+    use,
+)
 
-FEATURES = (interface, preferences, sidecar, footage, mesh, project, shots, coverage)
+FEATURES = (
+    interface,
+    preferences,
+    sidecar,
+    engine,
+    footage,
+    mesh,
+    project,
+    shots,
+    coverage,
+    takes,
+    use,
+    generating,
+    cg,
+)
 """What is registered, in this order, and unregistered in reverse: each has `register` and `unregister`."""
 
 

@@ -54,6 +54,17 @@ class Preferences(bpy.types.AddonPreferences):
         "empty uses the extension's own folder",
         subtype="DIR_PATH",
     )
+    engine_folder: StringProperty(
+        name="Engine Folder",
+        description="Where the engine is installed: new, empty, or an engine's already; "
+        "empty uses the extension's own folder",
+        subtype="DIR_PATH",
+    )
+    engine_wheels: StringProperty(
+        name="Wheel Folder",
+        description="A folder with wheels to install the engine from, without a network; empty uses the network",
+        subtype="DIR_PATH",
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """The preferences' page."""
@@ -62,6 +73,9 @@ class Preferences(bpy.types.AddonPreferences):
         layout.label(text="This Machine")
         layout.prop(self, "executable")
         layout.prop(self, "data_folder")
+        layout.prop(self, "engine_folder")
+        layout.prop(self, "engine_wheels")
+        layout.operator("ex4d.install_engine")
         layout.separator()
         layout.label(text="Another Machine")
         layout.prop(self, "address")

@@ -24,6 +24,12 @@ class EngineFacts:
     """Hub ids (owner/name) of the weights that it loads."""
     licence: str
     """Of the engine with its weights, an SPDX identifier."""
+    qualities: tuple[str, ...]
+    """Names of its settings between fast and good, the first is the default; empty: there is only one."""
+    reads_prompt: bool
+    reads_seed: bool
+    keeps_source: bool
+    """Whether it can be asked to keep seen pixels as they are, or to draw them anew."""
     cancel_seconds: float
     """How long until a cancel takes effect, at most, on the slowest machine that it is meant for."""
 
@@ -68,6 +74,10 @@ _ENGINES = {
             packages=(),
             models=(),
             licence="GPL-3.0-or-later",
+            qualities=(),
+            reads_prompt=False,
+            reads_seed=False,
+            keeps_source=False,
             cancel_seconds=1.0,
         ),
         module="ex4d_core.generate.draft",
@@ -119,6 +129,25 @@ def missing(name: str) -> tuple[str, ...]:
         lacks.append(f"The engine {name} needs {', '.join(packages)}, which are not installed: {remedy}.")
     lacks += [f"The model {m} is not on this machine: download it first." for m in facts.models if not _has_model(m)]
     return tuple(lacks)
+
+
+def check_request(name: str, quality: str, keep_source: bool) -> None:
+    """Refuse what an engine does not know.
+
+    Args:
+        name: of the engine.
+        quality: one of its `qualities`; empty: its default.
+        keep_source: asked to keep what was seen.
+
+    Raises:
+        InputError: there is no such engine, or it does not know that.
+    """
+    facts = engine_facts(name)
+    if quality and quality not in facts.qualities:
+        known = f"choose one of {', '.join(facts.qualities)}" if facts.qualities else "leave it out"
+        raise InputError(f"The engine {name} has no quality {quality!r}: {known}.")
+    if keep_source and not facts.keeps_source:
+        raise InputError(f"The engine {name} cannot be asked to keep the source: leave that out.")
 
 
 def engine_class(name: str) -> tuple[str, str]:

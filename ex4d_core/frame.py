@@ -12,7 +12,7 @@ from ex4d_core.camera import Camera
 from ex4d_core.errors import InputError
 from ex4d_core.mesh import DWMesh
 from ex4d_core.occluder import BRIDGE_REACH, limit_bridges, original_numbers
-from ex4d_core.raster import rasterize
+from ex4d_core.raster import Raster, rasterize
 from ex4d_core.shading import sample_color, source_positions, source_resolution
 
 # What is nearer to the camera than this share of the nearest source depth is cut away. The reference has 0.001
@@ -93,6 +93,46 @@ def render_frame(
             f"The colour has shape {color.shape} and the mesh is of {mesh.grid[1]}x{mesh.grid[0]} pixels: "
             "give the frame that the depth belongs to."
         )
+    raster = _rasterize(mesh, camera, bridge_reach, backend, threads)
+    projection = _projection(camera)
+    positions, mask = source_positions(raster, mesh, projection, camera)
+    return RenderedFrame(
+        color=sample_color(color, positions, mask),
+        mask=mask,
+        depth=raster.depth,
+        source_xy=positions,
+        resolution=source_resolution(raster, mesh, projection, mask) if resolution else None,
+    )
+
+
+def render_depth(mesh: DWMesh, camera: Camera, *, threads: int | None = None) -> NDArray[np.float32]:
+    """The depth of one mesh from one camera, for what was never seen too.
+
+    That of `render_frame`; where bridges, limited in reach, leave nothing, that of the whole bridge.
+
+    Args:
+        mesh: see `render_frame`, likewise the rest.
+        camera: see there.
+        threads: see there.
+
+    Returns:
+        (h, w) float32, z-depth, scene units; inf = no mesh.
+    """
+    raster = _rasterize(mesh, camera, BRIDGE_REACH, "numba", threads)
+    source_positions(raster, mesh, _projection(camera), camera)  # settles the depth of seen pixels on bridges
+    depth = raster.depth
+    if mesh.vertex_hidden is not None or np.isfinite(depth).all():
+        return depth
+    whole = _rasterize(mesh, camera, math.inf, "numba", threads).depth
+    return np.where(np.isfinite(depth), depth, whole)
+
+
+def _projection(camera: Camera) -> NDArray[np.float64]:
+    return camera.intrinsics.matrix() @ camera.w2c()[:3]
+
+
+def _rasterize(mesh: DWMesh, camera: Camera, bridge_reach: float, backend: str, threads: int | None) -> Raster:
+    """What `camera` sees, by the mesh's own face numbers."""
     whole = mesh.vertex_hidden is not None
     limited = not whole and math.isfinite(bridge_reach)
     if limited:
@@ -110,12 +150,4 @@ def render_frame(
     )
     if numbers is not None:
         raster = replace(raster, face_id=original_numbers(raster.face_id, numbers, mesh.grid_faces))
-    projection = camera.intrinsics.matrix() @ camera.w2c()[:3]
-    positions, mask = source_positions(raster, mesh, projection, camera)
-    return RenderedFrame(
-        color=sample_color(color, positions, mask),
-        mask=mask,
-        depth=raster.depth,
-        source_xy=positions,
-        resolution=source_resolution(raster, mesh, projection, mask) if resolution else None,
-    )
+    return raster

@@ -21,7 +21,7 @@ from ex4d_core.depth.exr import write_exr
 from ex4d_core.encoder import VideoFeed
 from ex4d_core.errors import CameraError, InputError
 from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
-from ex4d_core.frame import RenderedFrame, render_frame
+from ex4d_core.frame import RenderedFrame, render_depth, render_frame
 from ex4d_core.images import write_png
 from ex4d_core.mesh import DWMesh, build_mesh
 from ex4d_core.methods import METHODS, PASSES
@@ -47,7 +47,7 @@ from ex4d_core.shot import (
     write_shot,
 )
 
-__all__ = ["PASSES", "RenderedFrame", "render", "render_frame", "render_shot"]
+__all__ = ["PASSES", "RenderedFrame", "depth_of_sample", "render", "render_frame", "render_shot"]
 
 _LARGEST_HALF = 65504.0
 
@@ -286,14 +286,36 @@ def _render_sample(
     unwanted: Cancelled,
 ) -> RenderedFrame:
     source = trajectory.source_frame(index, scene.frames)
-    target = trajectory.camera(index)
-    in_source = Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
+    in_source = _in_source(scene, trajectory, index)
     depth = scene.depth(source)
     mesh = build_mesh(depth, scene.intrinsics(source), method)
     color = scene.color(source)
     stop_if(unwanted)
     frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
     return replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
+
+
+def depth_of_sample(scene: Scene, trajectory: Trajectory, index: int, method: str) -> NDArray[np.float32]:
+    """The depth of one sample of a trajectory, for what was never seen too; see `frame.render_depth`.
+
+    Args:
+        scene: the clip with depth.
+        trajectory: see `render`.
+        index: of the sample, from 0.
+        method: see `render`.
+
+    Raises:
+        InputError: the frame of the scene is damaged.
+    """
+    source = trajectory.source_frame(index, scene.frames)
+    mesh = build_mesh(scene.depth(source), scene.intrinsics(source), method)
+    return render_depth(mesh, _in_source(scene, trajectory, index), threads=1)
+
+
+def _in_source(scene: Scene, trajectory: Trajectory, index: int) -> Camera:
+    """The camera of a sample, posed in the space of the source frame that it looks at."""
+    source, target = trajectory.source_frame(index, scene.frames), trajectory.camera(index)
+    return Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
 
 
 def _is_behind(camera: Camera, mesh: DWMesh, depth: NDArray[np.float32]) -> bool:

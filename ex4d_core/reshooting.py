@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Trajectory, load_trajectory
 from ex4d_core.clip import iter_frames
 from ex4d_core.contact import contact_sheet, pick_times
+from ex4d_core.engines import check_request
 from ex4d_core.errors import Ex4dError, InputError
 from ex4d_core.files import atomic_file, require_new, require_replaceable
-from ex4d_core.generate import generate_shot
+from ex4d_core.generate import add_exr, generate_shot
+from ex4d_core.generate.folder import EXR_FRAMES, is_generated
 from ex4d_core.images import to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.rendering import render_shot
@@ -49,6 +51,9 @@ def reshoot(
     allow_unseen: bool = False,
     seed: int = 0,
     prompt: str = "",
+    quality: str = "",
+    keep_source: bool = False,
+    exr: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
@@ -68,6 +73,9 @@ def reshoot(
         allow_unseen: see there.
         seed: for engines that draw at random.
         prompt: for engines that read one.
+        quality: see `generate_shot`; likewise the next two.
+        keep_source: see there.
+        exr: see there.
         overwrite: replace the results of another request.
         on_progress: told about each stage.
         cancelled: asked between frames.
@@ -76,6 +84,7 @@ def reshoot(
         InputError: `out` holds the results of another request; else as the stages.
         Ex4dError: as `render_shot` and `generate_shot`.
     """
+    check_request(engine, quality, keep_source)
     result = Reshot(scene.path, out / "shot", out / "output.mp4", out / "contact.png")
     rendered = _finished(result.shot)
     if rendered is None:  # what lies here is not an earlier run of ours
@@ -100,18 +109,22 @@ def reshoot(
             cancelled=cancelled,
         )
         rendered = read_shot(result.shot)
-    wanted = (engine, seed, prompt)
-    have = (rendered.request.engine, rendered.request.seed, rendered.request.prompt or "")
-    if have != wanted or not (result.shot / "output.mp4").is_file():
+    asked = {"engine": engine, "seed": seed, "prompt": prompt, "quality": quality, "keep_source": keep_source}
+    if not is_generated(result.shot, rendered, asked):
         generate_shot(
             result.shot,
             engine,
             seed=seed,
             prompt=prompt,
+            quality=quality,
+            keep_source=keep_source,
+            exr=exr,
             overwrite=overwrite,
             on_progress=on_progress,
             cancelled=cancelled,
         )
+    elif exr and not (result.shot / EXR_FRAMES).is_dir():
+        add_exr(result.shot, on_progress=on_progress, cancelled=cancelled)
     with atomic_file(result.output) as temporary:
         shutil.copyfile(result.shot / "output.mp4", temporary)
     with atomic_file(result.contact) as temporary:

@@ -56,6 +56,9 @@ class ShotRequest(BaseModel):
     """Width and height, pixels."""
     seed: int | None = None
     prompt: str | None = None
+    quality: str | None = None
+    """Name of the engine's quality; empty: its default."""
+    keep_source: bool | None = None
     trajectory: str = TRAJECTORY_FILE
     """File name inside the shot folder."""
     background: bool = True

@@ -2,7 +2,8 @@
 
     python scripts/build_extension.py [--output DIR]
 
-Standard library only, any Python from 3.11. The same sources give the same bytes.
+The zip carries the `ex4d` wheel of the same sources, which *Install Engine* installs. Standard library only, any Python
+from 3.11. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from engine_wheel import content_of, engine_wheel, entry
+
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "blender_manifest.toml"
 SOURCES = ((ROOT / "ex4d_blender", ""), (ROOT / "server" / "ex4d_server" / "client", "client/"))
-SUFFIXES = (".py", ".glsl", ".json", ".md")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
+SUFFIXES = (".py", ".glsl", ".json", ".md", ".txt")
 
 
 def staged() -> dict[str, bytes]:
     """Name in the zip -> content, of everything that the extension consists of."""
-    files = {"blender_manifest.toml": MANIFEST.read_bytes(), "LICENSE": (ROOT / "LICENSE").read_bytes()}
+    files = {"blender_manifest.toml": content_of(MANIFEST), "LICENSE": content_of(ROOT / "LICENSE")}
     for folder, prefix in SOURCES:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix in SUFFIXES and "__pycache__" not in path.parts:
-                files[prefix + path.relative_to(folder).as_posix()] = path.read_bytes()
-    return {name: content.replace(b"\r\n", b"\n") for name, content in sorted(files.items())}
+                files[prefix + path.relative_to(folder).as_posix()] = content_of(path)
+    name, wheel = engine_wheel(ROOT)
+    files[f"engine/{name}"] = wheel
+    return dict(sorted(files.items()))
 
 
 def build(output: Path) -> Path:
@@ -45,9 +49,7 @@ def build(output: Path) -> Path:
     partial = target.with_name(target.name + ".partial")
     with zipfile.ZipFile(partial, "w") as archive:
         for name, content in staged().items():
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_STORED, 3, 0o644 << 16
-            archive.writestr(entry, content)
+            archive.writestr(entry(name), content)
     os.replace(partial, target)
     index = output / "index.json"
     index_partial = output / "index.json.partial"

@@ -5,9 +5,10 @@ EEVEE's own Linear interpolation reads reduced copies of an image wherever it gu
 one: 3.9/255 off on average from the source camera. Four nearest samples, mixed here, are exact in all engines.
 """
 
+from collections.abc import Callable
+
 import bpy
 
-from . import images, retiming
 from .graph import Graph, add_input, add_output, socket
 
 ENCODING = 2.2
@@ -15,15 +16,18 @@ ENCODING = 2.2
 
 Value = object
 
+Show = Callable[[bpy.types.NodeTree, bpy.types.Node], None]
+"""Lets an Image Texture node of a tree show the right file at each frame."""
 
-def build(name: str, image: bpy.types.Image, size: tuple[int, int], empty: bpy.types.Object) -> bpy.types.NodeTree:
+
+def build(name: str, image: bpy.types.Image, size: tuple[int, int], show: Show) -> bpy.types.NodeTree:
     """A new group: UV to Color.
 
     Args:
         name: of the group.
         image: the sequence.
         size: its width and height, pixels.
-        empty: whose `Source Frame` is shown.
+        show: which of its files.
     """
     tree = bpy.data.node_groups.new(name, "ShaderNodeTree")
     add_input(tree, "UV", "Vector")
@@ -39,7 +43,7 @@ def build(name: str, image: bpy.types.Image, size: tuple[int, int], empty: bpy.t
     def sample(column: int, row: int) -> Value:
         offset = ((0.5 + column) / width, (0.5 + row) / height, 0.0)
         place = graph.vector("MULTIPLY_ADD", first, pixel, offset)
-        node = texture(graph, f"Plate {column} {row}", image, empty, place, "Closest")
+        node = texture(graph, f"Plate {column} {row}", image, show, place, "Closest")
         return _power(graph, socket(node.outputs, "Color"), 1 / ENCODING)
 
     below = _between(graph, across, sample(0, 0), sample(1, 0))
@@ -49,14 +53,13 @@ def build(name: str, image: bpy.types.Image, size: tuple[int, int], empty: bpy.t
 
 
 def texture(
-    graph: Graph, name: str, image: bpy.types.Image, empty: bpy.types.Object, place: Value, interpolation: str
+    graph: Graph, name: str, image: bpy.types.Image, show: Show, place: Value, interpolation: str
 ) -> bpy.types.Node:
-    """An Image Texture node that shows a sequence at the clip frame shown."""
+    """An Image Texture node of a sequence."""
     settings = {"image": image, "extension": "EXTEND", "interpolation": interpolation}
     node = graph.node("ShaderNodeTexImage", settings, Vector=place)
     node.name = node.label = name
-    images.show(node.image_user)
-    retiming.follow(graph.tree, f'nodes["{name}"].image_user.frame_offset', empty, add=-1)
+    show(graph.tree, node)
     return node
 
 

@@ -5,6 +5,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import bpy
@@ -109,8 +110,9 @@ def _mesh(facts: SceneFacts, footage: str, plate: bpy.types.Image, empty: bpy.ty
     grid = bpy.data.objects.new(f"{facts.name} Grid", bpy.data.meshes.new(f"{facts.name} Grid"))
     occlusion = images.occlusion(facts, footage)
     width, height = plate.size
-    sampler = bilinear_group.build(f"{facts.name} Plate", plate, (width, height), empty)
-    picture = plate_material.Picture(plate, sampler, empty)
+    show = partial(retiming.show_clip, empty)
+    sampler = bilinear_group.build(f"{facts.name} Plate", plate, (width, height), show)
+    picture = plate_material.Picture(plate, sampler, show)
     proxy = images.proxy(facts, footage)
     level = facts.proxy_step if proxy else detail.automatic_level(facts.width, facts.height)
     proxy_step = facts.proxy_step if proxy else 0

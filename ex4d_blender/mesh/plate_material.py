@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import bpy
 
 from . import grid_group, lips
-from .bilinear_group import texture
+from .bilinear_group import Show, texture
 from .graph import Graph
 
 FOOTPRINT = 1.0 + 2.0**-8
@@ -28,8 +28,8 @@ class Picture:
     """The plate, a sequence."""
     sampler: bpy.types.NodeTree
     """The group that samples it (`bilinear_group`)."""
-    empty: bpy.types.Object
-    """Whose `Source Frame` is shown."""
+    show: Show
+    """Which of its files."""
 
 
 def plate(name: str, picture: Picture) -> bpy.types.Material:
@@ -99,7 +99,7 @@ def _new(name: str) -> tuple[bpy.types.Material, Graph]:
 def _finish(graph: Graph, picture: Picture, shader: Value) -> None:
     graph.node("ShaderNodeOutputMaterial", Surface=shader)
     # Solid mode shows the active texture, which need not be linked.
-    graph.tree.nodes.active = texture(graph, "Plate", picture.image, picture.empty, _uv(graph), "Linear")
+    graph.tree.nodes.active = texture(graph, "Plate", picture.image, picture.show, _uv(graph), "Linear")
 
 
 def _uv(graph: Graph) -> Value:

@@ -9,6 +9,7 @@ with Python scripts switched off.
 import bpy
 
 from ..placed import FRAME_START, SOURCE_TIME, SPEED
+from . import images
 
 SOURCE_FRAME = "Source Frame"
 """On the empty, driven: the clip frame shown now (float, whole, within the clip)."""
@@ -62,6 +63,12 @@ def follow(follower: Animated, path: str, empty: bpy.types.Object, add: int = 0,
     _read(curve.driver, "clip", empty, SOURCE_FRAME)
     curve.driver.expression = f"clip + {add}" if add >= 0 else f"clip - {-add}"
     return curve
+
+
+def show_clip(empty: bpy.types.Object, tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+    """Let an Image Texture node show the clip frame shown."""
+    images.show(node.image_user)
+    follow(tree, f'nodes["{node.name}"].image_user.frame_offset', empty, add=-1)
 
 
 def _read(driver: bpy.types.Driver, name: str, empty: bpy.types.Object, item: str) -> None:

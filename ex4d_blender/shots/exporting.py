@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Export Trajectory: the active shot's camera, as a file that the library, the sidecar and EX-4D read."""
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,37 +11,45 @@ from bpy.props import BoolProperty, StringProperty
 from ..errors import SaysErrors, UserError, reported
 from ..translation import translated
 from . import ignored, sampling, trajectory
-from .properties import NeedsShot, Shot, required_shot
+from .properties import NeedsShot, Shot, find_shot, required_shot
 from .trajectory import TrajectorySample
+
+_Sampled = tuple[str, TrajectorySample]
+"""The key of a shot, and its trajectory."""
 
 
 class SamplesShot(SaysErrors):
     """Mixin of operators that need a shot's trajectory: implement `sampled`, and call `begin` from `invoke`.
 
     Called with an event, Blender stays alive while a heavy scene is gone through: Esc cancels. Run from a script, it
-    runs to its end.
+    runs to its end. Several shots are sampled one after another, before anything is done with any of them.
     """
 
-    _work: sampling.Steps | None = None
+    _work: "Generator[float, None, list[_Sampled]] | None" = None
     _timer: bpy.types.Timer | None = None
 
+    def shots(self, context: bpy.types.Context) -> list[Shot]:
+        """The shots that are meant: the active one, unless an operator knows better. Raises: UserError."""
+        return [required_shot(context.scene)]
+
     def sampled(self, context: bpy.types.Context, shot: Shot, sample: TrajectorySample) -> None:
-        """What to do with the trajectory. Raises: UserError."""
+        """What to do with a trajectory. Raises: UserError."""
         raise NotImplementedError
 
     def run(self, context: bpy.types.Context) -> None:
         """All at once."""
-        shot = required_shot(context.scene)
-        key = shot.key
-        sample = sampling.sample(context, shot, sweep=True)
-        self._end(context, key, sample)
+        work = self._steps(context, [shot.key for shot in self.shots(context)])
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                self._end(context, done.value)
+                return
 
     def begin(self, context: bpy.types.Context) -> set[str]:
         """Start the modal work."""
         try:
-            shot = required_shot(context.scene)
-            self._key = shot.key
-            self._work = sampling.steps(context, shot)
+            self._work = self._steps(context, [shot.key for shot in self.shots(context)])
             next(self._work)  # the fast way; what is refused is refused here
         except UserError as error:
             self.report({"ERROR"}, error.said)
@@ -80,19 +89,36 @@ class SamplesShot(SaysErrors):
         self._work.close()
         self._stop(context)
 
-    def _finish(self, context: bpy.types.Context, sample: TrajectorySample) -> set[str]:
+    def _finish(self, context: bpy.types.Context, samples: "list[_Sampled]") -> set[str]:
         try:
-            self._end(context, self._key, sample)
+            self._end(context, samples)
         except UserError as error:
             self.report({"ERROR"}, error.said)
             return {"CANCELLED"}
         return {"FINISHED"}
 
-    def _end(self, context: bpy.types.Context, key: str, sample: TrajectorySample) -> None:
-        shot = sampling.again(context, key)
-        camera = shot.camera
-        self.sampled(context, shot, sample)
-        ignored.tell(self, camera, context.scene)
+    @staticmethod
+    def _steps(context: bpy.types.Context, keys: list[str]) -> "Generator[float, None, list[_Sampled]]":
+        """The trajectories of shots, one after another; yields the share that is done, 0..1."""
+        samples = []
+        for number, key in enumerate(keys):
+            shot = find_shot(context.scene, key) or sampling.again(context, key)  # which says that it is gone
+            work = sampling.steps(context, shot)
+            try:
+                while True:
+                    yield (number + next(work)) / len(keys)
+            except StopIteration as done:
+                samples.append((key, done.value))
+            finally:
+                work.close()  # where this one is closed early: what the sampling has changed comes back
+        return samples
+
+    def _end(self, context: bpy.types.Context, samples: "list[_Sampled]") -> None:
+        for key, sample in samples:
+            shot = sampling.again(context, key)
+            camera = shot.camera
+            self.sampled(context, shot, sample)
+            ignored.tell(self, camera, context.scene)
 
     def _stop(self, context: bpy.types.Context) -> None:
         window_manager = context.window_manager

@@ -9,6 +9,7 @@ from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProp
 from ..errors import UserError
 from ..placed import of_camera
 from ..translation import translated
+from .takes import Take
 
 _NO_SHOT = "There is no shot in this scene yet: use New Shot, or Use Active Camera."
 
@@ -95,6 +96,8 @@ class Shot(bpy.types.PropertyGroup):
         description="The first frame's view is not the filmed one, so that the engine leads in to it",
         options={"HIDDEN"},
     )
+    takes: CollectionProperty(type=Take, name="Takes")
+    active_take: IntProperty(name="Active Take", description="The take that is chosen in the list", default=-1, min=-1)
 
     @property
     def first_frame(self) -> int:
@@ -193,7 +196,7 @@ def next_name(scene: bpy.types.Scene) -> str:
     return f"Shot {number:03d}"
 
 
-_register_classes, _unregister_classes = bpy.utils.register_classes_factory((Shot,))
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory((Take, Shot))
 
 
 def register() -> None:

@@ -11,6 +11,7 @@ from .joblist import JobView, new_job_id
 from .launching import required_connection
 from .render_shot import RenderShot
 from .running import OnEnd, OnEvent, complain, run, sentence, start
+from .shot_job import ShotJob
 from .ticking import connection, every_tick, no_longer, redraw, tick
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "OnEnd",
     "OnEvent",
     "RenderShot",
+    "ShotJob",
     "complain",
     "connection",
     "every_tick",

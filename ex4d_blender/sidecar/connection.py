@@ -39,6 +39,8 @@ class Connection:
         """Whether it runs on this machine and reads this machine's files."""
         self.health: dict[str, Any] = {}
         self.capabilities: dict[str, Any] = {}
+        self.outdated = False
+        """Whether it failed because the sidecar speaks another version of the interface."""
         self.changes = 0
         """Counts up with everything that may look different."""
         self.log: Path | None = None
@@ -177,6 +179,7 @@ class Connection:
         if watch.done and self._watch is watch:
             message = sentence(watch.error) if watch.error else "The sidecar is no longer followed: connect again."
             self._forget()
+            self.outdated = self.is_local and watch.error is not None and watch.error.code == "version"
             self._say("failed", message)
 
     def _hear(self, event: Event) -> None:
@@ -252,6 +255,7 @@ class Connection:
             self._watch.close()
         self._watch = self._launch = self._again = self.server = None
         self._offline = ""
+        self.outdated = False
         self.capabilities, self.health = {}, {}
         self._jobs.clear()
         self._looks = True

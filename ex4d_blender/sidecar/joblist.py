@@ -10,6 +10,8 @@ from typing import Any
 from ..wording import for_artists
 
 FINISHED = ("succeeded", "failed", "cancelled")
+SHOT_KINDS = ("generate", "reshoot")
+"""Jobs whose result is a generated shot."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class JobView:
     content_hash: str | None
     path: Path | None
     """Folder of its result, where that is on this machine."""
+    preview_url: str = ""
+    """Where its newest thumbnail is, a JPEG; another one has another address."""
 
     @property
     def name(self) -> str:
@@ -63,6 +67,7 @@ def job_view(document: dict[str, Any]) -> JobView:
         scene=result.get("scene"),
         content_hash=result.get("content_hash"),
         path=Path(path) if isinstance(path, str) else None,
+        preview_url=str(document.get("preview_url") or ""),
     )
 
 

@@ -133,7 +133,7 @@ class EX4D_OT_sidecar_log(SaysErrors, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         """The log of a sidecar on this machine."""
-        open_outside(_log_file())
+        open_outside(log_file())
 
 
 class EX4D_OT_copy_sidecar_log(SaysErrors, bpy.types.Operator):
@@ -144,7 +144,7 @@ class EX4D_OT_copy_sidecar_log(SaysErrors, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         """Onto the clipboard."""
-        context.window_manager.clipboard = masked(tail(_log_file()))
+        context.window_manager.clipboard = masked(tail(log_file()))
         self.report({"INFO"}, "The end of the log is on the clipboard")
 
 
@@ -256,7 +256,7 @@ def masked(text: str) -> str:
     return _SECRET.sub(r"\1\2(hidden)", _HOME.sub("~", text))
 
 
-def _log_file() -> Path:
+def log_file() -> Path:
     """The log of the sidecar itself, or of a start that failed. Raises: UserError."""
     now = connection()
     data = now.server.data if now.server else None

@@ -9,7 +9,7 @@ from ..interface import SidebarPanel
 from ..translation import translated
 from . import running
 from .connection import Connection
-from .joblist import JobView, shown_time
+from .joblist import SHOT_KINDS, JobView, shown_time
 from .ticking import connection
 
 ICONS = {"off": "UNLINKED", "starting": "SORTTIME", "ready": "LINKED", "lost": "ERROR", "failed": "CANCEL"}
@@ -35,9 +35,9 @@ class EX4D_PT_sidecar(SidebarPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender; reads memory only."""
         now, layout = connection(), self.layout
-        _draw_state(layout, now, _columns(context))
+        _draw_state(layout, now, columns(context))
         for text in running.complaints():
-            wrapped(layout.box(), text, _columns(context) - 4, icon="ERROR")
+            wrapped(layout.box(), text, columns(context) - 4, icon="ERROR")
         if running.complaints():
             layout.operator("ex4d.dismiss_errors", icon="X")
         found = now.jobs
@@ -48,7 +48,7 @@ class EX4D_PT_sidecar(SidebarPanel, bpy.types.Panel):
         for view in found:
             if view.id in left:
                 continue
-            _draw_job(layout.box().column(align=True), view, _columns(context) - 4)
+            _draw_job(layout.box().column(align=True), view, columns(context) - 4)
 
 
 def _draw_state(layout: bpy.types.UILayout, now: Connection, columns: int) -> None:
@@ -77,8 +77,10 @@ def _draw_job(column: bpy.types.UILayout, view: JobView, columns: int) -> None:
     else:
         if view.state != "succeeded":
             row.operator("ex4d.retry_job", text="", icon="FILE_REFRESH").job = view.id
-        if view.state == "succeeded" and view.kind in ("import", "reshoot"):
+        if view.state == "succeeded" and view.kind == "import":
             row.operator("ex4d.place_import", text="", icon="IMPORT").job = view.id
+        elif view.state == "succeeded" and view.kind in SHOT_KINDS:
+            row.operator("ex4d.take_job", text="", icon="IMPORT").job = view.id
         if view.path:
             row.operator("ex4d.reveal_job", text="", icon="FILE_FOLDER").job = view.id
         row.operator("ex4d.job_log", text="", icon="COPYDOWN").job = view.id
@@ -105,7 +107,7 @@ def wrapped(layout: bpy.types.UILayout, text: str, columns: int, icon: str = "NO
         column.label(text=line, icon=icon if number == 0 else "NONE", translate=False)
 
 
-def _columns(context: bpy.types.Context) -> int:
+def columns(context: bpy.types.Context) -> int:
     """Letters that fit a line of the sidebar."""
     scale = context.preferences.system.ui_scale
     return int((context.region.width if context.region else 300) / (7 * scale)) - 2

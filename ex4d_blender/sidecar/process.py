@@ -54,7 +54,10 @@ def find_executable(chosen: str) -> list[str]:
     where = os.pathsep.join([os.environ.get("PATH", ""), *(os.path.expanduser(place) for place in _PLACES)])
     if found := shutil.which("ex4d", path=where):
         return [found]
-    raise UserError("The `ex4d` program is not on this machine's path: choose it in the extension's preferences.")
+    raise UserError(
+        "The `ex4d` program is not on this machine's path: choose it in the extension's preferences, or use Install "
+        "Engine."
+    )
 
 
 class Launch:

@@ -46,6 +46,9 @@ def reshoot_command(
     engine: str,
     seed: int,
     prompt: str,
+    quality: str,
+    keep_source: bool,
+    exr: bool,
     method: str,
     background: str,
     passes: str,
@@ -60,7 +63,7 @@ def reshoot_command(
     the same command again goes on where it stopped.
     """
     from ex4d_core.camera import load_trajectory
-    from ex4d_core.generate import make_engine
+    from ex4d_core.engines import check_request
     from ex4d_core.reshooting import reshoot
     from ex4d_core.scene import Scene
     from ex4d_core.scene_format import SCENE_FILE
@@ -69,7 +72,7 @@ def reshoot_command(
     move = {name: options.pop(name) for name in (*timing, *MOVE_NAMES)}
     if bool(trajectory) == bool(move["preset"]):
         raise InputError("Say how the camera moves with either --preset or --trajectory.")
-    make_engine(engine)  # a wrong name is said now, not after the import
+    check_request(engine, quality, keep_source)  # said now, not after the import
     announce_kernels(console)
     if (source / SCENE_FILE).is_file():
         scene = Scene.open(source)
@@ -94,6 +97,9 @@ def reshoot_command(
             allow_unseen=allow_unseen,
             seed=seed,
             prompt=prompt,
+            quality=quality,
+            keep_source=keep_source,
+            exr=exr,
             overwrite=overwrite,
             on_progress=on_progress,
         )

@@ -59,6 +59,9 @@ _ENGINE_OPTIONS = (
     click.option("--engine", default="draft", show_default=True, metavar="E", help="What fills the unseen."),
     click.option("--seed", type=int, default=0, show_default=True, help="For engines that draw at random."),
     click.option("--prompt", default="", help="For engines that read one."),
+    click.option("--quality", default="", metavar="Q", help="One of the engine's; default its first."),
+    click.option("--keep-source", is_flag=True, help="For engines that can be asked to keep what was seen."),
+    click.option("--exr", is_flag=True, help="Also write exr/: linear half-float frames with mask and depth."),
 )
 
 
@@ -195,7 +198,7 @@ def announce_kernels(console: Console) -> None:
 @command(
     "generate",
     """
-  ex4d generate shot.ex4d/shots/orbit --engine draft
+  ex4d generate shot.ex4d/shots/orbit --engine draft --exr
   ex4d generate --color color.mp4 --mask mask.mp4 --engine draft -o output.mp4
 """,
 )
@@ -211,14 +214,15 @@ def generate_command(
     color: Path | None,
     mask: Path | None,
     engine: str,
-    seed: int,
-    prompt: str,
+    exr: bool,
     output: Path | None,
     overwrite: bool,
+    **options: Any,
 ) -> None:
     """Fill what was never seen, with a chosen engine.
 
-    Give a shot folder made by `ex4d render` (writes output.mp4 and output/ into it), or --color, --mask and -o.
+    Give a shot folder made by `ex4d render` (writes output.mp4 and output/ into it, and exr/ with --exr), or --color,
+    --mask and -o. A shot that is generated already keeps its output: --exr then only adds exr/.
     """
     from ex4d_core.generate import generate_pair, generate_shot
 
@@ -228,13 +232,13 @@ def generate_command(
         if shot is not None:
             if output is not None:
                 raise InputError("A shot folder keeps its own output.mp4: leave out -o.")
-            written = generate_shot(
-                shot, engine, seed=seed, prompt=prompt, overwrite=overwrite, on_progress=on_progress
-            )
+            written = generate_shot(shot, engine, exr=exr, overwrite=overwrite, on_progress=on_progress, **options)
         else:
             if color is None or mask is None or output is None:
                 raise InputError("Conditioning made elsewhere needs all of --color, --mask and -o.")
+            if exr:
+                raise InputError("Two videos give one video, and no folder for EXR files: leave out --exr.")
             written = generate_pair(
-                color, mask, engine, output, seed=seed, prompt=prompt, overwrite=overwrite, on_progress=on_progress
+                color, mask, engine, output, overwrite=overwrite, on_progress=on_progress, **options
             )
     console.result({"output": str(written), "engine": engine}, str(written))

@@ -6,13 +6,14 @@ each needs stands in `ex4d_core.engines`.
 
 from ex4d_core.engines import engine_names
 from ex4d_core.generate.engine import Engine, GeneratedFrame, Shot, make_engine
-from ex4d_core.generate.folder import OnFrame, generate_pair, generate_shot
+from ex4d_core.generate.folder import OnFrame, add_exr, generate_pair, generate_shot
 
 __all__ = [
     "Engine",
     "GeneratedFrame",
     "OnFrame",
     "Shot",
+    "add_exr",
     "engine_names",
     "generate_pair",
     "generate_shot",

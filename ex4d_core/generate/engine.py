@@ -33,6 +33,10 @@ class Shot:
     fps: Fraction
     prompt: str = ""
     seed: int = 0
+    quality: str = ""
+    """One of the engine's qualities (`EngineFacts.qualities`); empty: its default."""
+    keep_source: bool = False
+    """Keep seen pixels exactly as they are; only for engines that can be asked to."""
     scene: Scene | None = None
     """The footage with depth; None for conditioning made elsewhere."""
     trajectory: Trajectory | None = None

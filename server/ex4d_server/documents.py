@@ -119,6 +119,9 @@ class GenerateFields(BaseModel):
     engine: str = Field(default="draft", max_length=100)
     seed: _Int = Field(default=0, ge=0, le=2**63 - 1)
     prompt: _Text = ""
+    quality: str = Field(default="", max_length=100, description="One that the engine names; empty: its default.")
+    keep_source: _Bool = Field(default=False, description="Only where the engine names it.")
+    exr: _Bool = Field(default=False, description="Also exr/000000.exr ...: linear half, with mask and depth.")
 
 
 class MoveDocument(BaseModel):
@@ -281,7 +284,7 @@ class JobStatus(BaseModel):
     number: int = Field(description="Jobs run in this order.")
     kind: str
     state: State
-    stage: str | None = Field(description="depth, scene, render or generate")
+    stage: str | None = Field(description="depth, scene, render, generate or exr")
     fraction: float | None = Field(ge=0, le=1)
     eta_s: Seconds | None
     message: str = Field(description="What goes on, for people.")
@@ -358,6 +361,22 @@ class EngineStatus(BaseModel):
     missing: list[str] = Field(description="What this machine lacks, one sentence each.")
     packages: list[str]
     models: list[str]
+    qualities: list[str] = Field(description="What `quality` may say, the default first; empty: there is only one.")
+    prompt: bool = Field(description="Whether it reads `prompt`.")
+    seed: bool = Field(description="Whether it reads `seed`.")
+    keep_source: bool = Field(description="Whether it knows `keep_source`.")
+
+
+class ModelStatus(BaseModel):
+    """Weights that an engine or an estimator needs."""
+
+    name: str
+    title: str = Field(description="For people.")
+    size_bytes: int
+    licence: str = Field(description="An SPDX identifier, or the licence's name.")
+    commercial: bool = Field(description="Whether the licence allows commercial work.")
+    where: str = Field(description="Where it comes from.")
+    state: Literal["absent", "downloading", "incomplete", "ready"]
 
 
 class EstimatorStatus(BaseModel):
@@ -396,7 +415,7 @@ class Capabilities(BaseModel):
     depth_estimators: list[EstimatorStatus]
     devices: list[Device]
     disk: Disk
-    models: list[str] = Field(description="Model weights on disk.")
+    models: list[ModelStatus] = Field(description="Weights that this sidecar knows.")
     upload_piece_bytes: int = Field(description="Largest piece of an upload.")
     upload_bytes: int = Field(description="Largest upload.")
 

@@ -14,8 +14,8 @@ import platformdirs
 from ex4d_core.errors import InputError
 from ex4d_core.files import explained
 
-Kind = Literal["depth", "scene", "render", "generate", "upload"]
-KINDS: tuple[Kind, ...] = ("depth", "scene", "render", "generate", "upload")
+Kind = Literal["depth", "scene", "render", "generate", "exr", "upload"]
+KINDS: tuple[Kind, ...] = ("depth", "scene", "render", "generate", "exr", "upload")
 _SUFFIX = {"scene": ".ex4d"}
 _MARK = "ex4d-data.txt"
 _MARK_TEXT = """This folder belongs to EX-4D's sidecar (`ex4d serve`), which makes and removes what lies in it.
@@ -41,7 +41,7 @@ class DataFolder:
     """The layout of one data folder; everything that the sidecar writes lies in it.
 
     ex4d-data.txt  lock  ex4d.sqlite3  ballast  jobs/ID/{log.txt,preview.jpg}  logs/  uploads/ID.part
-    cache/{depth,scene,render,generate,upload}/KEY
+    cache/{depth,scene,render,generate,exr,upload}/KEY
     """
 
     root: Path

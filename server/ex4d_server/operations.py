@@ -119,21 +119,37 @@ def generate(arguments: Arguments, context: Context) -> Result:
     """Make a whole shot folder out of a rendered one."""
     from ex4d_core.files import partial_folder
     from ex4d_core.generate import generate_shot
+    from ex4d_core.generate.folder import EXR_FRAMES, OUTPUT_FRAMES, OUTPUT_VIDEO
     from ex4d_core.scene import clear_folder
 
     with partial_folder(Path(arguments["out"])) as partial:
         clear_folder(partial)
-        _link_conditioning(Path(arguments["shot"]), partial)
+        _link_shot(Path(arguments["shot"]), partial, (OUTPUT_FRAMES, OUTPUT_VIDEO, EXR_FRAMES))
         generate_shot(
             partial,
             arguments["engine"],
             seed=arguments["seed"],
             prompt=arguments["prompt"],
+            quality=arguments["quality"],
+            keep_source=arguments["keep_source"],
             make=context.engine,
             on_frame=_previews(Path(arguments["preview"]), context),
             on_progress=context.on_progress,
             cancelled=context.cancelled,
         )
+    return {}
+
+
+def exr(arguments: Arguments, context: Context) -> Result:
+    """Make a shot folder with EXR frames out of a generated one."""
+    from ex4d_core.files import partial_folder
+    from ex4d_core.generate import add_exr
+    from ex4d_core.scene import clear_folder
+
+    with partial_folder(Path(arguments["out"])) as partial:
+        clear_folder(partial)
+        _link_shot(Path(arguments["shot"]), partial, ())
+        add_exr(partial, on_progress=context.on_progress, cancelled=context.cancelled)
     return {}
 
 
@@ -168,6 +184,7 @@ OPERATIONS: dict[str, Callable[[Arguments, Context], Result]] = {
     "path": path,
     "render": render,
     "generate": generate,
+    "exr": exr,
     "check-scene": check_scene,
 }
 
@@ -224,16 +241,15 @@ def _footage(given: dict[str, str]) -> Path:
 _UNPACKED_BYTES = 500 * 10**9
 
 
-def _link_conditioning(shot: Path, folder: Path) -> None:
-    """The files of a rendered shot, shared where the disk can, without what an engine made of it."""
-    from ex4d_core.generate.folder import OUTPUT_FRAMES, OUTPUT_VIDEO
+def _link_shot(shot: Path, folder: Path, without: tuple[str, ...]) -> None:
+    """The files of a shot, shared where the disk can, without some folders and files of these names."""
     from ex4d_core.shot import SHOT_FILE
 
     if not shot.is_dir():
         raise InputError(f"The shot {shot.name} is no longer there: render it again.")
     for source in sorted(shot.rglob("*")):
         name = source.relative_to(shot)
-        if name.parts[0] in (OUTPUT_FRAMES, OUTPUT_VIDEO) or source.is_dir():
+        if name.parts[0] in without or source.is_dir():
             continue
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ex4d_core.engines import engine_names, engine_needs, missing
+from ex4d_core.engines import check_request, engine_names, engine_needs, missing
 from ex4d_core.errors import Ex4dError
 from ex4d_core.footprint import generate_bytes, render_bytes
 from ex4d_core.scene_format import SCENE_FILE
@@ -24,14 +24,15 @@ def preflight(request: BaseModel, store: Store, folder: DataFolder) -> list[Shor
     """What a job would lack, as far as it is known before the work starts.
 
     Raises:
-        InputError: there is no such engine.
+        InputError: there is no such engine, or it does not know what it is asked for.
     """
     size = _shot_size(request, store, folder)
     found: list[Shortage | None] = []
     if isinstance(request, GenerateJob | ReshootJob):
+        check_request(request.engine, request.quality, request.keep_source)
         found += engine_shortages(request.engine, *(size or (0, 0, 0)))
         if size is not None:
-            found.append(disk_shortage(folder.root, generate_bytes(*size), "The shot"))
+            found.append(disk_shortage(folder.root, generate_bytes(*size, exr=request.exr), "The shot"))
     if isinstance(request, RenderJob | ReshootJob) and size is not None:
         found.append(disk_shortage(folder.root, render_bytes(*size, request.passes), "The render"))
     if isinstance(request, ImportJob | ReshootJob):

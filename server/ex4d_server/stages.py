@@ -1,4 +1,4 @@
-"""The stages of a job: scene, render, generate; each found in the cache by what it depends on, or made.
+"""The stages of a job: scene, render, generate, exr; each found in the cache by what it depends on, or made.
 
 Moving the camera changes the key of the render, not that of the scene; the same request changes none.
 """
@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import RowMapping
 
 from ex4d_core import __version__
 from ex4d_core.engines import engine_facts
 from ex4d_core.errors import InputError, SpaceError
-from ex4d_core.footprint import generate_bytes, render_bytes, scene_bytes
+from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes
 from ex4d_server.cache import Cache
+from ex4d_server.documents import JobRequest, canonical
 from ex4d_server.folders import Kind
 from ex4d_server.preflight import DISK_MARGIN, DoesNotFit, disk_shortage, engine_shortages
 from ex4d_server.progress import JobProgress
@@ -32,10 +34,12 @@ JOB_STAGES: dict[str, tuple[Kind, ...]] = {
     "generate": ("generate",),
     "reshoot": ("scene", "render", "generate"),
 }
+"""By kind of job; "exr" follows where it is asked for."""
 _OPTIONS = (
     *("depth", "depth_kind", "depth_range", "estimator", "fov_degrees", "focal_mm", "sensor_mm", "focal_px"),
     *("source_camera", "start", "frames", "size", "max_side", "fps", "plate"),
 )
+_REQUESTS: TypeAdapter[BaseModel] = TypeAdapter(JobRequest)
 _RENDER_OPTIONS = ("method", "background", "passes", "allow_unseen")
 
 
@@ -66,13 +70,19 @@ class JobRun:
     """Told the stage, the stages finished, the fraction, and a message."""
     stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     progress: JobProgress = field(init=False)
+    _request: dict[str, Any] = field(init=False)
+    _names: tuple[Kind, ...] = field(init=False)
+    """The stages that this job has."""
     _zips: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
+        # An earlier version may have stored it, without what is new since: that gets its defaults.
+        self._request = request = canonical(_REQUESTS.validate_python(self.job["request"]))
         stages = JOB_STAGES[self.job["kind"]]
-        if self.job["request"].get("footage") is None and "scene" in stages and self.job["kind"] == "reshoot":
+        if request.get("footage") is None and "scene" in stages and self.job["kind"] == "reshoot":
             stages = stages[1:]
-        self.progress = JobProgress(stages)
+        self._names = (*stages, "exr") if request.get("exr") else stages
+        self.progress = JobProgress(self._names)
 
     def run(self) -> dict[str, Any]:
         """Do it all.
@@ -84,7 +94,7 @@ class JobRun:
             Ex4dError: the request cannot be carried out.
             WorkerDied: see `worker_process`.
         """
-        request: dict[str, Any] = self.job["request"]
+        request = self._request
         match self.job["kind"]:
             case "import":
                 return self._scene(request)
@@ -154,7 +164,7 @@ class JobRun:
     def _generate(self, request: dict[str, Any], shot: dict[str, Any]) -> dict[str, Any]:
         engine: str = request["engine"]
         grace = engine_facts(engine).cancel_seconds
-        options = {name: request[name] for name in ("engine", "seed", "prompt")}
+        options = {name: request[name] for name in ("engine", "seed", "prompt", "quality", "keep_source")}
         key = _key("generate", shot["render_key"], options)
         size = (shot["width"], shot["height"], shot["frames"])
 
@@ -169,8 +179,19 @@ class JobRun:
             raise InputError("The shot to generate from is no longer on disk: render it again.")
         preview = self.cache.folder.job(self.job["id"]) / "preview.jpg"
         arguments = {"shot": str(conditioning), "preview": str(preview), **options}
-        self._stage("generate", key, "generate", arguments, fits, grace)
-        return {**shot, "kind": "shot", "disk_kind": "generate", "key": key}
+        path = self._stage("generate", key, "generate", arguments, fits, grace)
+        generated = {**shot, "kind": "shot", "disk_kind": "generate", "key": key}
+        return self._exr(generated, path) if request["exr"] else generated
+
+    def _exr(self, shot: dict[str, Any], generated: Path) -> dict[str, Any]:
+        """A stage of its own, so that hours of an engine are never done again for other files of the same pictures."""
+        key, size = _key("exr", shot["key"]), (shot["width"], shot["height"], shot["frames"])
+
+        def fits() -> None:
+            self._check_disk(exr_bytes(*size) + generate_bytes(*size) + render_bytes(*size, ()), "The EXR files")
+
+        self._stage("exr", key, "exr", {"shot": str(generated)}, fits, _CPU_GRACE)
+        return {**shot, "disk_kind": "exr", "key": key}
 
     def _stage(
         self,
@@ -182,7 +203,7 @@ class JobRun:
         grace_seconds: float,
     ) -> Path:
         """Find a stage or have it made; its folder."""
-        last = kind == JOB_STAGES[self.job["kind"]][-1]
+        last = kind == self._names[-1]
         started = time.monotonic()
         # A shot refers to its scene: that is kept with it.
         self.cache.use(self.job["id"], key, keeps=last or kind == "scene")

@@ -55,6 +55,8 @@ def let_go() -> None:
     """As a Blender that has just been started: it remembers nothing, and is connected to nothing."""
     module("sidecar.running").close_all()
     module("footage.filling").forget()
+    module("generating.arriving").forget()
+    module("generating.preflight").forget()
     module("sidecar.ticking").reset()
 
 

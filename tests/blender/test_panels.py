@@ -48,7 +48,8 @@ class Layout:
             assert name in data.bl_rna.properties, f"{data!r} has no {name}"
 
     def _operator(self, values: dict[str, Any]) -> Any:
-        kind = getattr(bpy.ops.ex4d, values["operator"].removeprefix("ex4d.")).get_rna_type()  # KeyError if unknown
+        group, name = values["operator"].split(".")
+        kind = getattr(getattr(bpy.ops, group), name).get_rna_type()  # KeyError if unknown
 
         class Settings:
             def __setattr__(self, name: str, value: Any) -> None:
@@ -168,7 +169,8 @@ CHANGING = (
     "import_scene import_footage place_import forget_import new_shot apply_move use_active_camera shots_from_markers",
     "duplicate_shot remove_shot move_shot solo_shot take_render_size blend_to_source match_scene keep_scene retime",
     "set_scale set_ground follow_camera release_camera relink move_beside set_view_standard fit_plate set_source_time",
-    "clear_source_time keep_coverage",
+    "clear_source_time keep_coverage generate generate_all keep_take take_job forget_take regenerate_take",
+    "choose_engine set_up_cg",
 )
 
 

@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import bpy
 import pytest
-from conftest import ROOT, library
+from conftest import ROOT, library, module
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/blender/scripting.md").read_text("utf-8"), re.DOTALL)
-TITLES = ("import_scene", "use_active_camera", "import_footage")
+TITLES = ("import_scene", "use_active_camera", "import_footage", "generate")
 
 
 def example(name: str) -> str:
@@ -60,3 +61,13 @@ def test_a_camera_of_ones_own(work_folder: Path, library_python: str) -> None:
     assert [frame["source_time"] for frame in document["frames"]] == [3.0] * 8
     scale = bpy.data.objects["clip"].scale[0]
     assert document["frames"][-1]["c2w"][0][3] * scale == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_generated_shot(work_folder: Path, shared_sidecar: Any) -> None:
+    run(example("generate"))
+    bpy.ops.wm.open_mainfile(filepath=str(work_folder / "shot.blend"))
+    (take,) = bpy.context.scene.ex4d_shots[0].takes
+    assert Path(bpy.path.abspath(take.folder)) == work_folder / "clip.shots" / "Shot 010" / "take_001"
+    facts = module("takes.folder").read_take(work_folder / "clip.shots" / "Shot 010" / "take_001")
+    assert (facts.frames, facts.has_exr) == (8, True)
+    facts.require_files()

@@ -1,7 +1,9 @@
 """The extension's zip: whole, reproducible, and what the index says it is."""
 
 import ast
+import base64
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import shutil
@@ -11,12 +13,14 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def build(script: Path, output: Path) -> Path:
     """Run the script as a user does, with a Python that sees no site-packages."""
-    command = [sys.executable, "-I", "-S", str(script), "--output", str(output)]
+    command = [sys.executable, "-E", "-s", "-S", str(script), "--output", str(output)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (archive,) = output.glob("*.zip")
@@ -26,9 +30,9 @@ def build(script: Path, output: Path) -> Path:
 
 def checkout(folder: Path) -> Path:
     """A copy of what the zip is built from, with other dates; its build script."""
-    for name in ("ex4d_blender", "server/ex4d_server/client", "scripts"):
+    for name in ("ex4d_blender", "ex4d_core", "server/ex4d_server", "scripts"):
         shutil.copytree(ROOT / name, folder / name, copy_function=shutil.copyfile)
-    for name in ("blender_manifest.toml", "LICENSE"):
+    for name in ("blender_manifest.toml", "LICENSE", "README.md", "pyproject.toml"):
         shutil.copyfile(ROOT / name, folder / name)
     return folder / "scripts/build_extension.py"
 
@@ -55,7 +59,39 @@ def test_the_zip_holds_the_extension_the_client_and_the_licence(tmp_path: Path) 
     assert sources | client | {"blender_manifest.toml", "LICENSE"} <= names
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".blend1"))]
     assert archive.name == f"ex4d_blender-{manifest['version']}.zip"
-    assert archive.stat().st_size < 2**20
+    assert archive.stat().st_size < 5 * 2**20  # half of it is the bundled clip, in the wheel
+
+
+def test_the_wheel_is_what_pip_would_build(tmp_path: Path) -> None:
+    """The same files and metadata as setuptools gives, so that pip and uv install it as any other."""
+    with zipfile.ZipFile(build(ROOT / "scripts/build_extension.py", tmp_path)) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".whl"))
+        wheel = opened.extract(name, tmp_path)
+    assert name == f"engine/ex4d-{importlib.metadata.version('ex4d')}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+        (info,) = {n.split("/")[0] for n in names if ".dist-info/" in n}
+        for line in opened.read(f"{info}/RECORD").decode().splitlines():
+            path, digest, _ = line.rsplit(",", 2)
+            if digest:
+                found = base64.urlsafe_b64encode(hashlib.sha256(opened.read(path)).digest()).rstrip(b"=").decode()
+                assert digest == f"sha256={found}", path
+    packages = {"ex4d_core": ROOT / "ex4d_core", "ex4d_server": ROOT / "server/ex4d_server"}
+    sources = {f"{n}/{p.relative_to(f).as_posix()}" for n, f in packages.items() for p in f.rglob("*.py")}
+    assert sources <= names
+    assert {"ex4d_core/sample/clip.mp4", "ex4d_core/py.typed", "ex4d_server/py.typed"} <= names
+    (built,) = importlib.metadata.distributions(name="ex4d", path=[wheel])
+    reference = importlib.metadata.distribution("ex4d")
+    assert {(e.group, e.name, e.value) for e in built.entry_points} == {
+        (e.group, e.name, e.value) for e in reference.entry_points
+    }
+    same = ("Name", "Version", "Summary", "License-Expression")
+    assert [built.metadata[key] for key in same] == [reference.metadata[key] for key in same]
+    python = "Requires-Python"
+    assert set(built.metadata[python].split(",")) == set(reference.metadata[python].split(","))
+    assert {str(Requirement(r)) for r in built.requires or ()} == {
+        str(Requirement(r)) for r in reference.requires or ()
+    }
 
 
 def test_the_index_describes_the_zip(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ex4d_core import engines, sample
 from ex4d_core.depth import estimator_names, estimator_summaries
-from ex4d_core.engines import engine_facts, engine_names, engine_needs, missing
+from ex4d_core.engines import check_request, engine_facts, engine_names, engine_needs, missing
 from ex4d_core.errors import InputError
 from ex4d_core.ingest import import_scene
 from ex4d_core.presets import Move, preset
@@ -23,6 +23,7 @@ def test_every_engine_and_estimator_says_what_it_is() -> None:
         assert facts.summary
         assert facts.licence
         assert facts.cancel_seconds > 0
+        assert "" not in facts.qualities
     assert engine_facts("draft").cancel_seconds <= 1.0
     assert set(estimator_summaries()) == set(estimator_names())
     for line in (*estimator_summaries().values(), *(engine_facts(n).summary for n in engine_names())):
@@ -31,6 +32,22 @@ def test_every_engine_and_estimator_says_what_it_is() -> None:
     for ask in (engine_facts, missing, lambda name: engine_needs(name, 8, 8, 1)):
         with pytest.raises(InputError, match="no engine 'magic'"):
             ask("magic")
+
+
+def test_an_engine_is_asked_only_for_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_request("draft", "", False)
+    with pytest.raises(InputError, match=r"draft has no quality 'fine': leave it out\.$"):
+        check_request("draft", "fine", False)
+    with pytest.raises(InputError, match=r"draft cannot be asked to keep the source: leave that out\.$"):
+        check_request("draft", "", True)
+    with pytest.raises(InputError, match="no engine 'magic'"):
+        check_request("magic", "", False)
+    draft = engines._ENGINES["draft"]
+    able = replace(draft.facts, name="able", qualities=("fast", "fine"), keeps_source=True)
+    monkeypatch.setitem(engines._ENGINES, "able", replace(draft, facts=able))
+    check_request("able", "fine", True)
+    with pytest.raises(InputError, match="no quality 'best': choose one of fast, fine"):
+        check_request("able", "best", False)
 
 
 def test_facts_come_without_the_engine() -> None:

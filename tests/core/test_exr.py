@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from ex4d_core.depth.exr import read_exr, write_exr
 from ex4d_core.errors import InputError, OutputError
+from ex4d_core.exr_out import REC709, encode_exr
+from ex4d_core.exr_out import write_exr as write_channels
 
 _SCANLINES = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
 
@@ -44,6 +46,33 @@ def test_the_openexr_library_reads_what_we_write(
     np.testing.assert_array_equal(read_exr(path, "Y"), values.astype(np.float32))
 
 
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 999))
+def test_channels_of_two_kinds_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    channels = {
+        name: rng.random((height, width)).astype(np.float32 if name == "depth.Z" else np.float16)
+        for name in ("R", "depth.Z", "G", "mask.Y", "B")
+    }
+    path = tmp_path_factory.mktemp("exr") / "a.exr"
+    write_channels(path, channels, REC709)
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        found = file.channels()
+        assert set(found) == set(channels)
+        for name, values in channels.items():
+            assert found[name].pixels.dtype == values.dtype
+            np.testing.assert_array_equal(found[name].pixels, values)
+        np.testing.assert_allclose(file.header()["chromaticities"], REC709)
+    assert encode_exr(dict(reversed(channels.items())), REC709) == path.read_bytes()
+
+
+def test_channels_of_different_sizes_are_no_image() -> None:
+    with pytest.raises(ValueError, match="one size"):
+        encode_exr({"R": np.zeros((2, 3), np.float16), "G": np.zeros((3, 2), np.float16)})
+
+
 def test_infinity_and_nan_survive(tmp_path: Path) -> None:
     values = np.array([[np.inf, np.nan, 0.0, 1e-6]], np.float32)
     write_exr(tmp_path / "a.exr", values)
@@ -65,6 +94,7 @@ def test_smooth_depth_is_stored_smaller_than_raw(tmp_path: Path) -> None:
         (["Depth.V", "Image.R"], "Depth.V"),
         (["anything"], "anything"),
         (["confidence", "disparity"], "disparity"),
+        (["R", "G", "B", "A", "mask.Y", "depth.Z"], "depth.Z"),
     ],
 )
 def test_the_depth_channel_is_found_by_name(tmp_path: Path, names: list[str], wanted: str) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from ex4d_core import sample
 from ex4d_core.clip import iter_frames
-from ex4d_core.footprint import generate_bytes, render_bytes, scene_bytes
-from ex4d_core.generate import generate_shot
+from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes
+from ex4d_core.generate import add_exr, generate_shot
 from ex4d_core.images import write_png
 from ex4d_core.ingest import import_scene
 from ex4d_core.presets import Move, preset
@@ -45,6 +45,8 @@ def test_what_is_said_is_what_it_takes(clip: str, tmp_path: Path, request: pytes
     rendered = taken(shot)
     generate_shot(shot, "draft")
     assert_fits(generate_bytes(*size, FRAMES), taken(shot) - rendered)
+    assert_fits(exr_bytes(*size, FRAMES), taken(add_exr(shot)))
+    assert generate_bytes(*size, FRAMES, exr=True) == generate_bytes(*size, FRAMES) + exr_bytes(*size, FRAMES)
 
 
 def test_nothing_unseen_takes_no_more_than_said(tmp_path: Path) -> None:

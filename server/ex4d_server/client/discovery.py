@@ -23,7 +23,8 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ex4d"
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process runs, or a child of ours has ended and was not asked for its exit code."""
     if sys.platform == "win32":  # os.kill(pid, 0) would send Ctrl-C there
         import ctypes
 
@@ -50,6 +51,6 @@ def discover(folder: Path | None = None) -> list[Server]:
             texts = [str(said[name]) for name in ("address", "token", "version", "data")]
             server = Server(texts[0], texts[1], int(said["pid"]), texts[2], int(said["api"]), texts[3])
             server.parts()
-            if server.pid and server.pid > 0 and _alive(server.pid):
+            if server.pid and server.pid > 0 and is_alive(server.pid):
                 found.append((written, server))
     return [server for _, server in sorted(found, key=lambda pair: pair[0], reverse=True)]

@@ -51,6 +51,10 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
                 missing=lacks,
                 packages=list(facts.packages),
                 models=list(facts.models),
+                qualities=list(facts.qualities),
+                prompt=facts.reads_prompt,
+                seed=facts.reads_seed,
+                keep_source=facts.keeps_source,
             )
         )
     disk = Disk(

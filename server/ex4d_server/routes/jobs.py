@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import RowMapping
 from starlette.responses import PlainTextResponse
 
-from ex4d_core.engines import engine_facts
+from ex4d_core.engines import check_request
 from ex4d_server.documents import (
     FileList,
     FromPath,
@@ -51,7 +51,7 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
                 refuse_remote_path(media.path, is_local)
                 _check_path(media.path)
     if isinstance(body, GenerateJob | ReshootJob):
-        engine_facts(body.engine)  # refuses a name that is none
+        check_request(body.engine, body.quality, body.keep_source)
     request = canonical(body)
     row, new, same = sidecar.store.add_job(id, request)
     if not same:
