@@ -51,7 +51,7 @@ def build() -> bpy.types.NodeTree:
         "GeometryNodeMeshGrid", "Mesh", Size_X=last_row, Size_Y=last_column, Vertices_X=down, Vertices_Y=across
     )
     # Blender's grid counts its vertices along y first. With y across and x down the frame their order is that of an
-    # image's pixels: looking those up costs half as much. From centred places to those counted from the upper left:
+    # image's pixels, which are then looked up faster. From centred places to those counted from the upper left:
     x, y, _ = graph.parts(graph.output("GeometryNodeInputPosition", "Position"))
     column = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_column, 0.5, y))
     row = graph.math("ROUND", graph.math("MULTIPLY_ADD", last_row, 0.5, x))
