@@ -194,7 +194,16 @@ class ReshootJob(ImportFields, RenderFields, GenerateFields):
         return self
 
 
-JobRequest = Annotated[ImportJob | RenderJob | GenerateJob | ReshootJob, Field(discriminator="kind")]
+class ModelsJob(BaseModel):
+    """Download the weights of a model."""
+
+    model_config = _REQUEST
+    kind: Literal["models"]
+    model: str = Field(min_length=1, max_length=200, description="One of the capabilities' `models`.")
+    accept_licence: _Bool = Field(default=False, description="Needed where the licence allows no commercial work.")
+
+
+JobRequest = Annotated[ImportJob | RenderJob | GenerateJob | ReshootJob | ModelsJob, Field(discriminator="kind")]
 """What a job is asked for."""
 
 
@@ -376,6 +385,7 @@ class ModelStatus(BaseModel):
     licence: str = Field(description="An SPDX identifier, or the licence's name.")
     commercial: bool = Field(description="Whether the licence allows commercial work.")
     where: str = Field(description="Where it comes from.")
+    folder: str = Field(description="Where it goes, or is, on the sidecar's machine.")
     state: Literal["absent", "downloading", "incomplete", "ready"]
 
 

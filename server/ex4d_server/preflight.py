@@ -11,8 +11,9 @@ from ex4d_core.engines import check_request, engine_names, engine_needs, missing
 from ex4d_core.errors import Ex4dError
 from ex4d_core.footprint import generate_bytes, render_bytes
 from ex4d_core.scene_format import SCENE_FILE
-from ex4d_server.documents import GenerateJob, ImportJob, RenderJob, ReshootJob, Shortage
+from ex4d_server.documents import GenerateJob, ImportJob, ModelsJob, RenderJob, ReshootJob, Shortage
 from ex4d_server.folders import DataFolder
+from ex4d_server.models import check_model
 from ex4d_server.results import read_scene_document
 from ex4d_server.store import Store
 
@@ -25,7 +26,10 @@ def preflight(request: BaseModel, store: Store, folder: DataFolder) -> list[Shor
 
     Raises:
         InputError: there is no such engine, or it does not know what it is asked for.
+        RequestError: there is no such model, or its licence was not accepted.
     """
+    if isinstance(request, ModelsJob):
+        check_model(request)
     size = _shot_size(request, store, folder)
     found: list[Shortage | None] = []
     if isinstance(request, GenerateJob | ReshootJob):

@@ -19,6 +19,7 @@ from ex4d_server.documents import (
     JobRequest,
     Preflight,
 )
+from ex4d_server.models import known_models
 from ex4d_server.preflight import preflight
 from ex4d_server.routes.shared import ThisSidecar, problems
 from ex4d_server.sidecar import Sidecar
@@ -72,7 +73,7 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
         depth_estimators=[EstimatorStatus(name=n, summary=s) for n, s in estimator_summaries().items()],
         devices=_devices(sidecar),
         disk=disk,
-        models=[],
+        models=known_models(),
         upload_piece_bytes=PIECE_BYTES,
         upload_bytes=sidecar.settings.upload_bytes,
     )

@@ -22,11 +22,13 @@ from ex4d_server.documents import (
     JobRequestBack,
     JobResult,
     JobStatus,
+    ModelsJob,
     ReshootJob,
     State,
     canonical,
 )
 from ex4d_server.joblog import LOG_FILE
+from ex4d_server.models import check_model
 from ex4d_server.names import Id
 from ex4d_server.problems import RequestError, not_found
 from ex4d_server.results import NO_PAGE, file_response, list_files
@@ -52,6 +54,8 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
                 _check_path(media.path)
     if isinstance(body, GenerateJob | ReshootJob):
         check_request(body.engine, body.quality, body.keep_source)
+    if isinstance(body, ModelsJob):
+        check_model(body)
     request = canonical(body)
     row, new, same = sidecar.store.add_job(id, request)
     if not same:
