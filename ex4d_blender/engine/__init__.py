@@ -2,12 +2,13 @@
 """Installs the engine, the program that the sidecar is, into a folder of its own: by a helper process, never here."""
 
 from ..sidecar import every_tick, no_longer
-from . import doing, operators, panel
+from . import doing, downloading, operators, panel
 
 
 def register() -> None:
     """Called when the extension is enabled."""
     operators.register()
+    downloading.register()
     panel.register()
     every_tick(doing.step)
 
@@ -17,4 +18,5 @@ def unregister() -> None:
     no_longer(doing.step)
     doing.end()
     panel.unregister()
+    downloading.unregister()
     operators.unregister()

@@ -6,9 +6,10 @@ import bpy
 from ..interface import SidebarPanel
 from ..preferences import preferences
 from ..sidecar import connection
-from ..sidecar.panel import columns, wrapped
+from ..sidecar.panel import columns, draw_progress, wrapped
 from ..translation import translated
 from . import doing
+from .models import Model, download_of, models
 from .place import Place, place
 from .problems import INSTALL, REPAIR
 from .work import STAGES, Work
@@ -43,7 +44,8 @@ class EX4D_PT_engine(SidebarPanel, bpy.types.Panel):
             _draw_error(layout, width)
             _draw_buttons(layout, here)
         layout.operator("ex4d.copy_report", icon="COPYDOWN")
-        _draw_models(layout)
+        for model in models():
+            _draw_model(layout.box().column(align=True), model, width)
 
 
 def _draw_work(layout: bpy.types.UILayout, now: Work) -> None:
@@ -88,14 +90,25 @@ def _draw_buttons(layout: bpy.types.UILayout, here: Place) -> None:
     row.operator("ex4d.remove_engine", icon="TRASH")
 
 
-def _draw_models(layout: bpy.types.UILayout) -> None:
-    """The weights that engines of the sidecar need, where it names any."""
-    for model in connection().capabilities.get("models") or ():
-        column = layout.box().column(align=True)
-        column.label(text=str(model.get("title") or model.get("name")), translate=False)
-        size = f"{model.get('size_bytes', 0) / 1e9:.1f} GB, {model.get('licence', '')}, {model.get('where', '')}"
-        column.label(text=size, translate=False)
-        column.label(text=str(model.get("state", "")), translate=False)
+def _draw_model(column: bpy.types.UILayout, model: Model, width: int) -> None:
+    job = download_of(model)
+    row = column.row(align=True)
+    row.label(text=model.title, icon="CHECKMARK" if model.state == "ready" else "IMPORT", translate=False)
+    if job and not job.finished:
+        row.operator("ex4d.cancel_job", text="", icon="CANCEL").job = job.id
+    column.label(text=f"{model.size_bytes / 1e9:.1f} GB, {model.licence}, {model.where}", translate=False)
+    if not model.commercial:
+        column.label(text="Not for commercial work", icon="ERROR")
+    if model.state == "ready":
+        column.label(text=model.folder, icon="FILE_FOLDER", translate=False)
+    elif job is None or job.state == "succeeded":  # it may have been removed since
+        column.operator("ex4d.download_model", icon="IMPORT").model = model.name
+    elif job.finished:
+        if job.problem:
+            wrapped(column, job.problem, width - 4, icon="ERROR")
+        column.operator("ex4d.retry_job", icon="FILE_REFRESH").job = job.id
+    else:
+        draw_progress(column, job)
 
 
 register, unregister = bpy.utils.register_classes_factory((EX4D_PT_engine,))

@@ -16,6 +16,15 @@ PROBLEMS: dict[str, tuple[str, str]] = {
         "wheel folder.",
         ONLINE,
     ),
+    "offline-models": (
+        "Blender is set to stay offline: switch on Allow Online Access in its preferences (System), then download the "
+        "model.",
+        ONLINE,
+    ),
+    "licence": (
+        "The licence of {model} ({licence}) allows no commercial work: read it, then download with Accept Licence.",
+        "",
+    ),
     "foreign": ("{folder} is no engine's folder and not empty: choose an empty or a new one.", INSTALL),
     "no-folder": ("There is no engine in {folder}: install one.", INSTALL),
     "no-wheels": ("There is no wheel folder {wheels}: choose another one, or none.", INSTALL),

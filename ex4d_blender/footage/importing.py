@@ -15,7 +15,6 @@ from ..errors import SaysErrors, UserError
 from ..preferences import require_outputs
 from ..project import arriving
 from ..sidecar import waiting
-from ..sidecar.joblist import job_view
 from . import filling, placing, wishes
 from .source import IMAGE_SUFFIXES, Source, find_sources
 from .transfers import SendImport
@@ -259,7 +258,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
 def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
     """Send an import to the sidecar: by ticks, or in background mode to the job's end. Raises: UserError."""
     assert now.server is not None
-    job, name = wish.job, wish.name
+    job = wish.job
     task = SendImport(
         now.server,
         job,
@@ -270,13 +269,7 @@ def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
         find_server=same_data(now.server) if now.is_local else None,
     )
     if waiting.operators_wait():
-        job_document = sidecar.run(task)
-        now.learn(job_document)
-        if job_document.get("state") != "succeeded":
-            if problem := job_view(job_document).problem:
-                raise UserError(problem)
-            state = job_document.get("state")
-            raise UserError("The import of {name} has no scene ({state}): import it again.", name=name, state=state)
+        sidecar.run_job(task)
         return
 
     def note(event: Event) -> None:

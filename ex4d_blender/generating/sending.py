@@ -8,7 +8,6 @@ from ..client import Task
 from ..errors import UserError
 from ..shots import trajectory
 from ..sidecar import Connection, ShotJob
-from ..sidecar.joblist import job_view
 from . import arriving, wishes
 from .settings import Chosen
 from .wishes import EX4D_TakeWish
@@ -38,13 +37,7 @@ def send(now: Connection, scene: bpy.types.Scene, wish: EX4D_TakeWish, *, follow
     if not follow:
         arriving.follow(job, "upload", task, _note_end)
         return
-    document = sidecar.run(task)
-    now.learn(document)
-    if document.get("state") != "succeeded":
-        if problem := job_view(document).problem:
-            raise UserError(problem)
-        state = document.get("state")
-        raise UserError("{shot} was not generated ({state}): generate it again.", shot=name, state=state)
+    sidecar.run_job(task)
 
 
 def _note_end(task: Task) -> None:

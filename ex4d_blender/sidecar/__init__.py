@@ -10,7 +10,7 @@ from .connection import Connection
 from .joblist import JobView, new_job_id
 from .launching import required_connection
 from .render_shot import RenderShot
-from .running import OnEnd, OnEvent, complain, run, sentence, start
+from .running import OnEnd, OnEvent, complain, run, run_job, sentence, start
 from .shot_job import ShotJob
 from .ticking import connection, every_tick, no_longer, redraw, tick
 
@@ -30,6 +30,7 @@ __all__ = [
     "redraw",
     "required_connection",
     "run",
+    "run_job",
     "sentence",
     "start",
     "tick",

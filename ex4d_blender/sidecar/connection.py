@@ -191,6 +191,7 @@ class Connection:
             for job in event.data["jobs"]:
                 self.changes += self._jobs.pop(job, None) is not None
         elif event.kind == "capabilities":
+            self.changes += self.capabilities != event.data
             self.capabilities = event.data
         elif event.kind == "online":
             self._offline = ""

@@ -21,7 +21,7 @@ class JobView:
     id: str
     number: int
     kind: str
-    """`import`, `render`, `generate` or `reshoot`."""
+    """`import`, `render`, `generate`, `reshoot` or `models`."""
     state: str
     """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     stage: str
@@ -71,10 +71,14 @@ def job_view(document: dict[str, Any]) -> JobView:
     )
 
 
-def new_job_id(name: str) -> str:
+def job_name(about: str) -> str:
+    """What the ids of jobs about something begin with."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", about).strip("-_")[:56] or "job"
+
+
+def new_job_id(about: str) -> str:
     """An id for a new job that shows what it is about, such as `shot_010-3f9a1c`."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:40] or "job"
-    return f"{plain}-{uuid.uuid4().hex[:6]}"
+    return f"{job_name(about)}-{uuid.uuid4().hex[:6]}"
 
 
 def shown_time(seconds: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..client import ClientError, Event, Json, Task, wait
 from ..errors import UserError
 from ..wording import for_artists
+from .joblist import JobView, job_view
 
 STEPS_SECONDS = 0.002  # no further task is stepped in a tick after this long; one step takes `STEP_SECONDS` at most
 
@@ -62,6 +63,22 @@ def run(task: Task[T], on_event: OnEvent | None = None) -> T:
             connection().step()  # where the sidecar dies meanwhile it is started again, and the task finds it
     finally:
         task.close()
+
+
+def run_job(task: Task[Json]) -> JobView:
+    """As `run`, for a task whose result is a job at its end. Raises: UserError, also of a job that did not succeed."""
+    from .ticking import connection
+
+    document = run(task)
+    connection().learn(document)
+    view = job_view(document)
+    if view.problem:
+        raise UserError(view.problem)
+    if view.state != "succeeded":
+        raise UserError(
+            "The job {job} has no result ({state}): retry it in the Sidecar panel.", job=view.name, state=view.state
+        )
+    return view
 
 
 def step_all(on_job: Callable[[Json], object]) -> float:

@@ -37,6 +37,8 @@ class Watch(Task[None]):
         self._asked = True
         self._known: dict[str, int] = {}  # number of each job by its id
         self._open: set[str] = set()  # ids of jobs that are not finished
+        self._downloads: set[tuple[str, int]] = set()  # id and attempt of jobs that have brought models, or failed to
+        self._has_new_models = False
 
     def refresh(self) -> None:
         """Look at all jobs again at once."""
@@ -53,6 +55,8 @@ class Watch(Task[None]):
                 if not (yield from self._list(whole)):
                     break
                 looked = time.monotonic() if whole else looked
+                if self._has_new_models and not (yield from self._look_at_capabilities()):
+                    break
                 until = time.monotonic() + (BUSY_SECONDS if self._open else QUIET_SECONDS)
                 while not self._asked and time.monotonic() < until:
                     yield Wait((), time.monotonic() + _SLICE)
@@ -66,9 +70,15 @@ class Watch(Task[None]):
             raise ClientError(
                 translated(_OLD if is_old else _NEW, address=self.server.address, api=api, own=API), "version"
             )
-        capabilities, _ = yield from self._ask("/v1/capabilities")  # with the token, which health does not need
-        yield Event("capabilities", capabilities.document)
+        yield from self._look_at_capabilities()  # with the token, which health does not need
         yield Event("ready", health)
+
+    def _look_at_capabilities(self) -> Flow[bool]:
+        """Asks what the sidecar can do; False if the connection was lost in between."""
+        self._has_new_models = False
+        reply, gap = yield from self._ask("/v1/capabilities")
+        yield Event("capabilities", reply.document)
+        return not gap
 
     def _list(self, whole: bool) -> Flow[bool]:
         """Asks for all jobs, or for those that may have changed; False if the connection was lost in between."""
@@ -83,7 +93,12 @@ class Watch(Task[None]):
                 name = str(job["id"])
                 seen.add(name)
                 self._known[name] = int(job.get("number") or 0)
-                (self._open.add if job.get("state") in ("queued", "running") else self._open.discard)(name)
+                is_open = job.get("state") in ("queued", "running")
+                (self._open.add if is_open else self._open.discard)(name)
+                download = name, int(job.get("attempt") or 0)
+                if job.get("kind") == "models" and not is_open and download not in self._downloads:
+                    self._downloads.add(download)
+                    self._has_new_models = True
             yield Event("jobs", {"jobs": jobs})
             after = document.get("next")
             if gap or after is None:

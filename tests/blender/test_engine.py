@@ -349,8 +349,8 @@ def test_the_panel_in_every_state(stand: Stand, folder: Path, chosen: Any, monke
     assert {"Not Installed", "Folder", "Wheels", "ex4d.install_engine"} <= set(drawn())
     problems = module("engine.problems")
     for code in problems.PROBLEMS:
-        values = dict.fromkeys(("folder", "path", "reason", "name", "wheels", "free", "needed", "seconds", "left"), "x")
-        error = problems.EngineError(code, **values, machine="x")
+        names = "folder path reason name wheels free needed seconds left machine model licence"
+        error = problems.EngineError(code, **dict.fromkeys(names.split(), "x"))
         module("engine.doing").blocked(error)
         seen = drawn()
         assert not error.remedy or {error.remedy, "Go On"} & set(seen), code
@@ -364,21 +364,6 @@ def test_the_panel_in_every_state(stand: Stand, folder: Path, chosen: Any, monke
     assert "ex4d.install_engine" not in seen
     with pytest.raises(RuntimeError, match="is being worked on"):
         bpy.ops.ex4d.remove_engine()
-
-
-def test_the_models_of_the_sidecar_are_listed_and_nothing_without_them(chosen: Any) -> None:
-    from test_panels import drawn
-
-    before = drawn()
-    model = {"name": "wan", "title": "Wan 2.1", "size_bytes": 8_200_000_000, "licence": "Apache-2.0", "where": "x/y"}
-    module("sidecar").connection().capabilities = {"models": [{**model, "state": "absent"}]}
-    try:
-        seen = drawn()
-    finally:
-        module("sidecar").connection().capabilities = {}
-    assert "8.2 GB, Apache-2.0, x/y" in seen
-    assert len(seen) > len(before)
-    assert drawn() == before
 
 
 def test_disabling_the_extension_ends_the_helper(stand: Stand, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
