@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Generate: the camera goes to the sidecar, and the picture comes back as a take of its shot."""
 
-from . import arriving, keeping, operators, panel, preflight, previews, regenerating, settings, wishes
+from . import arriving, keeping, mending, operators, panel, preflight, previews, regenerating, settings, wishes
 
-_PARTS = (settings, wishes, operators, keeping, regenerating, preflight, previews, panel, arriving)
+_PARTS = (settings, wishes, operators, keeping, regenerating, preflight, mending, previews, panel, arriving)
 
 
 def register() -> None:

@@ -8,7 +8,6 @@ from ..interface import SidebarPanel
 from ..placed import all_placed
 from ..shots.properties import active_shot, find_shot
 from ..sidecar.panel import draw_progress, wrapped
-from ..translation import translated
 from . import arriving, preflight, previews, settings
 from .wishes import EX4D_TakeWish
 
@@ -78,10 +77,6 @@ def _draw_fit(layout: bpy.types.UILayout) -> None:
     if found is None:
         layout.label(text="Looking whether it fits", icon="SORTTIME")
         return
-    if isinstance(found, str):
-        wrapped(layout, found, _COLUMNS, icon="ERROR")
-        layout.operator("ex4d.preflight", icon="FILE_REFRESH")
-        return
     row = layout.row(align=True)
     if found.fits:
         row.label(text="Fits this machine", icon="CHECKMARK")
@@ -90,9 +85,8 @@ def _draw_fit(layout: bpy.types.UILayout) -> None:
     column = layout.box().column(align=True)
     for text in found.shortages:
         wrapped(column, text, _COLUMNS - 4, icon="ERROR")
-    for engine in found.engines:
-        text = translated("Use {engine}", engine=engine)
-        column.operator("ex4d.choose_engine", text=text, translate=False, icon="CHECKMARK").engine = engine
+    for remedy in found.remedies:
+        remedy.draw(column)
     column.operator("ex4d.preflight", icon="FILE_REFRESH")
 
 

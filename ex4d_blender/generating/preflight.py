@@ -18,6 +18,7 @@ from ..sidecar import Connection, waiting
 from ..wording import for_artists
 from . import settings
 from .overscan import widened_size
+from .remedies import Remedy, of_engine, of_shortage
 
 LOOK_SECONDS = 0.5
 
@@ -32,8 +33,7 @@ class Answer:
     fits: bool
     shortages: tuple[str, ...]
     """One sentence each, with what would fit."""
-    engines: tuple[str, ...]
-    """Engines that would fit instead."""
+    remedies: tuple[Remedy, ...] = ()
 
 
 class AskPreflight(Task[Answer]):
@@ -42,6 +42,7 @@ class AskPreflight(Task[Answer]):
     def __init__(self, server: Server, fields: dict[str, Any], width: int, height: int, frames: int) -> None:
 
         super().__init__(server)
+        self._engine = str(fields["engine"])
         sample = {"c2w": [[float(i == j) for j in range(4)] for i in range(4)], "source_time": 0.0}
         sample["intrinsics"] = [float(width), float(width), width / 2, height / 2]
         head = {"schema": SCHEMA, "width": width, "height": height, "fps": [24, 1]}
@@ -55,22 +56,22 @@ class AskPreflight(Task[Answer]):
         """One request."""
         reply = yield from self.call("POST", "/v1/preflight", self._body, "application/json")
         found = [one for one in reply.document.get("shortages") or () if isinstance(one, dict)]
-        choices = {str(choice) for one in found for choice in one.get("choices") or ()}
+        remedies = [remedy for one in found for remedy in of_shortage(one, self._engine)]
         return Answer(
             fits=bool(reply.document.get("fits")),
             shortages=tuple(for_artists(str(one.get("message"))) for one in found),
-            engines=tuple(e for one in settings.engines() if f"the {(e := str(one['name']))} engine" in choices),
+            remedies=tuple(dict.fromkeys(remedies)),  # two shortages may have the same one
         )
 
 
 _seen: Question | None = None  # at the last look: asked for when it is still the same at the next
 _asked: Question | None = None
-_answer: Answer | str | None = None
+_answer: Answer | None = None
 _next_look = 0.0
 
 
-def answer() -> Answer | str | None:
-    """What is known of the active shot as it is: an answer, why there is none, or None while it is asked for."""
+def answer() -> Answer | None:
+    """What is known of the active shot as it is; None while it is asked for."""
     return _answer
 
 
@@ -86,7 +87,9 @@ def tick() -> None:
     try:
         question = question_of(now, scene, shot) if shot is not None and now.state == "ready" else None
     except UserError as error:
-        _seen, _asked, _answer = None, None, error.said
+        assert scene is not None
+        _seen, _asked = None, None
+        _answer = Answer(False, (error.said,), tuple(of_engine(settings.chosen(scene).engine)))
         return
     if question != _asked and question == _seen:
         _ask(now, question)
@@ -122,7 +125,7 @@ def _ask(now: Connection, question: Question | None) -> None:
     def end(task: Task[Answer]) -> None:
         global _answer
         if question == _asked:
-            _answer = sidecar.sentence(task.error) if task.error else task.result
+            _answer = Answer(False, (sidecar.sentence(task.error),)) if task.error else task.result
             sidecar.redraw()
 
     sidecar.start(_task(now, question), on_end=end)
@@ -148,23 +151,7 @@ class EX4D_OT_preflight(NeedsShot, SaysErrors, bpy.types.Operator):
         self.report({"INFO"}, "The shot fits this machine")
 
 
-class EX4D_OT_choose_engine(SaysErrors, bpy.types.Operator):
-    """Use Engine."""
-
-    bl_idname = "ex4d.choose_engine"
-    bl_label = "Use Engine"
-    bl_description = "Generate the shots of this scene with another engine"
-    bl_options = {"REGISTER", "UNDO"}
-
-    engine: bpy.props.StringProperty(name="Engine", description="Of the sidecar's engines")
-
-    def run(self, context: bpy.types.Context) -> None:
-        """Raises: UserError if there is none of that name."""
-        settings.chosen(context.scene, engine=self.engine, quality="").check()
-        context.scene.ex4d_generate.engine = self.engine
-
-
-_register_classes, _unregister_classes = bpy.utils.register_classes_factory((EX4D_OT_preflight, EX4D_OT_choose_engine))
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory((EX4D_OT_preflight,))
 
 
 def register() -> None:

@@ -124,14 +124,17 @@ class Cache:
         with self.store.reading() as connection:
             return connection.execute(select(func.coalesce(func.sum(entries.c.bytes), 0))).scalar_one()
 
+    def evictable_bytes(self) -> int:
+        """What those take that nothing needs."""
+        return sum(entry.bytes for entry in self.list() if not entry.pinned)
+
     def make_room(self, needed_bytes: int) -> None:
         """Evict as little as lets a result of this size fit on the disk; nothing where it would not fit even so."""
         short = needed_bytes - shutil.disk_usage(self.folder.root).free
         if short <= 0:
             return
-        found = self.list()
-        if sum(entry.bytes for entry in found if not entry.pinned) >= short:
-            self.evict(sum(entry.bytes for entry in found) - short)
+        if self.evictable_bytes() >= short:
+            self.evict(self.total_bytes() - short)
 
     def evict(self, limit_bytes: int | None = None) -> list[Entry]:
         """Remove what nothing needs, oldest use first, until the rest fits the limit.

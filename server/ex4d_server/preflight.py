@@ -11,6 +11,7 @@ from ex4d_core.engines import check_request, engine_names, engine_needs, missing
 from ex4d_core.errors import Ex4dError
 from ex4d_core.footprint import generate_bytes, render_bytes
 from ex4d_core.scene_format import SCENE_FILE
+from ex4d_server.cache import Cache
 from ex4d_server.documents import GenerateJob, ImportJob, ModelsJob, RenderJob, ReshootJob, Shortage
 from ex4d_server.folders import DataFolder
 from ex4d_server.models import check_model
@@ -21,7 +22,7 @@ DISK_MARGIN = 128 * 2**20
 """Disk that is left alone, bytes."""
 
 
-def preflight(request: BaseModel, store: Store, folder: DataFolder) -> list[Shortage]:
+def preflight(request: BaseModel, store: Store, cache: Cache) -> list[Shortage]:
     """What a job would lack, as far as it is known before the work starts.
 
     Raises:
@@ -30,17 +31,18 @@ def preflight(request: BaseModel, store: Store, folder: DataFolder) -> list[Shor
     """
     if isinstance(request, ModelsJob):
         check_model(request)
+    folder, evictable = cache.folder, cache.evictable_bytes()
     size = _shot_size(request, store, folder)
     found: list[Shortage | None] = []
     if isinstance(request, GenerateJob | ReshootJob):
         check_request(request.engine, request.quality, request.keep_source)
         found += engine_shortages(request.engine, *(size or (0, 0, 0)))
         if size is not None:
-            found.append(disk_shortage(folder.root, generate_bytes(*size, exr=request.exr), "The shot"))
+            found.append(disk_shortage(folder.root, generate_bytes(*size, exr=request.exr), "The shot", evictable))
     if isinstance(request, RenderJob | ReshootJob) and size is not None:
-        found.append(disk_shortage(folder.root, render_bytes(*size, request.passes), "The render"))
+        found.append(disk_shortage(folder.root, render_bytes(*size, request.passes), "The render", evictable))
     if isinstance(request, ImportJob | ReshootJob):
-        found.append(disk_shortage(folder.root, 0, "Any scene"))
+        found.append(disk_shortage(folder.root, 0, "Any scene", evictable))
     return [shortage for shortage in found if shortage is not None]
 
 
@@ -68,15 +70,16 @@ class DoesNotFit(Ex4dError):
     code = "does-not-fit"
 
 
-def disk_shortage(folder: Path, needed: int, what: str) -> Shortage | None:
+def disk_shortage(folder: Path, needed: int, what: str, evictable: int = 0) -> Shortage | None:
     """Whether the disk of the data folder has room for a result.
 
     Args:
         folder: the data folder.
         needed: bytes.
         what: the result, for people.
+        evictable: bytes that finished stages take which nothing needs: they would go for it.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free + evictable
     if needed + DISK_MARGIN <= free:
         return None
     choices = ["free some space there", "delete old jobs, then run `ex4d cache prune`", "choose a smaller size"]

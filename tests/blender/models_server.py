@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ex4d_server import models
-from ex4d_server.documents import TERMINAL, EngineStatus, JobStatus, ModelsJob, ModelStatus
+from ex4d_server.documents import TERMINAL, EngineStatus, JobStatus, ModelsJob, ModelStatus, Preflight
 from ex4d_server.problems import RequestError, problem, problem_of
 
 MODEL = {"name": "lab/big", "title": "Big", "size_bytes": 8_200_000_000, "licence": "Apache-2.0", "commercial": True,
@@ -80,8 +80,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(change(job, state="running", fraction=0.25, message="weights: 2 of 8 GB"), 201)
 
     def do_POST(self) -> None:
-        """Cancel, retry; and the test's word."""
+        """Preflight, cancel, retry; and the test's word."""
         url = urlsplit(self.path)
+        if url.path == "/v1/preflight":
+            self.answer(Preflight(fits=True, shortages=[]).model_dump())
+            return
         if url.path == "/end":
             (state,) = parse_qs(url.query)["state"]
             self.answer(change(list(JOBS)[-1], state=state, problem=FULL if state == "failed" else None, message=state))

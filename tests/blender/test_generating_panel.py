@@ -109,17 +109,6 @@ def test_a_long_shot_is_asked_about_without_a_hitch(shared_sidecar: Any, shot: A
     assert module("sidecar").run(task).fits in (True, False)
 
 
-def test_other_engines_that_fit_are_offered(own_sidecar: Any, shot: Any) -> None:
-    now, preflight = module("sidecar").connection(), module("generating.preflight")
-    now.capabilities, now.state = {"engines": ENGINES}, "ready"
-    preflight._answer = preflight.Answer(False, ("The ex4d engine needs 40 GB: the draft engine.",), ("draft",))
-    seen = drawn()
-    assert "Use draft" in seen
-    assert "ex4d.preflight" in seen
-    preflight._answer = "The sidecar does not answer."
-    assert "The sidecar does not answer." in drawn()
-
-
 def test_the_newest_frame_is_shown_while_it_runs(
     shared_sidecar: Any, shot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import bpy
 import pytest
 from conftest import module
 from sidecar_steps import as_with_windows, started, tick_until
+from test_generating import make_shot
 from test_panels import Layout, context, drawn
 from test_tick import connect, serving
 
@@ -113,6 +114,27 @@ def test_progress_cancel_retry_and_the_model_is_there(
     assert seen.count("ex4d.download_model") == 1
     with pytest.raises(RuntimeError, match="on the sidecar's machine already"):
         bpy.ops.ex4d.download_model(model=RESEARCH)
+
+
+def test_generate_leads_to_the_model_that_its_engine_needs(
+    server: Any, online: None, small_scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_with_windows(monkeypatch)
+    make_shot(small_scene)
+    bpy.context.scene.ex4d_generate.engine = "big"
+    with pytest.raises(RuntimeError, match="The model lab/nc is not on this machine: download it first"):
+        bpy.ops.ex4d.generate()
+    answer = tick_until(module("generating.preflight").answer, what="the sentence")
+    assert "The model lab/nc is not on this machine" in " ".join(drawn())
+    (button,) = answer.remedies
+    assert button.text == "Download Non-Commercial"
+    assert button.text in drawn()
+    bpy.ops.ex4d.download_model(**dict(button.values), accept_licence=True)
+    tick_until(lambda: server.now.jobs, what="the job")
+    server.end("succeeded")
+    preflight = module("generating.preflight")
+    tick_until(lambda: preflight.answer() and preflight.answer().fits, 30, "the answer with the model")
+    assert button.text not in drawn()
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed"])

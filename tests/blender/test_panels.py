@@ -170,7 +170,7 @@ CHANGING = (
     "duplicate_shot remove_shot move_shot solo_shot take_render_size blend_to_source match_scene keep_scene retime",
     "set_scale set_ground follow_camera release_camera relink move_beside set_view_standard fit_plate set_source_time",
     "clear_source_time keep_coverage generate generate_all keep_take take_job forget_take regenerate_take",
-    "choose_engine set_up_cg",
+    "choose_engine halve_shot set_up_cg",
 )
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 from conftest import Running, Start, reshoot_request, run_job
 from ex4d_server.cache import Cache
+from ex4d_server.documents import JobRequest
 from ex4d_server.folders import DataFolder, Kind
+from ex4d_server.preflight import DISK_MARGIN, preflight
 from ex4d_server.store import Store
 from ex4d_server.uploads import Uploads
 from job_cases import make_scene, orbit, render_request, reshoot_scene_request, rows, wait_for
+from pydantic import TypeAdapter
 
 from ex4d_core.footprint import render_bytes
 
@@ -154,6 +157,20 @@ def test_pinned_is_never_evicted(cache: Cache) -> None:
     store.delete_scene("scene")
     assert [entry.key for entry in cache.evict(0)] == ["needed", "scene-of-it"]
     assert keys(cache) == ["kept"]
+
+
+def test_the_preflight_counts_what_would_be_evicted(cache: Cache, scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing a job helps at once, though its result goes when the room is needed."""
+    request = TypeAdapter(JobRequest).validate_python(render_request(orbit(scene, 20.0)))
+    usage = shutil.disk_usage(cache.folder.root)._replace(free=DISK_MARGIN)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    cache.store.add_job("done", {"kind": "render"})
+    cache.use("done", "kept", keeps=True)
+    put(cache, "kept", 10**7)
+    (short,) = preflight(request, cache.store, cache)
+    assert (short.what, short.free_bytes) == ("disk", DISK_MARGIN)
+    cache.store.delete_job("done")
+    assert preflight(request, cache.store, cache) == []
 
 
 def test_a_stage_that_a_crash_kept_from_being_recorded(cache: Cache) -> None:

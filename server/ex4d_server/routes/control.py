@@ -85,7 +85,7 @@ def post_preflight(sidecar: ThisSidecar, body: JobRequest) -> Preflight:
 
     Of a clip that was not imported yet nobody knows the size: then only the engine itself is looked at.
     """
-    shortages = preflight(body, sidecar.store, sidecar.folder)
+    shortages = preflight(body, sidecar.store, sidecar.cache)
     return Preflight(fits=not shortages, shortages=shortages)
 
 
