@@ -46,6 +46,11 @@ def _new(scene: bpy.types.Scene, placed: Placed) -> bpy.types.Object:
     catcher.name, grid.name = name, f"{name} Grid"
     catcher[ROLE] = CATCHER
     catcher.is_shadow_catcher, catcher.hide_select, catcher.hide_render = True, True, False
+    for other in [other.name for other in catcher.modifiers if other.name != MODIFIER]:  # a take projected onto it
+        for path in [curve.data_path for curve in fcurves.drivers(catcher)]:
+            if path.startswith(f'modifiers["{bpy.utils.escape_identifier(other)}"]'):
+                catcher.driver_remove(path)
+        catcher.modifiers.remove(catcher.modifiers[other])
     diffuse = _diffuse(name)
     modifier = catcher.modifiers[MODIFIER]
     modifier_inputs.write(modifier, "Grid", grid)

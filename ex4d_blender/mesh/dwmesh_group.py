@@ -70,8 +70,8 @@ def build() -> bpy.types.NodeTree:
     measured = graph.store(grid, DEPTH, "FLOAT", "POINT", z)
     measured = graph.output("GeometryNodeSetPosition", "Geometry", Geometry=measured, Position=position)
     measured = _posed(graph, measured, pose)
-    bridge = _bridge(graph, inputs["Occlusion"], frame)
-    seen = graph.node("GeometryNodeSeparateGeometry", {"domain": "FACE"}, Geometry=measured, Selection=bridge)
+    faces = bridge(graph, inputs["Occlusion"], frame)
+    seen = graph.node("GeometryNodeSeparateGeometry", {"domain": "FACE"}, Geometry=measured, Selection=faces)
     bridges, rest = socket(seen.outputs, "Selection"), socket(seen.outputs, "Inverted")
     eye = graph.output("FunctionNodeTransformPoint", "Vector", Vector=(0.0, 0.0, 0.0), Transform=pose)
     rims = _material(graph, lips.build(graph, bridges, eye, fx, DEPTH), inputs["Bridges"])
@@ -171,7 +171,7 @@ def _with_far_vertex(graph: Graph, grid: Value, z: Value) -> Value:
     return graph.switch("FLOAT", far, z, graph.math("MULTIPLY", deepest, FAR_VERTEX_FACTOR))
 
 
-def _bridge(graph: Graph, occlusion: Value, frame: Value) -> Value:
+def bridge(graph: Graph, occlusion: Value, frame: Value) -> Value:
     """Whether a face spans a discontinuity: bit 0 or 1 of its block's pixel."""
     stored = _sample(graph, occlusion, frame, graph.attribute(grid_group.BLOCK, "FLOAT_VECTOR"))
     bits = graph.math("ROUND", graph.math("MULTIPLY", stored, 255.0))

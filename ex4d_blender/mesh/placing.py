@@ -167,13 +167,13 @@ def _drive_grid(
 
 def _modifier(owner: bpy.types.Object, group: object, values: dict[str, object]) -> bpy.types.NodesModifier:
     modifier = owner.modifiers.new(MODIFIER, "NODES")
-    modifier.node_group = _shared(group)
+    modifier.node_group = shared_group(group)
     for name, value in values.items():
         modifier_inputs.write(modifier, name, value)
     return modifier
 
 
-def _shared(group: object) -> bpy.types.NodeTree:
+def shared_group(group: object) -> bpy.types.NodeTree:
     """The file's node group of this kind and revision, made if there is none."""
     for tree in bpy.data.node_groups:
         if tree.get("ex4d_group") == group.NAME and tree.get("ex4d_revision") == group.REVISION and not tree.library:

@@ -3,17 +3,20 @@
 
 `Plate` shows it on every face. `Seen` is for what the footage saw: the back of a surface is held out. `Unseen` is for
 bridges in viewports, and shows nothing. `Bridges` is for the lips of renders: held out, but for the half pixel around
-their corners.
+their corners. `Projection` shows a take where its shot's camera throws it.
 """
 
 from dataclasses import dataclass
 
 import bpy
 
-from . import grid_group, lips
+from . import grid_group, lips, projection_group
 from .bilinear_group import Show, texture
-from .graph import Graph
+from .graph import Graph, socket
 
+RIM = 1.5
+"""How far from an invented pixel of a take a bridge still shows it, pixels of the take: the footage's own pixels reach
+over the edge of its surface by half their width."""
 FOOTPRINT = 1.0 + 2.0**-8
 """How far around its centre a source pixel reaches, in half pixels; the slack is for vertices on the frame's edge."""
 
@@ -86,6 +89,71 @@ def bridges(name: str, picture: Picture) -> bpy.types.Material:
     return material
 
 
+PROJECTION = "Projection"
+"""Property of the mesh object, keyable: how much of a take is projected onto it, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What a take says of its pixels."""
+
+    image: bpy.types.Image
+    """White where the footage saw them, black where they were invented."""
+    show: Show
+    size: tuple[int, int]
+    """Width and height, pixels."""
+
+
+def projection(name: str, picture: Picture, take: bpy.types.NodeTree, mask: Mask) -> bpy.types.Material:
+    """A take where the shot's camera saw the surface, from the side that it saw; elsewhere the plate as in `seen`.
+
+    What the footage never saw shows the invented pixels, and is transparent elsewhere.
+
+    Args:
+        name: of the material.
+        picture: the plate.
+        take: the group that samples the take.
+        mask: the take's.
+    """
+    material, graph = _new(name)
+    s, t, w = graph.parts(_attribute(graph, projection_group.SHOT))
+    uv = graph.vector("DIVIDE", graph.combine(s, t, 0.0), graph.combine(w, w, w))
+    x, y, _ = graph.parts(graph.vector("ABSOLUTE", graph.vector("SUBTRACT", uv, (0.5, 0.5, 0.0))))
+    is_back = graph.output("ShaderNodeNewGeometry", "Backfacing")
+    # A surface is seen from the side that the shot's camera saw if it is the front for both, or for none.
+    front, bridge = _number(graph, projection_group.FACING), _number(graph, projection_group.BRIDGE)
+    is_other = graph.math("COMPARE", front, is_back, 0.5)
+    seen = graph.math("GREATER_THAN", _number(graph, projection_group.SEEN), 1e-3)
+    invented = graph.math("MULTIPLY", front, _invented(graph, mask, uv))
+    conditions = (
+        graph.math("LESS_THAN", graph.math("MAXIMUM", x, y), 0.5),
+        graph.math("GREATER_THAN", w, 0.0),
+        graph.math("SUBTRACT", 1.0, is_other),
+        graph.output("ShaderNodeMix", "Result", {"data_type": "FLOAT"}, Factor=bridge, A=seen, B=invented),
+    )
+    share = _number(graph, PROJECTION, "OBJECT")
+    for condition in conditions:
+        share = graph.math("MULTIPLY", share, condition)
+    holdout = graph.output("ShaderNodeHoldout", "Holdout")
+    plate = _mix(graph, is_back, _emission(graph, picture, _uv(graph)), holdout)
+    nothing = graph.output("ShaderNodeBsdfTransparent", "BSDF")
+    plate = _mix(graph, bridge, plate, nothing)
+    thrown = graph.output("ShaderNodeEmission", "Emission", Color=_sampled(graph, take, uv))
+    _finish(graph, picture, _mix(graph, share, plate, thrown))
+    return material
+
+
+def _invented(graph: Graph, mask: Mask, uv: Value) -> Value:
+    """1 where a take's pixel was invented, or one near by, else 0."""
+    width, height = mask.size
+    least = 1.0
+    for across, up in ((0.0, 0.0), (-RIM, -RIM), (RIM, -RIM), (-RIM, RIM), (RIM, RIM)):
+        place = graph.vector("ADD", uv, (across / width, up / height, 0.0))
+        node = texture(graph, f"Mask {across} {up}", mask.image, mask.show, place, "Closest")
+        least = graph.math("MINIMUM", least, socket(node.outputs, "Color"))
+    return graph.math("LESS_THAN", least, 0.5)
+
+
 def _new(name: str) -> tuple[bpy.types.Material, Graph]:
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):  # later ones always have nodes, and warn
@@ -107,12 +175,19 @@ def _uv(graph: Graph) -> Value:
 
 
 def _emission(graph: Graph, picture: Picture, uv: Value) -> Value:
-    colour = graph.output("ShaderNodeGroup", "Color", {"node_tree": picture.sampler}, UV=uv)
-    return graph.output("ShaderNodeEmission", "Emission", Color=colour)
+    return graph.output("ShaderNodeEmission", "Emission", Color=_sampled(graph, picture.sampler, uv))
+
+
+def _sampled(graph: Graph, sampler: bpy.types.NodeTree, uv: Value) -> Value:
+    return graph.output("ShaderNodeGroup", "Color", {"node_tree": sampler}, UV=uv)
 
 
 def _attribute(graph: Graph, name: str) -> Value:
     return graph.output("ShaderNodeAttribute", "Vector", {"attribute_name": name, "attribute_type": "GEOMETRY"})
+
+
+def _number(graph: Graph, name: str, of: str = "GEOMETRY") -> Value:
+    return graph.output("ShaderNodeAttribute", "Fac", {"attribute_name": name, "attribute_type": of})
 
 
 def _transform(graph: Graph, vector: Value, kind: str, source: str, target: str) -> Value:

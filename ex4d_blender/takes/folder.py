@@ -24,6 +24,7 @@ TAKE_FILE = "take.json"
 TAKE_SCHEMA = "ex4d.take/1"
 TRAJECTORY_FILE = "trajectory.json"
 TRAJECTORY_SCHEMA = "ex4d.trajectory/1"
+MASK_FILE = "mask.mp4"
 PNG_FOLDER, EXR_FOLDER = "output", "exr"
 
 
@@ -72,6 +73,11 @@ class TakeFacts:
         return self.folder / EXR_FOLDER / f"{index:06d}.exr"
 
     @property
+    def mask(self) -> Path:
+        """The movie of what the footage saw: white there, black where pixels were invented."""
+        return self.folder / MASK_FILE
+
+    @property
     def frame_size(self) -> tuple[int, int]:
         """Width and height of the shot's own frame, pixels: without overscan, whose pictures have even sizes."""
         if size := self.settings.get("size"):
@@ -82,6 +88,13 @@ class TakeFacts:
     def last_frame(self) -> int:
         """The Blender frame of the last picture, handles included."""
         return self.frame_start + self.frames - 1
+
+    def require_mask(self) -> None:
+        """Look for the mask. Raises: UserError if it is missing."""
+        if not self.mask.is_file():
+            raise UserError(
+                "{file} is missing: generate the shot again, or bring back the whole folder.", file=self.mask
+            )
 
     def require_files(self) -> None:
         """Look for every picture. Raises: UserError naming the first that is missing or cut short."""

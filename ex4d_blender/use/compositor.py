@@ -81,10 +81,8 @@ def find(shot: str) -> bpy.types.NodeTree | None:
 
 def _require(facts: TakeFacts) -> None:
     facts.require_files()
-    if not facts.has_exr and not _mask_file(facts).is_file():
-        raise UserError(
-            "{file} is missing: generate the shot again, or bring back the whole folder.", file=_mask_file(facts)
-        )
+    if not facts.has_exr:
+        facts.require_mask()
 
 
 def node_of(tree: bpy.types.NodeTree, group: bpy.types.NodeTree) -> bpy.types.Node | None:
@@ -95,8 +93,9 @@ def node_of(tree: bpy.types.NodeTree, group: bpy.types.NodeTree) -> bpy.types.No
 def _insert(tree: bpy.types.NodeTree, group: bpy.types.NodeTree) -> bpy.types.Node:
     lowest = min((node.location.y for node in tree.nodes), default=0.0)
     left = min((node.location.x for node in tree.nodes), default=0.0)
+    place = (left, lowest - 350.0) if len(tree.nodes) > 1 else (left - 400.0, lowest)  # left of an output alone
     node = tree.nodes.new("CompositorNodeGroup")
-    node.node_tree, node.location, node.width = group, (left, lowest - 350.0), 240.0
+    node.node_tree, node.location, node.width = group, place, 240.0
     return node
 
 
@@ -181,7 +180,7 @@ def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> bool:
     _load(picture, facts.exr(0) if facts.has_exr else facts.png(0), facts, "" if facts.has_exr else "sRGB")
     mask = _image_node(group, _MASK, 1) if not facts.has_exr else _taken_out(group, _MASK)
     if mask is not None:
-        _load(mask, _mask_file(facts), facts, None)
+        _load(mask, facts.mask, facts, None)
     feeds = {
         "Fit Image": picture.outputs[0],
         "Fit Mask": picture.outputs.get("mask") if mask is None else mask.outputs[0],
@@ -199,10 +198,6 @@ def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> bool:
         elif not socket.is_linked or socket.links[0].from_node.get(_ROLE):
             group.links.new(feed, socket)
     return feeds["Fit Depth"] is not None
-
-
-def _mask_file(facts: TakeFacts) -> Path:
-    return facts.folder / "mask.mp4"
 
 
 def _image_node(group: bpy.types.NodeTree, role: str, row: int) -> bpy.types.Node:

@@ -42,15 +42,28 @@ def _unreadable(path: object) -> UserError:
     return UserError("{path} cannot be read: generate the shot again, or choose another take.", path=path)
 
 
+def load_mask(facts: TakeFacts, shot: Shot, use: str) -> bpy.types.Image:
+    """A new image of the mask of all frames: white where the footage saw what is shown. Raises: UserError."""
+    try:
+        image = bpy.data.images.load(str(facts.mask), check_existing=False)
+    except RuntimeError:
+        raise _unreadable(facts.mask) from None
+    image.name = f"{shot.name} {facts.name} Mask"
+    image.filepath_raw = stored(facts.mask)
+    image.colorspace_settings.is_data = True
+    marks.mark(image, use, shot.key, facts)
+    return image
+
+
 def swap(image: bpy.types.Image, facts: TakeFacts) -> None:
-    """Let an image show another take."""
-    image.filepath = stored(facts.png(0))
+    """Let an image, of the pictures or of the mask, show another take."""
+    image.filepath = stored(facts.mask if image.source == "MOVIE" else facts.png(0))
     image.reload()
     image[marks.TAKE] = stored(facts.folder)
 
 
-def show(user: bpy.types.ImageUser, facts: TakeFacts) -> None:
+def show(user: bpy.types.ImageUser, facts: TakeFacts, *, movie: bool = False) -> None:
     """Let an image user show the take at its frames; the last one stays."""
     user.frame_start, user.frame_duration = facts.frame_start, facts.frames
-    user.frame_offset = -1  # files count from 0
+    user.frame_offset = 0 if movie else -1  # files count from 0, the frames of a movie have no numbers
     user.use_cyclic, user.use_auto_refresh = False, True

@@ -6,24 +6,20 @@ sensor and shift do; they run without the extension and with Python scripts swit
 it, as anything in the scene.
 """
 
-from functools import partial
-
 import bpy
 
 from ..errors import UserError
-from ..mesh import bilinear_group, depth_survey, grid_group, plate_material
+from ..mesh import depth_survey, grid_group, plate_material
 from ..placed import of_camera
 from ..shots import Shot
 from ..takes.folder import TakeFacts
-from . import marks, picture
+from . import lens, marks, picture, sampling
 
 USE = "PLANE"
 DISTANCE = "Distance"
 """On the plane, keyable: how far from the camera it is, along its axis (float)."""
 COLLECTION = "ex4d_takes"
 """On the collection of a scene's planes: True."""
-_SIZE = "ex4d_size"
-"""On the node group that samples the pictures: the size that it was built for."""
 _SQUARE = ((-0.5, -0.5, 0.0), (0.5, -0.5, 0.0), (0.5, 0.5, 0.0), (-0.5, 0.5, 0.0))
 _NEVER = ("diffuse", "glossy", "transmission", "volume_scatter", "shadow")
 """Rays that do not see the plane: it is a picture, and lights and shadows nothing."""
@@ -46,8 +42,8 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
         return
     image = picture.load(context.scene, shot, facts, USE)
     name = f"{shot.name} Plane"
-    sampler = _sampler(name, image, facts)
-    material = plate_material.plate(name, plate_material.Picture(image, sampler, partial(_show, facts)))
+    shown = sampling.build(name, image, facts)
+    material = plate_material.plate(name, shown)
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(_SQUARE, [], [(0, 1, 2, 3)])
     layer = mesh.uv_layers.new(name=grid_group.UV_MAP)
@@ -55,7 +51,7 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
         corner.uv = x + 0.5, y + 0.5
     mesh.materials.append(material)
     plane = bpy.data.objects.new(name, mesh)
-    for thing in (plane, material, sampler):
+    for thing in (plane, material, shown.sampler):
         marks.mark(thing, USE, shot.key, facts)
     for ray in _NEVER:
         setattr(plane, f"visible_{ray}", False)
@@ -75,20 +71,9 @@ def replace(shot: str, facts: TakeFacts) -> int:
         How many planes.
     """
     planes = marks.marked(bpy.data.objects, USE, shot)
-    for image in marks.marked(bpy.data.images, USE, shot):
-        picture.swap(image, facts)
-    for sampler in marks.marked(bpy.data.node_groups, USE, shot):
-        if tuple(sampler[_SIZE]) != (facts.width, facts.height):
-            _sized(sampler, shot, facts)
-    materials = marks.marked(bpy.data.materials, USE, shot)
-    trees = marks.marked(bpy.data.node_groups, USE, shot)
-    for tree in (*trees, *(material.node_tree for material in materials)):
-        for node in tree.nodes:
-            if node.type == "TEX_IMAGE" and node.image is not None and node.image.get(marks.USE) == USE:
-                _show(facts, tree, node)
-    for thing in (*planes, *materials, *trees):
-        marks.mark(thing, USE, shot, facts)
+    sampling.follow(USE, shot, facts)
     for plane in planes:
+        marks.mark(plane, USE, shot, facts)
         expressions = _expressions(facts)
         for curve in plane.animation_data.drivers if plane.animation_data else ():
             found = expressions.get((curve.data_path, curve.array_index))
@@ -96,23 +81,6 @@ def replace(shot: str, facts: TakeFacts) -> int:
                 curve.driver.expression = found
         plane.update_tag()
     return len(planes)
-
-
-def _sampler(name: str, image: bpy.types.Image, facts: TakeFacts) -> bpy.types.NodeTree:
-    sampler = bilinear_group.build(name, image, tuple(image.size), partial(_show, facts))
-    sampler[_SIZE] = facts.width, facts.height
-    return sampler
-
-
-def _sized(sampler: bpy.types.NodeTree, shot: str, facts: TakeFacts) -> None:
-    """Put a sampler for the take's size in the place of one for another: it counts in pixels."""
-    image = next(node.image for node in sampler.nodes if node.type == "TEX_IMAGE")
-    name = sampler.name
-    made = _sampler(name, image, facts)
-    marks.mark(made, USE, shot, facts)
-    sampler.user_remap(made)
-    bpy.data.node_groups.remove(sampler)
-    made.name = name
 
 
 def collection(scene: bpy.types.Scene) -> bpy.types.Collection:
@@ -139,66 +107,33 @@ def first_distance(scene: bpy.types.Scene, camera: bpy.types.Object) -> float:
     return min(farthest * max(placed.empty.matrix_world.to_scale()) * _BEHIND, limit)
 
 
-def _show(facts: TakeFacts, _tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
-    picture.show(node.image_user, facts)
-
-
 def _expressions(facts: TakeFacts) -> dict[tuple[str, int], str]:
-    """Data path and index -> the driver's expression; docs/blender/shots.md has the formulas of the camera.
+    """Data path and index -> the driver's expression.
 
-    `sw`, `sh` are the sensor's width and height, `fit` which of them counts (0 Auto, 1 Horizontal, 2 Vertical), `ax`,
-    `ay` the pixel aspect, `sx` to `sz` the camera's own scale, which bends what hangs on it and not what it sees.
+    `d` is the distance, `sx` to `sz` the camera's own scale, which bends what hangs on it and not what it sees.
     """
-    width, height = facts.frame_size
-    side = "d * (sh if fit == 2 else sw) / lens"
-    wide = f"{width} * ax", f"({height} * ay)"
-    is_wide = f"(fit == 1 or (fit == 0 and {wide[0]} >= {wide[1]}))"
-    across, up = facts.width / width, facts.height / height
-    outside = f"frame < {facts.frame_start} or frame > {facts.last_frame}"
+    view = lens.view(facts)
+    outside = f"not ({lens.during(facts)})"
     return {
-        ("location", 0): f"{side} * shift_x / sx",
-        ("location", 1): f"{side} * shift_y / sy",
+        ("location", 0): f"d * {view.middle_x} / sx",
+        ("location", 1): f"d * {view.middle_y} / sy",
         ("location", 2): "-d / sz",
-        ("scale", 0): f"{side} * (1 if {is_wide} else {wide[0]} / {wide[1]}) * {across!r} / sx",
-        ("scale", 1): f"{side} * ({wide[1]} / ({wide[0]}) if {is_wide} else 1) * {up!r} / sy",
+        ("scale", 0): f"d * {view.width} / sx",
+        ("scale", 1): f"d * {view.height} / sy",
         ("hide_viewport", 0): outside,
         ("hide_render", 0): outside,
     }
 
 
-_LENS = {
-    "lens": "data.lens",
-    "sw": "data.sensor_width",
-    "sh": "data.sensor_height",
-    "fit": "data.sensor_fit",
-    "shift_x": "data.shift_x",
-    "shift_y": "data.shift_y",
-}
-_ASPECT = {"ax": "render.pixel_aspect_x", "ay": "render.pixel_aspect_y"}
-
-
 def _drive(plane: bpy.types.Object, camera: bpy.types.Object, facts: TakeFacts) -> None:
     for (path, index), expression in _expressions(facts).items():
         curve = plane.driver_add(path, index) if path in ("location", "scale") else plane.driver_add(path)
-        driver = curve.driver
-        words = set(expression.replace("(", " ").replace(")", " ").split())
-        for name, source in ({"d": f'["{DISTANCE}"]'} | _LENS).items():
-            if name in words or (name == "d" and "-d" in words):
-                target = _variable(driver, name, "SINGLE_PROP")
-                target.id, target.data_path = plane if name == "d" else camera, source
-        for name, source in _ASPECT.items():
-            if name in words:
-                target = _variable(driver, name, "CONTEXT_PROP")
-                target.context_property, target.data_path = "ACTIVE_SCENE", source
-                target.use_fallback_value, target.fallback_value = True, 1.0
+        names = lens.read(curve.driver, expression, camera)
+        if "d" in names:
+            target = lens.variable(curve.driver, "d", "SINGLE_PROP")
+            target.id, target.data_path = plane, f'["{DISTANCE}"]'
         for name, channel in (("sx", "SCALE_X"), ("sy", "SCALE_Y"), ("sz", "SCALE_Z")):
-            if name in words:
-                target = _variable(driver, name, "TRANSFORMS")
+            if name in names:
+                target = lens.variable(curve.driver, name, "TRANSFORMS")
                 target.id, target.transform_type, target.transform_space = camera, channel, "WORLD_SPACE"
-        driver.expression = expression
-
-
-def _variable(driver: bpy.types.Driver, name: str, kind: str) -> bpy.types.DriverTarget:
-    variable = driver.variables.new()
-    variable.name, variable.type = name, kind
-    return variable.targets[0]
+        curve.driver.expression = expression

@@ -8,7 +8,7 @@ import bpy
 
 from ..shots import Shot
 from ..takes.folder import TakeFacts
-from . import background, compositor, plane, sequencer
+from . import background, checks, compositor, plane, projection, sequencer
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,18 @@ class Use:
     the artist should know, if there is one. Raises: UserError."""
     replace: Callable[[str, TakeFacts], int]
     """Let all that shows a take of the shot (its key), in every scene, show this one; how many there are."""
+    check: Callable[[bpy.types.Context, Shot | None, TakeFacts], None]
+    """Look for what `accept` would fail for, before anything is made, the shot maybe among it. Raises: UserError."""
 
 
 USES: dict[str, Use] = {
     "PLANE": Use(
-        "Plane", "Show the take on a plane that fills the camera's frame", "MESH_PLANE", plane.accept, plane.replace
+        "Plane",
+        "Show the take on a plane that fills the camera's frame",
+        "MESH_PLANE",
+        plane.accept,
+        plane.replace,
+        checks.pictures,
     ),
     "BACKGROUND": Use(
         "Background",
@@ -35,6 +42,7 @@ USES: dict[str, Use] = {
         "IMAGE_BACKGROUND",
         background.accept,
         background.replace,
+        checks.pictures,
     ),
     "COMPOSITOR": Use(
         "Compositor",
@@ -42,8 +50,22 @@ USES: dict[str, Use] = {
         "NODE_COMPOSITING",
         compositor.accept,
         compositor.replace,
+        checks.passes,
     ),
     "SEQUENCER": Use(
-        "Strip", "Show the take in a strip of the sequencer", "SEQ_SEQUENCER", sequencer.accept, sequencer.replace
+        "Strip",
+        "Show the take in a strip of the sequencer",
+        "SEQ_SEQUENCER",
+        sequencer.accept,
+        sequencer.replace,
+        checks.strip,
+    ),
+    "PROJECTION": Use(
+        "Projection",
+        "Throw the take from the shot's camera onto the footage's mesh: other cameras near by then see no holes",
+        "MOD_UVPROJECT",
+        projection.accept,
+        projection.replace,
+        checks.pictures,
     ),
 }
