@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..placed import Placed, all_placed
 from ..project.paths import stored
 from ..project.rates import said, scene_rate
-from ..shots import Shot, camera_math
+from ..shots import Shot, camera_math, shot_camera
 from ..takes.folder import TakeFacts
 from ..translation import translated
 
@@ -38,11 +38,10 @@ def marked(things: Iterable[Any], use: str, shot: str) -> list[Any]:
 
 
 def required_camera(shot: Shot) -> bpy.types.Object:
-    """The shot's camera. Raises: UserError if it is gone, or none that a take can be made for."""
-    if shot.camera is None:
-        raise UserError("{shot} has lost its camera: choose one in the Shots panel.", shot=shot.name)
-    camera_math.check_lens(shot.camera)
-    return shot.camera
+    """The shot's camera. Raises: UserError if it is not in the shot's scene, or none that a take can be made for."""
+    camera = shot_camera.required_camera(shot.id_data, shot)
+    camera_math.check_lens(camera)
+    return camera
 
 
 def filmed_by(scene: bpy.types.Scene, facts: TakeFacts) -> Placed | None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operators on takes: *Accept*, *Replace Footage in Place*, *Import Result*."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +29,12 @@ def accept(context: bpy.types.Context, operator: bpy.types.Operator, shot: Shot,
         if told:
             operator.report({"WARNING"}, told)
     warn_of_rate(context, operator, facts)
+
+
+def require(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts, uses: set[str]) -> None:
+    """Look whether a take can be accepted as all that is asked for, before anything is changed. Raises: UserError."""
+    for name in uses:
+        USES[name].check(context, shot, facts)
 
 
 def warn_of_rate(context: bpy.types.Context, operator: bpy.types.Operator, facts: TakeFacts) -> None:
@@ -60,6 +67,7 @@ class EX4D_OT_accept_take(NeedsTake, bpy.types.Operator):
         shot, take = self.chosen(context)
         if not self.use:
             raise UserError("There is no use to accept the take as: choose one, such as Plane.")
+        require(context, shot, facts_of(take), self.use)
         accept(context, self, shot, take, self.use)
 
 
@@ -118,14 +126,18 @@ class EX4D_OT_import_result(SaysErrors, bpy.types.Operator):
         scene = context.scene
         shot = self._shot(scene, facts)
         is_anywhere = not facts.shot and facts.frame_start == 0  # the command line counts from 0
+        if is_anywhere:
+            facts = replace(facts, frame_start=scene.frame_start if shot is None else shot.first_frame)
+        require(context, shot, facts, self.use)
         if shot is None:
-            start = scene.frame_start if is_anywhere else facts.frame_start
-            shot = camera.make_shot(context, facts, start)
-        else:
-            start = shot.first_frame if is_anywhere else facts.frame_start
-        take = add_take(shot, facts, start)
+            shot = camera.make_shot(context, facts, facts.frame_start)
+        take = add_take(shot, facts)
         scene.ex4d_active_shot = [each.key for each in scene.ex4d_shots].index(shot.key)
-        accept(context, self, shot, take, self.use)
+        try:
+            accept(context, self, shot, take, self.use)
+        except UserError as error:  # what nobody foresaw: finished all the same, for only so one undo takes it all back
+            self.report({"ERROR"}, error.said)
+            return
         self.report({"INFO"}, translated("{take} is in the list of {shot}", take=take.name, shot=shot.name))
 
     def _shot(self, scene: bpy.types.Scene, facts: TakeFacts) -> Shot | None:

@@ -41,10 +41,8 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str:
     if _pictures(scene, shot.key):
         replace(shot.key, facts)
         return ""
-    shown = _range(facts)
-    sound = _sound(scene, facts)
+    shown, sound, channel = _place(scene, facts)
     collection = strips.top_strips(scene)
-    channel = _free_channel(scene, shown, 1 if sound is None else 2)
     told = ""
     if sound is not None:
         file, start = sound
@@ -64,6 +62,19 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str:
     strip.channel = channel  # its handles lay over a neighbour for a moment, and Blender made way
     marks.mark(strip, USE, shot.key, facts)
     return told
+
+
+def check(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> None:
+    """Whether `accept` would find room. Raises: UserError."""
+    scene = strips.edited_scene(context)
+    if shot is None or not _pictures(scene, shot.key):
+        _place(scene, facts)
+
+
+def _place(scene: bpy.types.Scene, facts: TakeFacts) -> tuple[tuple[int, int], tuple[Path, float] | None, int]:
+    """Where a new strip goes: the frames that it shows, the sound beside it, the first channel of both."""
+    shown, sound = _range(facts), _sound(scene, facts)
+    return shown, sound, _free_channel(scene, shown, 1 if sound is None else 2)
 
 
 def replace(shot: str, facts: TakeFacts) -> int:

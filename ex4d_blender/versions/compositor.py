@@ -40,12 +40,7 @@ def ensure_tree(scene: bpy.types.Scene) -> tuple[bpy.types.NodeTree, bool]:
     Raises:
         UserError: the tree belongs to another file.
     """
-    had = scene.compositing_node_group if _GROUPS else scene.node_tree
-    if had is not None and had.library is not None:
-        raise UserError(
-            "The compositor of {scene} is linked from another file: make it local first, in the Outliner.",
-            scene=scene.name,
-        )
+    had = require_own_tree(scene)
     if not _GROUPS:
         scene.use_nodes = True  # gives a new tree Render Layers and Composite
         return scene.node_tree, had is None
@@ -53,6 +48,17 @@ def ensure_tree(scene: bpy.types.Scene) -> tuple[bpy.types.NodeTree, bool]:
         scene.compositing_node_group = bpy.data.node_groups.new(f"{scene.name} Compositor", "CompositorNodeTree")
         output(scene.compositing_node_group)
     return scene.compositing_node_group, had is None
+
+
+def require_own_tree(scene: bpy.types.Scene) -> bpy.types.NodeTree | None:
+    """The compositor tree of a scene, switched on or not. Raises: UserError if it belongs to another file."""
+    had = scene.compositing_node_group if _GROUPS else scene.node_tree
+    if had is not None and had.library is not None:
+        raise UserError(
+            "The compositor of {scene} is linked from another file: make it local first, in the Outliner.",
+            scene=scene.name,
+        )
+    return had
 
 
 def output(tree: bpy.types.NodeTree) -> Socket:

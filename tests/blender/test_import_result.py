@@ -1,0 +1,110 @@
+"""*Import Result* and *Accept* are all or nothing: what cannot be accepted leaves the file as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from conftest import module
+from shot_cases import add_camera, add_shot
+from take_cases import paint
+
+SIZE = (32, 18)
+ALL = {"PLANE", "BACKGROUND", "COMPOSITOR", "SEQUENCER"}
+
+
+def state() -> tuple[Any, ...]:
+    """All datablocks, and what of the scene an import may change."""
+    scene = bpy.context.scene
+    things = {(type(thing).__name__, thing.name) for thing in bpy.data.user_map()}
+    lists = [(shot.name, len(shot.takes), shot.active_take) for shot in scene.ex4d_shots]
+    strips = module("versions.strips").all_strips(scene)
+    backgrounds = sum(len(data.background_images) for data in bpy.data.cameras)
+    return things, lists, scene.ex4d_active_shot, scene.camera, len(strips), backgrounds, scene.use_nodes
+
+
+def mask_missing(take: Path, _patch: pytest.MonkeyPatch) -> str:
+    assert not (take / "mask.mp4").exists()
+    return "mask.mp4 is missing"
+
+
+def picture_missing(take: Path, _patch: pytest.MonkeyPatch) -> str:
+    (take / "mask.mp4").write_bytes(b"x")
+    (take / "output/000002.png").unlink()
+    return "000002.png is missing"
+
+
+def picture_unreadable(take: Path, _patch: pytest.MonkeyPatch) -> str:
+    (take / "output/000000.png").write_bytes(b"no picture")
+    return "000000.png cannot be read"
+
+
+def no_channel(take: Path, patch: pytest.MonkeyPatch) -> str:
+    patch.setattr(module("use.sequencer"), "MAX_CHANNEL", 0)
+    return "no free channel"
+
+
+@pytest.mark.parametrize("has_shot", [False, True], ids=["no shot", "a shot"])
+@pytest.mark.parametrize("case", [mask_missing, picture_missing, picture_unreadable, no_channel])
+def test_what_cannot_be_accepted_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Any, has_shot: bool
+) -> None:
+    take = paint(tmp_path / "take_001", SIZE)
+    said = case(take, monkeypatch)
+    uses = ALL - {"COMPOSITOR"} if case is no_channel else ALL
+    if has_shot:
+        add_shot(add_camera())
+    before = state()
+    with pytest.raises(RuntimeError, match=said):
+        bpy.ops.ex4d.import_result(directory=str(take), use=uses)
+    assert state() == before
+
+
+@pytest.mark.parametrize("case", [mask_missing, picture_missing, picture_unreadable, no_channel])
+def test_so_does_a_take_of_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Any) -> None:
+    take = paint(tmp_path / "take_001", SIZE)
+    bpy.ops.ex4d.import_result(directory=str(take))
+    said = case(take, monkeypatch)
+    before = state()
+    with pytest.raises(RuntimeError, match=said):
+        bpy.ops.ex4d.accept_take(use=ALL - {"COMPOSITOR"} if case is no_channel else ALL)
+    assert state() == before
+
+
+def test_a_shot_whose_camera_is_elsewhere(tmp_path: Path) -> None:
+    take, camera = paint(tmp_path / "take_001", SIZE), add_camera("Mine")
+    shot = add_shot(camera)
+    bpy.context.scene.collection.objects.unlink(camera)
+    other = bpy.data.scenes.new("Other")
+    other.collection.objects.link(camera)
+    before = state()
+    for use in ("PLANE", "BACKGROUND"):
+        with pytest.raises(RuntimeError, match="Mine is not in this scene: link it, or choose another camera"):
+            bpy.ops.ex4d.import_result(directory=str(take), use={use})
+    assert state() == before
+    camera.data.type = "ORTHO"
+    bpy.context.scene.collection.objects.link(camera)
+    with pytest.raises(RuntimeError, match="Mine"):
+        bpy.ops.ex4d.import_result(directory=str(take), use={"PLANE"})
+    assert not shot.takes
+
+
+def test_what_nobody_foresaw_is_undone_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
+) -> None:
+    uses, error = module("use.uses").USES, module("errors").UserError
+
+    def fails(*_: Any) -> None:
+        raise error("The disk went away.")
+
+    monkeypatch.setitem(uses, "BACKGROUND", replace(uses["BACKGROUND"], accept=fails))
+    take = paint(tmp_path / "take_001", SIZE)
+    before = state()
+    with pytest.raises(RuntimeError, match="The disk went away"):
+        bpy.ops.ex4d.import_result("EXEC_DEFAULT", True, directory=str(take), use={"PLANE", "BACKGROUND"})
+    assert len(bpy.context.scene.ex4d_shots) == 1
+    bpy.ops.ed.undo()
+    assert state() == before
