@@ -84,7 +84,7 @@ def stand_something(scene: bpy.types.Scene) -> None:
     foot = at(*PLACE)
     cg = bpy.data.collections.new("Stage")
     scene.collection.children.link(cg)
-    bpy.ops.mesh.primitive_cylinder_add(radius=0.3, depth=0.5, location=(foot.x, foot.y, 0.25))
+    bpy.ops.mesh.primitive_cylinder_add(vertices=96, radius=0.3, depth=0.5, location=(foot.x, foot.y, 0.25))
     pedestal = bpy.context.object
     bpy.ops.mesh.primitive_monkey_add(size=0.75, location=(foot.x, foot.y, 0.85))
     monkey = bpy.context.object

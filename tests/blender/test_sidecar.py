@@ -168,7 +168,7 @@ def only_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A log that *Open Log* opens."""
     log = tmp_path / "sidecar.log"
     log.write_text("x")
-    monkeypatch.setattr(module("sidecar.operators"), "_log_file", lambda: log)
+    monkeypatch.setattr(module("sidecar.operators"), "log_file", lambda: log)
     return log
 
 
