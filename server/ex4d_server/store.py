@@ -47,7 +47,6 @@ jobs = Table(
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("id", Text, unique=True, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("request", JSON, nullable=False),
     Column("state", Text, nullable=False, index=True),
     Column("stage", Text),
     Column("fraction", Float),
@@ -63,6 +62,8 @@ jobs = Table(
     Column("started_at", Text),
     Column("finished_at", Text),
     Column("last_event", Integer, nullable=False, default=0),
+    # Last: SQLite reads a row from its beginning, and each connection keeps what it has read.
+    Column("request", JSON, nullable=False),
     sqlite_autoincrement=True,
 )
 _STATUS = [column for column in jobs.c if column.name != "request"]

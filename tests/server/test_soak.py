@@ -11,12 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Running, Start
+from ex4d_server.store import Store
 from job_cases import make_scene, orbit, render_request, wait_end, wait_for
 
 GROWTH_BYTES = 20_000_000
 MOST_THREADS = 40 + 12
 """Those that answer requests, as many as there ever are, and the server's own."""
-MOST_STORE_FILES = 16 * 2 + 1
+_READERS = 15
+"""Connections that read."""
+MOST_STORE_FILES = (_READERS + 1) * 2 + 1
 """Of fifteen connections that read and one that writes."""
 
 
@@ -84,3 +87,27 @@ def test_thirty_jobs(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_thousand_jobs(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
     soak(start, tiny_clip, tmp_path, jobs=1000, measured=100)
+
+
+def test_a_list_of_jobs_leaves_nothing_of_their_requests(tmp_path: Path) -> None:
+    """However many jobs there are: each connection keeps what it has read, and a long camera move is long to read."""
+    store = Store(tmp_path / "jobs.sqlite3")
+    frames = [{"c2w": [number / 7] * 16} for number in range(100)]
+    for n in range(120):
+        store.add_job(f"job-{n}", {"kind": "reshoot", "trajectory": {"frames": frames}, "seed": n})
+    together = threading.Barrier(_READERS)
+
+    def read() -> None:
+        with store.reading():  # so that each has a connection of its own
+            together.wait()
+        for _ in range(4):
+            store.list_jobs()
+
+    before = psutil.Process().memory_info().rss
+    readers = [threading.Thread(target=read) for _ in range(_READERS)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    store.close()
+    assert psutil.Process().memory_info().rss - before < 15_000_000
