@@ -8,6 +8,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .errors import UserError
+from .versions.path_options import BLEND_RELATIVE
 
 EXTENSION = __package__ or ""
 _UNSAVED = (
@@ -29,12 +30,14 @@ class Preferences(bpy.types.AddonPreferences):
         name="Executable",
         description="The `ex4d` program that runs the sidecar; empty looks for it where programs are installed",
         subtype="FILE_PATH",
+        options=BLEND_RELATIVE,
     )
     data_folder: StringProperty(
         name="Data Folder",
         description="Where the sidecar keeps its jobs and their results; empty uses its own place. "
         "It must be new, empty, or a sidecar's already",
         subtype="DIR_PATH",
+        options=BLEND_RELATIVE,
     )
     address: StringProperty(
         name="Address", description="Of a sidecar on another machine, such as http://gpu-box:8188", maxlen=1024
@@ -53,23 +56,26 @@ class Preferences(bpy.types.AddonPreferences):
         description="Where imported scenes and shots go while the .blend is not saved; "
         "empty uses the extension's own folder",
         subtype="DIR_PATH",
+        options=BLEND_RELATIVE,
     )
     engine_folder: StringProperty(
         name="Engine Folder",
         description="Where the engine is installed: new, empty, or an engine's already; "
         "empty uses the extension's own folder",
         subtype="DIR_PATH",
+        options=BLEND_RELATIVE,
     )
     engine_wheels: StringProperty(
         name="Wheel Folder",
         description="A folder with wheels to install the engine from, without a network; empty uses the network",
         subtype="DIR_PATH",
+        options=BLEND_RELATIVE,
     )
 
     def draw(self, context: bpy.types.Context) -> None:
         """The preferences' page."""
         layout = self.layout
-        layout.use_property_split = True
+        layout.use_property_split, layout.use_property_decorate = True, False
         layout.label(text="This Machine")
         layout.prop(self, "executable")
         layout.prop(self, "data_folder")

@@ -10,6 +10,7 @@ from ..errors import SaysErrors
 from ..preferences import preferences
 from ..sidecar import redraw
 from ..translation import translated
+from ..versions.path_options import BLEND_RELATIVE
 from . import doing, place
 from .jobs import install_job, remove_job
 from .kinds import kind_items, kinds, machine, uv
@@ -70,11 +71,14 @@ class EX4D_OT_install_engine(GoesOnline, bpy.types.Operator):
     bl_idname = "ex4d.install_engine"
     bl_label = "Install Engine"
 
-    directory: StringProperty(name="Folder", description="Where to; empty: as in the preferences", subtype="DIR_PATH")
+    directory: StringProperty(
+        name="Folder", description="Where to; empty: as in the preferences", subtype="DIR_PATH", options=BLEND_RELATIVE
+    )
     wheels: StringProperty(
         name="Wheel Folder",
         description="Install from wheels in this folder, without a network; empty: as in the preferences",
         subtype="DIR_PATH",
+        options=BLEND_RELATIVE,
     )
     kind: EnumProperty(name="For", description="What the engine is to compute on", items=kind_items())
 

@@ -15,6 +15,7 @@ from ..errors import SaysErrors, UserError
 from ..preferences import require_outputs
 from ..project import arriving
 from ..sidecar import waiting
+from ..versions.path_options import BLEND_RELATIVE
 from . import filling, placing, wishes
 from .source import IMAGE_SUFFIXES, Source, find_sources
 from .transfers import SendImport
@@ -39,8 +40,8 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
     bl_description = "Let the sidecar make a scene of a video or an image sequence; it then stands in Blender"
     bl_options = {"UNDO"}  # not REGISTER: each adjustment afterwards would ask the sidecar for another job
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", *BLEND_RELATIVE})
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN", *BLEND_RELATIVE})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
     filter_movie: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
@@ -69,7 +70,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         name="Depth Files",
         description="EXR, PNG, NPZ, NPY or video: a file, a folder, or a name with ####",
         subtype="FILE_PATH",
-        options={"SKIP_SAVE"},
+        options={"SKIP_SAVE", *BLEND_RELATIVE},
     )
     depth_kind: EnumProperty(
         name="Depth Means",

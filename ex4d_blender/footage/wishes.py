@@ -8,13 +8,15 @@ far each is stands nowhere but in memory and on the sidecar.
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
+from ..versions.path_options import BLEND_RELATIVE
+
 
 class EX4D_Import(bpy.types.PropertyGroup):
     """An import that a scene waits for; `name` is shown, and the folder's name."""
 
     job: StringProperty(name="Job", description="Its id on the sidecar")
-    footage: StringProperty(name="Footage", subtype="FILE_PATH")
-    depth: StringProperty(name="Depth", subtype="FILE_PATH")
+    footage: StringProperty(name="Footage", subtype="FILE_PATH", options=BLEND_RELATIVE)
+    depth: StringProperty(name="Depth", subtype="FILE_PATH", options=BLEND_RELATIVE)
     options: StringProperty(name="Options", description="What it was asked for, as JSON")
     frame_start: IntProperty(name="Frame Start", description="Frame of the scene that shows the clip's first")
     was_undone: BoolProperty(

@@ -8,6 +8,7 @@ from bpy.props import IntProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
 from ..project import arriving
+from ..versions.path_options import BLEND_RELATIVE
 
 
 class EX4D_OT_import_scene(arriving.InObjectMode, SaysErrors, bpy.types.Operator):
@@ -19,7 +20,10 @@ class EX4D_OT_import_scene(arriving.InObjectMode, SaysErrors, bpy.types.Operator
     bl_options = {"REGISTER", "UNDO"}
 
     directory: StringProperty(
-        name="Scene Folder", description="The folder that ends in .ex4d", subtype="DIR_PATH", options={"SKIP_SAVE"}
+        name="Scene Folder",
+        description="The folder that ends in .ex4d",
+        subtype="DIR_PATH",
+        options={"SKIP_SAVE", *BLEND_RELATIVE},
     )
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
     frame_start: IntProperty(

@@ -12,6 +12,7 @@ from ..ownership import require_local
 from ..placed import CONTENT, Placed, active
 from ..scene_folder import SCENE_FILE, SceneFacts, read_scene
 from ..translation import translated
+from ..versions.path_options import BLEND_RELATIVE
 from . import paths
 
 
@@ -123,7 +124,7 @@ class Relink(SaysErrors, bpy.types.Operator):
     )
     bl_options = {"REGISTER", "UNDO"}
 
-    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"})
+    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE", *BLEND_RELATIVE})
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:

@@ -10,6 +10,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from ..errors import SaysErrors, UserError, reported
 from ..translation import translated
+from ..versions.path_options import BLEND_RELATIVE
 from . import ignored, sampling, trajectory
 from .properties import NeedsShot, Shot, find_shot, required_shot
 from .trajectory import TrajectorySample
@@ -139,7 +140,7 @@ class EX4D_OT_export_trajectory(NeedsShot, SamplesShot, bpy.types.Operator):
     bl_options: ClassVar = {"REGISTER"}
 
     filepath: StringProperty(
-        name="File", description="Ends in .json or .npz", subtype="FILE_PATH", options={"SKIP_SAVE"}
+        name="File", description="Ends in .json or .npz", subtype="FILE_PATH", options={"SKIP_SAVE", *BLEND_RELATIVE}
     )
     filter_glob: StringProperty(default="*.json;*.npz", options={"HIDDEN"})
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})

@@ -19,6 +19,7 @@ from ..project import paths
 from ..shots.takes import Take, folder_of, put_folder
 from ..use import marks
 from ..versions import strips
+from ..versions.path_options import BLEND_RELATIVE
 from .folder import TRAJECTORY_FILE, read_take
 from .listing import NeedsTake
 
@@ -109,7 +110,7 @@ class EX4D_OT_relink_take(NeedsTake, bpy.types.Operator):
     bl_description = "Find a take again whose folder was moved or renamed: choose where it is now"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
 
-    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"})
+    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE", *BLEND_RELATIVE})
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:

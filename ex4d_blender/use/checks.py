@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..shots import Shot
 from ..takes.folder import TakeFacts
 from ..versions import compositor
-from . import marks, sequencer
+from . import marks, projection, sequencer
 
 
 def pictures(_context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> None:
@@ -31,6 +31,14 @@ def passes(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> N
         facts.require_mask()
         _require_readable(facts.mask)
     compositor.require_own_tree(context.scene)
+
+
+def mesh(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> None:
+    """For the projection. Raises: UserError, also if there is no mesh that may be changed."""
+    pictures(context, shot, facts)
+    facts.require_mask()
+    _require_readable(facts.mask)
+    projection.check(context, shot, facts)
 
 
 def strip(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> None:

@@ -15,6 +15,7 @@ from ..takes import camera
 from ..takes.folder import TakeFacts, read_take
 from ..takes.listing import NeedsTake, facts_of
 from ..translation import translated
+from ..versions.path_options import BLEND_RELATIVE
 from . import marks
 from .uses import USES
 
@@ -101,7 +102,7 @@ class EX4D_OT_import_result(SaysErrors, bpy.types.Operator):
     bl_description = "Take a finished shot, a folder with trajectory.json and output, into the list and the scene"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
 
-    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"})
+    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE", *BLEND_RELATIVE})
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
     use: EnumProperty(
         name="Use", description="What the take is shown as", items=_ITEMS, options={"ENUM_FLAG"}, default=set()

@@ -31,14 +31,7 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
     camera = marks.required_camera(shot)
     facts.require_files()
     facts.require_mask()
-    placed = marks.filmed_by(context.scene, facts) or of_camera(context.scene, camera)
-    own = placed.mesh.modifiers.get(MODIFIER) if placed and placed.mesh else None
-    if placed is None or own is None or own.node_group is None:
-        raise UserError(
-            "{take} has no mesh to be projected onto: use Import Scene for the folder that it was made from.",
-            take=facts.name,
-        )
-    require_local(placed.empty, placed.mesh)
+    placed, own = _required(context.scene, camera, facts)
     mesh = placed.mesh
     modifier = next((found for found, shown in _projections(mesh) if shown == shot.key), None)
     if modifier is None:
@@ -59,6 +52,26 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
         mesh.id_properties_ui(plate_material.PROJECTION).update(
             description="How much of the take is projected onto the mesh: 0 is the plate", min=0.0, max=1.0
         )
+
+
+def check(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> None:
+    """Whether there is a mesh that `accept` may change. Raises: UserError."""
+    _required(context.scene, shot.camera if shot else None, facts)
+
+
+def _required(
+    scene: bpy.types.Scene, camera: bpy.types.Object | None, facts: TakeFacts
+) -> tuple[Placed, bpy.types.Modifier]:
+    """The footage of a take, or what its camera looks at, and the modifier of its mesh. Raises: UserError."""
+    placed = marks.filmed_by(scene, facts) or of_camera(scene, camera)
+    own = placed.mesh.modifiers.get(MODIFIER) if placed and placed.mesh else None
+    if placed is None or own is None or own.node_group is None:
+        raise UserError(
+            "{take} has no mesh to be projected onto: use Import Scene for the folder that it was made from.",
+            take=facts.name,
+        )
+    require_local(placed.empty, placed.mesh)
+    return placed, own
 
 
 def replace(shot: str, facts: TakeFacts) -> int:

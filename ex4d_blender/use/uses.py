@@ -66,6 +66,6 @@ USES: dict[str, Use] = {
         "MOD_UVPROJECT",
         projection.accept,
         projection.replace,
-        checks.pictures,
+        checks.mesh,
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,15 @@ import pytest
 from conftest import module
 from shot_cases import add_camera, add_shot
 from take_cases import paint
+from test_panels import operators
 
 SIZE = (32, 18)
 ALL = {"PLANE", "BACKGROUND", "COMPOSITOR", "SEQUENCER"}
+
+
+def uses(case: Any) -> set[str]:
+    """What is asked for: a painted take has no mask, and there is no footage."""
+    return ALL - {"COMPOSITOR"} if case is no_channel else {*ALL, "PROJECTION"} if case is no_mesh else ALL
 
 
 def state() -> tuple[Any, ...]:
@@ -42,35 +49,40 @@ def picture_unreadable(take: Path, _patch: pytest.MonkeyPatch) -> str:
     return "000000.png cannot be read"
 
 
+def no_mesh(take: Path, patch: pytest.MonkeyPatch) -> str:
+    (take / "mask.mp4").write_bytes(b"no movie")
+    patch.setattr(module("use.checks"), "_require_readable", lambda file: None)
+    return "no mesh to be projected onto"
+
+
 def no_channel(take: Path, patch: pytest.MonkeyPatch) -> str:
     patch.setattr(module("use.sequencer"), "MAX_CHANNEL", 0)
     return "no free channel"
 
 
 @pytest.mark.parametrize("has_shot", [False, True], ids=["no shot", "a shot"])
-@pytest.mark.parametrize("case", [mask_missing, picture_missing, picture_unreadable, no_channel])
+@pytest.mark.parametrize("case", [mask_missing, picture_missing, picture_unreadable, no_mesh, no_channel])
 def test_what_cannot_be_accepted_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Any, has_shot: bool
 ) -> None:
     take = paint(tmp_path / "take_001", SIZE)
     said = case(take, monkeypatch)
-    uses = ALL - {"COMPOSITOR"} if case is no_channel else ALL
     if has_shot:
         add_shot(add_camera())
     before = state()
     with pytest.raises(RuntimeError, match=said):
-        bpy.ops.ex4d.import_result(directory=str(take), use=uses)
+        bpy.ops.ex4d.import_result(directory=str(take), use=uses(case))
     assert state() == before
 
 
-@pytest.mark.parametrize("case", [mask_missing, picture_missing, picture_unreadable, no_channel])
+@pytest.mark.parametrize("case", [mask_missing, picture_missing, picture_unreadable, no_mesh, no_channel])
 def test_so_does_a_take_of_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Any) -> None:
     take = paint(tmp_path / "take_001", SIZE)
     bpy.ops.ex4d.import_result(directory=str(take))
     said = case(take, monkeypatch)
     before = state()
     with pytest.raises(RuntimeError, match=said):
-        bpy.ops.ex4d.accept_take(use=ALL - {"COMPOSITOR"} if case is no_channel else ALL)
+        bpy.ops.ex4d.accept_take(use=uses(case))
     assert state() == before
 
 
@@ -95,12 +107,12 @@ def test_a_shot_whose_camera_is_elsewhere(tmp_path: Path) -> None:
 def test_what_nobody_foresaw_is_undone_in_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undo_steps: None
 ) -> None:
-    uses, error = module("use.uses").USES, module("errors").UserError
+    known, error = module("use.uses").USES, module("errors").UserError
 
     def fails(*_: Any) -> None:
         raise error("The disk went away.")
 
-    monkeypatch.setitem(uses, "BACKGROUND", replace(uses["BACKGROUND"], accept=fails))
+    monkeypatch.setitem(known, "BACKGROUND", replace(known["BACKGROUND"], accept=fails))
     take = paint(tmp_path / "take_001", SIZE)
     before = state()
     with pytest.raises(RuntimeError, match="The disk went away"):
@@ -108,3 +120,22 @@ def test_what_nobody_foresaw_is_undone_in_one_step(
     assert len(bpy.context.scene.ex4d_shots) == 1
     bpy.ops.ed.undo()
     assert state() == before
+
+
+def test_folders_may_be_relative_to_the_blend(tmp_path: Path) -> None:
+    paint(tmp_path / "take_001", SIZE)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # from 4.5 on Blender warns of paths that a property does not take
+        bpy.ops.ex4d.import_result(directory="//take_001")
+    (shot,) = bpy.context.scene.ex4d_shots
+    assert shot.takes[0].folder == "//take_001"
+
+
+@pytest.mark.skipif(bpy.app.version < (4, 5, 0), reason="older ones take them everywhere")
+def test_so_may_all_that_the_extension_asks_for() -> None:
+    kinds = [*operators(), module("preferences").preferences().bl_rna]
+    found = [(kind.identifier, each) for kind in kinds for each in kind.properties if each.type == "STRING"]
+    paths = [(kind, each) for kind, each in found if each.subtype in ("FILE_PATH", "DIR_PATH")]
+    assert len(paths) >= 12
+    assert not [(kind, each.identifier) for kind, each in paths if not each.is_path_supports_blend_relative]
