@@ -14,6 +14,7 @@ from ..ownership import require_local
 from ..placed import NeedsFootage, Placed, active, required
 from ..translation import translated
 from ..versions import fcurves, modifier_inputs
+from . import projection_group
 from .retiming import SOURCE_FRAME
 
 MODIFIER = "DW-Mesh"
@@ -42,6 +43,8 @@ def make_own(placed: Placed) -> None:
     samplers: dict[bpy.types.NodeTree, bpy.types.NodeTree] = {}
     for name in _PICTURES:
         _copy_picture(modifier, name, placed.empty, samplers)
+    for projection in _projections(placed):
+        _copy_picture(projection, "Material", placed.empty, samplers)
     grid = modifier_inputs.read(modifier, "Grid")
     if grid is None:
         return
@@ -57,11 +60,18 @@ def _modifier(placed: Placed) -> bpy.types.NodesModifier | None:
     return found if found is not None and found.node_group is not None else None
 
 
+def _projections(placed: Placed) -> list[bpy.types.NodesModifier]:
+    """The modifiers that project takes onto the mesh: their materials show the plate, too."""
+    found = [each for each in placed.mesh.modifiers if each.type == "NODES" and each.node_group is not None]
+    return [each for each in found if each.node_group.get("ex4d_group") == projection_group.NAME]
+
+
 def _followers(
     placed: Placed, modifier: bpy.types.NodesModifier
 ) -> Iterator[tuple[bpy.types.ID, str, bpy.types.Object]]:
     """What is driven for a footage, how the paths begin that it reads, and the object that it should read them from."""
     materials = [modifier_inputs.read(modifier, name) for name in _PICTURES]
+    materials += [modifier_inputs.read(projection, "Material") for projection in _projections(placed)]
     grid = modifier_inputs.read(modifier, "Grid")
     if grid is not None:
         yield grid, _INPUTS, placed.mesh

@@ -16,7 +16,8 @@ from ..takes.folder import TakeFacts
 from ..translation import translated
 
 USE = "ex4d_use"
-"""On objects, images, materials, node groups, strips: `PLANE`, `BACKGROUND`, `COMPOSITOR`, `SEQUENCER`."""
+"""On objects, images, materials, node groups, strips: `PLANE`, `BACKGROUND`, `COMPOSITOR`, `SEQUENCER`,
+`PROJECTION`."""
 SHOT = "ex4d_shot"
 """On the same: the shot's key."""
 TAKE = "ex4d_take"

@@ -90,7 +90,7 @@ def test_eevee_shows_the_plate_of_the_bundled_clip(library_python: str, tmp_path
     _is_the_plate(eevee(), folder, tmp_path, 1, True, 1.01)
 
 
-def _look(yaw: float, pitch: float, distance: float, nearer: float) -> np.ndarray:
+def stand(yaw: float, pitch: float, distance: float, nearer: float) -> np.ndarray:
     """(4, 4) camera-to-world: around a point ahead, OpenCV axes."""
     y, p = math.radians(yaw), math.radians(pitch)
     turn = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
@@ -157,7 +157,7 @@ def _compare(
 
 
 def test_cycles_renders_what_the_core_renders(small_scene: Path, library_python: str, tmp_path: Path) -> None:
-    poses = [_look(20, 0, 5, 0), _look(-15, 10, 5, 1), _look(40, -5, 5, 0)]
+    poses = [stand(20, 0, 5, 0), stand(-15, 10, 5, 1), stand(40, -5, 5, 0)]
     for overlap, error in _compare("CYCLES", small_scene, library_python, tmp_path, poses):
         assert overlap >= 0.99
         assert error < 2.0
@@ -167,7 +167,7 @@ def test_cycles_renders_what_the_core_renders(small_scene: Path, library_python:
 def test_cycles_renders_what_the_core_renders_of_the_clip(
     sample_scene: Path, library_python: str, tmp_path: Path
 ) -> None:
-    poses = [_look(20, 0, 5.5, 0), _look(45, -5, 5.5, 1)]
+    poses = [stand(20, 0, 5.5, 0), stand(45, -5, 5.5, 1)]
     for overlap, error in _compare("CYCLES", sample_scene, library_python, tmp_path, poses):
         assert overlap >= 0.999
         assert error < 0.1
@@ -175,6 +175,6 @@ def test_cycles_renders_what_the_core_renders_of_the_clip(
 
 @pytest.mark.slow
 def test_eevee_renders_what_the_core_renders(small_scene: Path, library_python: str, tmp_path: Path) -> None:
-    for overlap, error in _compare(eevee(), small_scene, library_python, tmp_path, [_look(20, 0, 5, 0)]):
+    for overlap, error in _compare(eevee(), small_scene, library_python, tmp_path, [stand(20, 0, 5, 0)]):
         assert overlap >= 0.99
         assert error < 2.0

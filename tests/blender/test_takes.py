@@ -284,6 +284,6 @@ def test_the_panel(tmp_path: Path) -> None:
 def test_each_button_says_what_it_does(tmp_path: Path) -> None:
     kind = module("use.operators").EX4D_OT_accept_take
     said = {use: kind.description(bpy.context, SimpleNamespace(use={use})) for use in module("use").USES}
-    assert len(set(said.values())) == len(said) == 4
+    assert len(set(said.values())) == len(said) == 5
     both = kind.description(bpy.context, SimpleNamespace(use={"PLANE", "SEQUENCER"}))
     assert both == kind.bl_description

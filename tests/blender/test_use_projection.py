@@ -13,8 +13,7 @@ from conftest import EXTENSION, module
 from mathutils import Matrix, Vector
 from painted_takes import noise, write_take
 from shot_cases import add_camera, add_shot
-from test_mesh_fidelity import _look as stand
-from test_mesh_fidelity import eevee, pixels, rendered, set_up
+from test_mesh_fidelity import eevee, pixels, rendered, set_up, stand
 
 SIZE = (64, 48)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -264,4 +263,25 @@ def test_without_a_mesh_or_a_mask(footage: Any, take_of: Any) -> None:
     (take / "away.mp4").rename(take / "mask.mp4")
     bpy.data.objects.remove(footage.mesh)
     with pytest.raises(RuntimeError, match="no mesh to be projected onto"):
-        bpy.ops.ex4d.accept_take(use={"PROJECTION"})
+        accept(take)
+
+
+def test_a_copy_of_the_footage_gets_a_picture_of_its_own(footage: Any, take_of: Any) -> None:
+    """Where nothing is projected the material shows the plate, at the time of its own footage."""
+    add_shot(look(footage, "Shot Camera", 15), (1, 4))
+    accept(take_of("take_1"))
+    for thing in bpy.context.scene.objects:
+        thing.select_set(thing in (footage.empty, footage.mesh))
+    bpy.context.view_layer.objects.active = footage.empty
+    bpy.ops.object.duplicate()
+    copy = bpy.context.view_layer.objects.active
+    assert bpy.ops.ex4d.make_single() == {"FINISHED"}
+    read = module("versions.modifier_inputs").read
+    (mesh,) = (child for child in copy.children if child.get("ex4d_role") == "mesh")
+    first, second = (read(thing.modifiers["Shot 010 Projection"], "Material") for thing in (footage.mesh, mesh))
+    assert first != second
+    for material, empty in ((first, footage.empty), (second, copy)):
+        (curve,) = material.node_tree.animation_data.drivers
+        assert curve.driver.variables[0].targets[0].id == empty
+        assert material["ex4d_use"] == "PROJECTION"
+    assert not bpy.ops.ex4d.make_single.poll()
