@@ -1,7 +1,8 @@
 """A clip whose frames say their number goes out and comes back: start, offset, rate, handles and retiming are right.
 
-What Blender shows is read from renders for plane (Cycles) and strip (the sequencer's own render). A background is drawn
-by viewports alone, which background mode has none of: there it is the file that Blender says its image user shows.
+What Blender shows is read from renders for plane (Cycles), compositor (its output) and strip (the sequencer's own
+render). A background is drawn by viewports alone, which background mode has none of: there it is the file that Blender
+says its image user shows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import bpy
 import numpy as np
 import pytest
 from conftest import ex4d, module
+from painted_takes import show
+from shot_cases import add_camera
 from take_cases import FRAMES, HEIGHT, WIDTH, make_scene, number, tell
 from test_mesh_fidelity import pixels, rendered, set_up
 
@@ -79,6 +82,20 @@ def background_shows(shot: Any) -> dict[int, int]:
     return found
 
 
+def compositor_shows(shot: Any, folder: Path) -> dict[int, int]:
+    """Through the tree, old or new, to whose output the take's node goes; the render itself sees nothing."""
+    set_up("CYCLES", WIDTH, HEIGHT)
+    scene, render = bpy.context.scene, bpy.context.scene.render
+    scene.camera = add_camera("Away", (1e4, 0.0, 0.0))
+    render.use_sequencer, render.use_compositing = False, False
+    assert not rendered(folder / "nothing.png", shot.first_frame).any()
+    render.use_compositing = True
+    show("Image")
+    found = {frame: number(rendered(folder / "comp.png", frame)) for frame in shot.frames}
+    scene.camera, render.use_compositing = shot.camera, False
+    return found
+
+
 def strip_shows(frames: range, folder: Path) -> dict[int, int]:
     set_up("BLENDER_WORKBENCH", WIDTH, HEIGHT)
     bpy.context.scene.render.use_sequencer = True
@@ -90,7 +107,8 @@ def strip_shows(frames: range, folder: Path) -> dict[int, int]:
 def test_the_numbers_come_back(library_python: str, numbers: Path, tmp_path: Path, start: int, retime: bool) -> None:
     shot = shot_of(numbers, start, retime)
     take = generated(library_python, numbers, tmp_path, shot)
-    assert bpy.ops.ex4d.import_result(directory=str(take), use={"PLANE", "BACKGROUND", "SEQUENCER"}) == {"FINISHED"}
+    uses = {"PLANE", "BACKGROUND", "COMPOSITOR", "SEQUENCER"}
+    assert bpy.ops.ex4d.import_result(directory=str(take), use=uses) == {"FINISHED"}
     (shot,) = bpy.context.scene.ex4d_shots
     wanted = expected(shot)
     assert list(wanted) == list(range(start + 1, start + 10))
@@ -99,6 +117,7 @@ def test_the_numbers_come_back(library_python: str, numbers: Path, tmp_path: Pat
         assert list(wanted.values()) == sorted(wanted.values(), reverse=True)
     else:
         assert list(wanted.values()) == list(range(1, 10))
+    assert compositor_shows(shot, tmp_path) == wanted
     assert plane_shows(shot, tmp_path) == wanted
     assert background_shows(shot) == wanted
     own = range(shot.frame_start, shot.frame_end + 1)
