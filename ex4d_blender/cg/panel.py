@@ -5,6 +5,7 @@ import bpy
 
 from ..interface import SidebarPanel
 from ..placed import active
+from ..versions import strips
 
 
 class EX4D_PT_cg(SidebarPanel, bpy.types.Panel):
@@ -20,11 +21,14 @@ class EX4D_PT_cg(SidebarPanel, bpy.types.Panel):
         return active(context) is not None
 
     def draw(self, context: bpy.types.Context) -> None:
-        """The button, and what the render engine leaves out."""
+        """The button, and what keeps shadows or all of the CG out of a render."""
         layout = self.layout
         layout.operator("ex4d.set_up_cg", icon="RENDERLAYERS")
         if context.scene.render.engine != "CYCLES":
             layout.label(text="Only Cycles catches shadows", icon="INFO")
+        if context.scene.render.use_sequencer and strips.all_strips(context.scene):
+            layout.label(text="Renders show the sequencer's strips", icon="INFO")
+            layout.prop(context.scene.render, "use_sequencer")
 
 
 register, unregister = bpy.utils.register_classes_factory((EX4D_PT_cg,))

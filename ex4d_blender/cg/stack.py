@@ -59,6 +59,7 @@ def build(scene: bpy.types.Scene, shot: Shot | None, *, shadow: bool) -> bool:
     _feed(tree, _render_layer(tree, scene, CG).outputs["Image"], over.above)
     if is_new or _is_ours_to_feed(target):
         tree.links.new(over.result, target)
+        target.node.location.x = max(target.node.location.x, over.node.location.x + 250.0)  # links go to the right
     return compositor.source(target) == over.result
 
 

@@ -14,6 +14,8 @@ from ..errors import UserError
 from ..shots.properties import Shot
 
 _DRAFT = {"name": "draft", "summary": "Previs in seconds, on any machine", "available": True}
+_DEFAULT = "DEFAULT"
+"""In a menu, where the settings have no name: Blender takes an item with an empty identifier for a heading."""
 _listed: dict[str, list[tuple[str, str, str]]] = {}
 """Items of the menus as Blender last got them: it does not keep their texts alive itself."""
 
@@ -104,14 +106,15 @@ def _menu(of: str, names: Callable[[bpy.types.PropertyGroup], list[tuple[str, st
         found = names(owner)
         if getattr(owner, of) not in (name for name, _ in found):
             found.append((getattr(owner, of), "This sidecar does not have it"))
-        _listed[of] = [(name, name or "Default", summary) for name, summary in found]
+        _listed[of] = [(name or _DEFAULT, name or "Default", summary) for name, summary in found]
         return _listed[of]
 
     def get(owner: bpy.types.PropertyGroup) -> int:
-        return [name for name, _, _ in items(owner, None)].index(getattr(owner, of))
+        return [name for name, _, _ in items(owner, None)].index(getattr(owner, of) or _DEFAULT)
 
     def choose(owner: bpy.types.PropertyGroup, index: int) -> None:
-        setattr(owner, of, items(owner, None)[index][0])
+        name = items(owner, None)[index][0]
+        setattr(owner, of, "" if name == _DEFAULT else name)
 
     return EnumProperty(name=of.capitalize(), items=items, get=get, set=choose, options={"SKIP_SAVE"})
 

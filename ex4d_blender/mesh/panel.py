@@ -41,8 +41,8 @@ class DWMeshPanel(SidebarPanel, bpy.types.Panel):
         shell = column.row()
         shell.enabled = not modifier_inputs.read(modifier, "Hide Occluded")
         modifier_inputs.draw(shell, modifier, "Far Shell")
-        column = layout.column(align=True, heading="Level of Detail")
-        modifier_inputs.draw(column, modifier, "Viewport Level", text="Viewport")
+        column = layout.column(align=True)
+        modifier_inputs.draw(column, modifier, "Viewport Level", text="Level Viewport")
         modifier_inputs.draw(column, modifier, "Render Level", text="Render")
         _draw_time(layout, context, placed)
 
@@ -53,7 +53,7 @@ def _draw_time(layout: bpy.types.UILayout, context: bpy.types.Context, placed: o
     column.prop(placed.empty, f'["{SPEED}"]', text="Speed")
     shown = column.row()
     shown.enabled = False
-    shown.prop(placed.empty, f'["{SOURCE_FRAME}"]', text="Shown Clip Frame")
+    shown.prop(placed.empty, f'["{SOURCE_FRAME}"]', text="Clip Frame")
     camera = context.scene.camera
     if camera is None:
         return

@@ -20,6 +20,8 @@ from .listing import facts_of
 
 _listed: list[tuple[str, str, str]] = []
 """Items of the menu as Blender last got them: it does not keep their texts alive itself."""
+_BEFORE = "BEFORE"
+"""In the menu, where the settings have no key: Blender takes an item with an empty identifier for a heading."""
 
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -81,18 +83,19 @@ def _redraw(_settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> N
 
 def _lefts(_settings: bpy.types.PropertyGroup, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
     shot = active_shot((context or bpy.context).scene)
-    _listed[:] = [("", "The One Before", "The take before the active one in the list")]
+    _listed[:] = [(_BEFORE, "The One Before", "The take before the active one in the list")]
     _listed.extend((take.key, take.name, "") for take in (shot.takes if shot else ()))
     return _listed
 
 
 def _get_left(settings: bpy.types.PropertyGroup) -> int:
     keys = [key for key, _, _ in _lefts(settings, None)]
-    return keys.index(settings.left) if settings.left in keys else 0
+    return keys.index(settings.left) if settings.left in keys else keys.index(_BEFORE)
 
 
 def _set_left(settings: bpy.types.PropertyGroup, index: int) -> None:
-    settings.left = _lefts(settings, None)[index][0]
+    key = _lefts(settings, None)[index][0]
+    settings.left = "" if key == _BEFORE else key
 
 
 class EX4D_Compare(bpy.types.PropertyGroup):

@@ -39,7 +39,7 @@ class EX4D_PT_takes(SidebarPanel, bpy.types.Panel):
             box.operator("ex4d.relink_take", icon="FILE_FOLDER")
             return
         layout.label(text="Accept as")
-        grid = layout.grid_flow(columns=2, align=True)
+        grid = layout.grid_flow(row_major=True, columns=2, even_columns=True, align=True)
         for name, use in USES.items():
             grid.operator("ex4d.accept_take", text=use.label, icon=use.icon).use = {name}
         layout.operator("ex4d.replace_take", icon="FILE_REFRESH")

@@ -37,6 +37,7 @@ def test_only_what_the_engine_knows_is_shown(own_sidecar: Any, shot: Any) -> Non
     assert not {"prompt", "quality_menu", "keep_source"} & set(seen)
     kept.engine_menu = "ex4d"
     assert {"prompt", "quality_menu", "keep_source", "seed"} <= set(drawn())
+    assert (kept.quality, kept.quality_menu) == ("", "DEFAULT")  # an item without identifier is a heading to Blender
     kept.quality_menu, kept.prompt, kept.keep_source, kept.seed = "best", "a room", True, 3
     settings = module("generating.settings")
     wanted = {"engine": "ex4d", "quality": "best", "prompt": "a room", "keep_source": True, "seed": 3}
@@ -44,7 +45,7 @@ def test_only_what_the_engine_knows_is_shown(own_sidecar: Any, shot: Any) -> Non
     kept.engine_menu = "draft"
     assert settings.chosen(bpy.context.scene).request() == {"engine": "draft", "seed": 3}
     kept.engine_menu = "ex4d"
-    assert kept.quality == "best"  # and nothing is lost by looking at another engine
+    assert (kept.quality, kept.quality_menu) == ("best", "best")  # and nothing is lost by looking at another engine
     now.capabilities = {}
     assert (kept.engine, kept.engine_menu) == ("ex4d", "ex4d")  # nor without a sidecar
     drawn()

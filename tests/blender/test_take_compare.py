@@ -53,9 +53,12 @@ def test_the_active_take_with_the_one_before_or_another(shot: Any, settings: Any
     assert names() == ("take_001", "take_002")
     settings.left_menu = shot.takes[2].key
     assert names() == ("take_003", "take_002")
+    settings.left_menu = "BEFORE"  # an item without identifier is a heading to Blender
+    assert names() == ("take_001", "take_002")
+    settings.left_menu = shot.takes[2].key
     shot.takes.remove(2)
     assert names() == ("take_001", "take_002")
-    assert settings.left_menu == ""
+    assert settings.left_menu == "BEFORE"
     shot.takes.clear()
     assert names() is None
 
