@@ -5,6 +5,7 @@ import blf
 import bpy
 import gpu
 
+from ..drawing_over import DrawsOver
 from ..errors import UserError
 from ..translation import translated
 from . import shaders, source, surface, truth, viewports
@@ -18,7 +19,6 @@ _drawn: dict[int, Surface] = {}
 """Address of a viewport -> its texture."""
 _counted = Surface()
 """The camera's own picture, for the share of it that is unseen."""
-_handle: object | None = None
 
 Rectangle = tuple[tuple[float, float], tuple[float, float]]
 
@@ -130,18 +130,16 @@ def free() -> None:
     truth.forget()
 
 
+_over = DrawsOver(bpy.types.SpaceView3D, _draw)
+
+
 def register() -> None:
     """Draw after all else in each 3D viewport."""
-    global _handle
-    if not bpy.app.background:
-        _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_PIXEL")
+    _over.register()
 
 
 def unregister() -> None:
     """See `register`."""
-    global _handle
-    if _handle is not None:
-        bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
-        _handle = None
+    _over.unregister()
     free()
     shaders.forget()

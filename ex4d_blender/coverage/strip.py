@@ -6,6 +6,7 @@ import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
 
+from ..drawing_over import DrawsOver
 from . import record, stale
 from .overlay import colors
 
@@ -15,8 +16,6 @@ _HEIGHT = 6.0
 _FULL = 0.5
 """The share at which the strip has the theme's full colour: half a picture to invent is as bad as any."""
 _GREY = (0.5, 0.5, 0.5)
-
-_handle: object | None = None
 
 
 def columns(shares: np.ndarray, first: float, last: float, width: int) -> np.ndarray:
@@ -80,16 +79,14 @@ def _draw_columns(drawn: np.ndarray, bottom: float, top: float, color: tuple[flo
     gpu.state.blend_set("NONE")
 
 
+_over = DrawsOver(bpy.types.SpaceDopeSheetEditor, _draw)
+
+
 def register() -> None:
     """Draw in each Timeline and Dope Sheet."""
-    global _handle
-    if not bpy.app.background:
-        _handle = bpy.types.SpaceDopeSheetEditor.draw_handler_add(_draw, (), "WINDOW", "POST_PIXEL")
+    _over.register()
 
 
 def unregister() -> None:
     """See `register`."""
-    global _handle
-    if _handle is not None:
-        bpy.types.SpaceDopeSheetEditor.draw_handler_remove(_handle, "WINDOW")
-        _handle = None
+    _over.unregister()

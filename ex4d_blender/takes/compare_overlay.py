@@ -11,6 +11,7 @@ from gpu_extras.batch import batch_for_shader
 
 from ..coverage.png import read_png
 from ..coverage.view import frame_corners
+from ..drawing_over import DrawsOver
 from ..errors import UserError
 from ..shots import active_shot
 from .compare import Rectangle, pair_facts, parts
@@ -18,7 +19,6 @@ from .folder import TakeFacts
 
 _textures: dict[int, tuple[tuple[Path, int], gpu.types.GPUTexture]] = {}
 """0, 1: left and right -> which file it shows, and the picture."""
-_handle: object | None = None
 _DRAWN = (np.arange(256, dtype=np.float32) / 255) ** 2.2
 """What is to be drawn over a viewport for each value of sRGB: Blender raises that to 1/2.2 (4.3 and 5.2, measured)."""
 _VERTEX = """
@@ -133,18 +133,16 @@ def free() -> None:
     _textures.clear()
 
 
+_over = DrawsOver(bpy.types.SpaceView3D, _draw)
+
+
 def register() -> None:
     """Draw after all else in each 3D viewport."""
-    global _handle
-    if not bpy.app.background:
-        _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_PIXEL")
+    _over.register()
 
 
 def unregister() -> None:
     """See `register`."""
-    global _handle
-    if _handle is not None:
-        bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
-        _handle = None
+    _over.unregister()
     free()
     _shader.cache_clear()
