@@ -357,7 +357,8 @@ def _tell(connection: Connection, job: str, kind: EventKind) -> RowMapping:
 
 def _prepare(connection: Any, record: object) -> None:
     connection.isolation_level = None  # transactions are begun by `_begin`
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    # A small cache for each of the many connections: the system keeps the file in memory, too.
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -256"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

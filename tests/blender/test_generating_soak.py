@@ -23,8 +23,9 @@ WAYS = ("finished", "sending", "render", "generate", "exr", "fetching", "disable
 extension switched off in the middle."""
 WARM = len(WAYS)
 """Cycles until all is made that is only made once."""
-GROWTH_KB = 60
-"""Of a process, for each cycle: its allocator never gives all back, and the list of jobs has one more."""
+GROWTH_KB = 150
+"""Of a process, for each cycle: its allocator never gives all back, a worker is another one after a cancel, and the
+list of jobs has one more. In 200 cycles on 4.5: Blender 20, the sidecar 110, its worker 75."""
 
 
 def family(pid: int) -> list[int]:
@@ -212,8 +213,6 @@ def test_nothing_is_left_over(
     tick_until(lambda: not differences(pid, registered, counts), 30, f"{differences(pid, registered, counts)} (undone)")
     grown = {name: size - sizes[name] for name, size in memory(pid).items()}
     print(f"{cycles} cycles: {sizes} KB grew by {grown}; {counts}")
-    if cycles > 100:
-        assert max(grown.values()) < cycles * GROWTH_KB
     for job in sidecar.jobs():  # what was cancelled could be retried: what it had made goes with it
         bpy.ops.ex4d.remove_job(job=job.id)
     tick_until(lambda: not sidecar.jobs(), what="the end of the list")
@@ -222,6 +221,8 @@ def test_nothing_is_left_over(
     assert not list((data / "uploads").iterdir())
     finished = sum(WAYS[cycle % len(WAYS)] == "finished" for cycle in range(WARM + cycles))
     assert len(list((tmp_path / "small.shots" / "Shot 010").iterdir())) == finished
+    if cycles > 100:
+        assert max(grown.values()) < cycles * GROWTH_KB
 
 
 def all_at_rest() -> None:
