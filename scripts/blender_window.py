@@ -78,7 +78,17 @@ def run_in_window(
     width, height = SCREEN
     read, write = os.pipe()  # Xvfb chooses a free display and says which
     picture = tempfile.mkdtemp(prefix="ex4d-screen-")
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"]
+    command = [
+        "Xvfb",
+        "-displayfd",
+        str(write),
+        "-screen",
+        "0",
+        f"{width}x{height}x24",
+        "-nolisten",
+        "tcp",
+        "-nocursor",
+    ]
     command += ["-fbdir", picture]
     screen = subprocess.Popen(command, pass_fds=(write,), stderr=subprocess.DEVNULL)
     try:

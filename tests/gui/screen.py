@@ -20,9 +20,19 @@ def screen() -> np.ndarray:
     return np.ascontiguousarray(bgrx[..., 2::-1])
 
 
-def save_screen(path: Path) -> np.ndarray:
-    """Write the screen as a PNG file, and return it."""
+def save_screen(path: Path, part: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    """Write the screen as a PNG file, and return it.
+
+    Args:
+        path: the file.
+        part: left, bottom, width and height in pixels from the lower left corner, as Blender's areas have them; None
+            is the whole screen.
+    """
     picture = screen()
+    if part is not None:
+        left, bottom, width, height = part
+        top = picture.shape[0] - bottom - height
+        picture = picture[top : top + height, left : left + width]
     height, width = picture.shape[:2]
     rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
 
