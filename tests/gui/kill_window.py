@@ -243,15 +243,15 @@ def arrive() -> Iterator[float]:
     """The list comes back, and what is waited for arrives: by itself, or by a button that the panel then shows."""
     jobs, quiet_since = story["jobs"], time.monotonic()
     stop = time.monotonic() + PATIENCE_SECONDS
-    shown = False
+    shown, changes = False, -1
     while wished():
         assert time.monotonic() < stop, f"it never arrived: {seen()}"
         now = connection()
         views = [now.job(job) for job in wished()]
         if any(view is not None and not view.finished for view in views) or now.state in ("starting", "lost"):
             quiet_since = time.monotonic()
-        if any(moving(job) for job in wished()):
-            quiet_since = time.monotonic()
+        if any(moving(job) for job in wished()) or now.changes != changes:
+            quiet_since, changes = time.monotonic(), now.changes
         if now.state == "ready" and not shown and all(views):
             shown = True
             save_screen(OUT / f"{story['next']}_list.png")
