@@ -10,7 +10,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from .. import sidecar
-from ..client import Event, Task, same_data
+from ..client import Task, same_data
 from ..errors import SaysErrors, UserError
 from ..preferences import require_outputs
 from ..project import arriving
@@ -273,17 +273,11 @@ def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
         sidecar.run_job(task)
         return
 
-    def note(event: Event) -> None:
-        if event.kind == "bytes":
-            filling.note_moving(job, str(event.data["stage"]), event.data["done"] / max(event.data["total"] or 0, 1))
-
     def end(task: Task[Any]) -> None:
-        filling.note_moving(job, None)
         if task.error:
             sidecar.complain(sidecar.sentence(task.error))
 
-    filling.note_moving(job, "upload")
-    sidecar.start(task, note, end)
+    filling.awaited.follow(job, "upload", task, end)
 
 
 class EX4D_OT_send_import(SaysErrors, bpy.types.Operator):

@@ -42,7 +42,7 @@ class EX4D_PT_footage(SidebarPanel, bpy.types.Panel):
 
 
 def _draw(column: bpy.types.UILayout, now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
-    view, under_way = now.job(wish.job), filling.moving(wish.job)
+    view, under_way = now.job(wish.job), filling.awaited.moving(wish.job)
     row = column.row(align=True)
     row.label(text=wish.name, icon="FILE_MOVIE", translate=False)
     row.operator("ex4d.forget_import", text="", icon="X").job = wish.job

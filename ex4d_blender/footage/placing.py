@@ -29,7 +29,7 @@ def place(operator: bpy.types.Operator, context: bpy.types.Context, job: str) ->
     name = wish.name if wish else view.name if view else ""
     if not name:
         raise UserError("There is no import {job!r}: look at the Sidecar panel for what there is.", job=job)
-    folder = filling.fetched(job)
+    folder = filling.awaited.fetched(job)
     if folder is None and view and view.content_hash:
         folder = fetched(outputs_folder(), name, view.content_hash)
     if folder is None and waiting.operators_wait():
@@ -38,11 +38,11 @@ def place(operator: bpy.types.Operator, context: bpy.types.Context, job: str) ->
         _later(context, job, name)
         operator.report({"INFO"}, "It is fetched, and will then stand in the scene")
         return
-    filling.note_fetched(job, folder)
+    filling.awaited.note_fetched(job, folder)
     start = wish.frame_start if wish else None
     wishes.forget(context.scene, job)
     found = arriving.arrive(operator, context, folder, start)
-    filling.note_placed(job)
+    filling.awaited.note_put(job)
     for thing in context.selected_objects:
         thing.select_set(False)
     context.view_layer.objects.active = found.empty
@@ -53,9 +53,9 @@ def place(operator: bpy.types.Operator, context: bpy.types.Context, job: str) ->
 
 def _later(context: bpy.types.Context, job: str, name: str) -> None:
     """Have the scene wait for an import whose scene is not here yet."""
-    if filling.moving(job) is None:
+    if filling.awaited.moving(job) is None:
         filling.fetch(job, name)
-    filling.wait_for(job)
+    filling.awaited.wait_for(job)
     wish = wishes.find(context.scene, job)
     if wish is not None:
         wish.was_undone = False

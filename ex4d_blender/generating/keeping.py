@@ -28,13 +28,13 @@ def keep(operator: bpy.types.Operator, job: str) -> None:
     if found is None:
         raise UserError("No scene waits for the take {job!r}: generate the shot again.", job=job)
     scene, wish = found
-    folder = arriving.fetched(job) or folders.of_job(arriving.takes_folder(scene, wish), job)
+    folder = arriving.awaited.fetched(job) or folders.of_job(arriving.takes_folder(scene, wish), job)
     if folder is None and waiting.operators_wait():
         folder = sidecar.run(arriving.fetching(scene, wish))
     if folder is None:
-        if arriving.moving(job) is None:
+        if arriving.awaited.moving(job) is None:
             arriving.fetch(scene, wish)
-        arriving.wait_for(job)
+        arriving.awaited.wait_for(job)
         wish.was_undone = False
         operator.report({"INFO"}, "It is fetched, and will then be in the list of takes")
         return
@@ -45,7 +45,7 @@ def keep(operator: bpy.types.Operator, job: str) -> None:
         )
     add_take(shot, read_take(folder))
     wishes.forget(job)
-    arriving.note_kept(job)
+    arriving.awaited.note_put(job)
 
 
 class EX4D_OT_keep_take(SaysErrors, bpy.types.Operator):

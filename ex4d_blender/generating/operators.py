@@ -132,7 +132,7 @@ class EX4D_OT_send_take(_OnWish, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """Under the same id, so that nothing is done twice; in background mode, to the end."""
         scene, wish = self.wish()
-        arriving.wait_for(self.job)
+        arriving.awaited.wait_for(self.job)
         send(sidecar.required_connection(), scene, wish, follow=waiting.operators_wait())
 
 
@@ -147,7 +147,7 @@ class EX4D_OT_forget_take(_OnWish, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """What was fetched of it goes too."""
         scene, wish = self.wish()
-        arriving.stop(self.job)
+        arriving.awaited.stop(self.job)
         folders.drop_partial(folders.takes_folder(outputs_folder(), wish.footage, wish.name), self.job)
         folders.drop_partial(arriving.takes_folder(scene, wish), self.job)
         wishes.forget(self.job)

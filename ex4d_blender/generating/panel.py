@@ -93,7 +93,7 @@ def _draw_fit(layout: bpy.types.UILayout) -> None:
 def _draw_wish(
     column: bpy.types.UILayout, now: sidecar.Connection, scene: bpy.types.Scene, wish: EX4D_TakeWish
 ) -> None:
-    view, under_way, shot = now.job(wish.job), arriving.moving(wish.job), find_shot(scene, wish.shot)
+    view, under_way, shot = now.job(wish.job), arriving.awaited.moving(wish.job), find_shot(scene, wish.shot)
     row = column.row(align=True)
     row.label(text=f"{shot.name if shot else wish.name}  {wish.take_name}", icon="RENDER_RESULT", translate=False)
     if view is not None and not view.finished:

@@ -35,7 +35,7 @@ def send(now: Connection, scene: bpy.types.Scene, wish: EX4D_TakeWish, *, follow
     request = {"kind": "reshoot", **Chosen.of(wish.settings).request()}
     task = ShotJob(job, facts, request, trajectory.document(sample), follow=follow, connection=now)
     if not follow:
-        arriving.follow(job, "upload", task, _note_end)
+        arriving.awaited.follow(job, "upload", task, _note_end)
         return
     sidecar.run_job(task)
 

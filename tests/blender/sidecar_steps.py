@@ -54,8 +54,8 @@ def kill_sidecars(state: Path | None = None) -> None:
 def let_go() -> None:
     """As a Blender that has just been started: it remembers nothing, and is connected to nothing."""
     module("sidecar.running").close_all()
-    module("footage.filling").forget()
-    module("generating.arriving").forget()
+    module("footage.filling").awaited.forget()
+    module("generating.arriving").awaited.forget()
     module("generating.preflight").forget()
     module("sidecar.ticking").reset()
 

@@ -135,7 +135,7 @@ def until_stage(job: str, stage: str) -> None:
     """Tick until a job is at `render` or `generate`, or its take is being fetched."""
     arriving = module("generating.arriving")
     if stage == "fetching":
-        tick_until(lambda: (arriving.moving(job) or ("", 0))[0] == "download", what="the download")
+        tick_until(lambda: (arriving.awaited.moving(job) or ("", 0))[0] == "download", what="the download")
     else:
         now = module("sidecar").connection()
         tick_until(lambda: now.refresh() or stage_of(job) == stage, what=stage)  # asks all the time: a stage is short
@@ -156,7 +156,7 @@ def test_blender_killed_at_any_stage_and_opened_again(
     bpy.ops.wm.save_mainfile()
     if stage == "fetched":
         monkeypatch.setattr(module("unasked"), "may_change", lambda: False)
-        tick_until(lambda: arriving.fetched(job), what="the files")
+        tick_until(lambda: arriving.awaited.fetched(job), what="the files")
     elif stage != "sending":
         until_stage(job, stage)
     let_go()  # nothing is put in order: it remembers nothing any more
@@ -289,7 +289,7 @@ def test_nothing_is_kept_while_the_artist_edits(
     job = wished()[0].job
     bpy.context.view_layer.objects.active = cube
     bpy.ops.object.mode_set(mode="EDIT")
-    tick_until(lambda: module("generating.arriving").fetched(job), what="the files")
+    tick_until(lambda: module("generating.arriving").awaited.fetched(job), what="the files")
     tick_for(1.2)
     assert not takes()
     bpy.ops.object.mode_set(mode="OBJECT")

@@ -114,7 +114,7 @@ def counted(pid: int, registered: Registered) -> dict[str, int]:
         "threads": threading.active_count(),
         "processes": len(family(os.getpid())),
         "processes of the sidecar": len(family(pid)),
-        "tasks": len(module("sidecar.running")._running) + len(arriving._tasks) + len(arriving._moving),
+        "tasks": len(module("sidecar.running")._running) + len(arriving.awaited._tasks) + len(arriving.awaited._moving),
         "listeners": len(ticking._listeners),
         "thumbnails": len(previews._collection) + len(previews._shown) + len(previews._files),
         "files": len(list(Path(bpy.app.tempdir).iterdir())) + len(list(Path(tempfile.gettempdir()).iterdir())),

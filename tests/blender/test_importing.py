@@ -179,7 +179,7 @@ def test_nothing_is_placed_while_the_artist_edits(
     bpy.context.view_layer.objects.active = mesh
     bpy.ops.object.mode_set(mode="EDIT")
     job = bpy.context.scene.ex4d_imports[0].job
-    tick_until(lambda: module("footage.filling").fetched(job), what="the fetched scene")
+    tick_until(lambda: module("footage.filling").awaited.fetched(job), what="the fetched scene")
     tick_for(1.2)
     assert not placed()
     bpy.ops.object.mode_set(mode="OBJECT")
@@ -229,7 +229,7 @@ def test_what_was_undone_does_not_come_back_with_the_file(
     tick_until(lambda: now.job(job), what="the list")
     tick_for(2.0)
     assert not placed()
-    assert not module("footage.filling").fetched(job)
+    assert not module("footage.filling").awaited.fetched(job)
     assert [wish.job for wish in bpy.context.scene.ex4d_imports] == [job]
     bpy.ops.ex4d.place_import(job=job)
     tick_until(placed, what="the scene")
@@ -259,7 +259,7 @@ def test_sent_again_after_a_crash_in_the_middle(
     as_with_windows(monkeypatch)
     bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
     module("sidecar.running").close_all()  # before anything was sent
-    module("footage.filling").forget()
+    module("footage.filling").awaited.forget()
     job = bpy.context.scene.ex4d_imports[0].job
     tick_for(1.5)
     assert now.job(job) is None
@@ -357,7 +357,7 @@ def test_a_scene_that_cannot_be_fetched_says_where_that_is_changed(
     bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"))
     job = module("sidecar").jobs()[0].id
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    module("footage.filling").forget()
+    module("footage.filling").awaited.forget()
     taken = tmp_path / "a file"
     taken.write_text("")
     shared_sidecar.outputs = str(taken)

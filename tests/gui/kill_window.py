@@ -265,7 +265,7 @@ def arrive() -> Iterator[float]:
 
 def moving(job: str) -> bool:
     """Whether files of a job are under way."""
-    return bool(module("generating.arriving").moving(job)) or bool(module("footage.filling").moving(job))
+    return any(module(name).awaited.moving(job) for name in ("generating.arriving", "footage.filling"))
 
 
 def help_it(job: str) -> Iterator[float]:
