@@ -30,6 +30,7 @@ import walk_takes
 from artist import (
     EXTENSION,
     OUT,
+    PATIENCE_SECONDS,
     TASK,
     WINDOW,
     area_of,
@@ -220,13 +221,16 @@ def frozen_server(sidecar: Any) -> Iterator[float]:
 
     gc.callbacks.append(on_collection)
     try:
-        stop = time.monotonic() + TASK["frozen_seconds"]
-        while time.monotonic() < stop:
+        begin = time.monotonic()
+        stop = begin + TASK["frozen_seconds"]
+        while time.monotonic() < stop or sidecar.connection().state != "lost":
+            assert time.monotonic() < begin + PATIENCE_SECONDS, "the sidecar is frozen and Blender has not noticed"
             begun, began_to_work = time.perf_counter(), time.thread_time() - collecting[0]
             pause = ticking.timer()
             times.append((time.perf_counter() - begun) * 1000)
             busy.append((time.thread_time() - collecting[0] - began_to_work) * 1000)
             yield min(pause, 0.1)
+        yield from panels("9_frozen_sidecar", down=4000)
     finally:
         gc.callbacks.remove(on_collection)
         os.kill(TASK["sidecar_pid"], signal.SIGCONT)
@@ -240,7 +244,6 @@ def frozen_server(sidecar: Any) -> Iterator[float]:
         "worst_ms": times[-1],
         "worst_busy_ms": busy[-1],
     }
-    yield from panels("9_frozen_sidecar", down=0, rows=slice(540))
     yield from until(lambda: sidecar.connection().state == "ready", "the sidecar to be found again")
 
 
