@@ -6,7 +6,6 @@ extension. Here stands what a damaged or foreign one must be refused for.
 """
 
 import json
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..exr_header import SUSPICIOUS_BYTES, is_cut_short
+from ..shots.properties import MAX_FRAME, MAX_SIDE
 
 TAKE_FILE = "take.json"
 TAKE_SCHEMA = "ex4d.take/1"
@@ -26,6 +26,9 @@ TRAJECTORY_FILE = "trajectory.json"
 TRAJECTORY_SCHEMA = "ex4d.trajectory/1"
 MASK_FILE = "mask.mp4"
 PNG_FOLDER, EXR_FOLDER = "output", "exr"
+MAX_NUMBER = 999_999
+MAX_OVERSCAN = 1.0
+"""As in the settings of *Generate*."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +189,16 @@ def _facts(folder: Path, path: dict[str, Any], own: dict[str, Any]) -> TakeFacts
     settings = dict(own.get("settings") or {})
     before, after = (int(handle) for handle in settings.get("handles", (0, 0)))
     overscan = float(settings.get("overscan", 0.0))
-    if not (math.isfinite(overscan) and overscan >= 0):
+    if not 0 <= overscan <= MAX_OVERSCAN:  # nor is it one that is no number
         raise ValueError(f"its overscan is {overscan}")
     size = settings.get("size", [1, 1])
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    if len(size) != 2 or not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
         raise ValueError(f"its size is {size}")
     if not samples or min(before, after) < 0 or before + after >= len(samples):
         raise ValueError(f"it has {len(samples)} frames and handles of {before} and {after}")
+    start = int(path["frame_start"])
+    if start < -MAX_FRAME or start + len(samples) - 1 > MAX_FRAME:
+        raise ValueError(f"it begins at frame {start}, and Blender's frames end at {MAX_FRAME}")
     intrinsics = _numbers(samples, "intrinsics", (4,))
     if not (intrinsics[:, :2] > 0).all():
         raise ValueError("its focal length is not positive")
@@ -202,11 +208,11 @@ def _facts(folder: Path, path: dict[str, Any], own: dict[str, Any]) -> TakeFacts
     numbered = re.search(r"(\d{1,6})$", folder.name)
     return TakeFacts(
         folder=folder,
-        width=_whole(path, "width"),
-        height=_whole(path, "height"),
+        width=_whole(path, "width", MAX_SIDE),
+        height=_whole(path, "height", MAX_SIDE),
         frames=len(samples),
         fps=fps,
-        frame_start=int(path["frame_start"]),
+        frame_start=start,
         intrinsics=intrinsics,
         c2w=_numbers(samples, "c2w", (4, 4)),
         source_time=_numbers(samples, "source_time", ()),
@@ -217,14 +223,14 @@ def _facts(folder: Path, path: dict[str, Any], own: dict[str, Any]) -> TakeFacts
         has_exr=(folder / EXR_FOLDER).is_dir(),
         shot=str(own.get("shot") or ""),
         shot_name=str(own.get("shot_name") or ""),
-        number=_whole(own, "number") if own else int(numbered[1]) if numbered else 1,
+        number=_whole(own, "number", MAX_NUMBER) if own else int(numbered[1]) if numbered else 1,
         name=str(own.get("name") or folder.name),
     )
 
 
-def _whole(document: dict[str, Any], name: str) -> int:
+def _whole(document: dict[str, Any], name: str, most: int) -> int:
     value = document[name]
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or not 1 <= value <= most:
         raise ValueError(f"its {name} is {value!r}")
     return value
 
