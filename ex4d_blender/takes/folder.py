@@ -26,6 +26,8 @@ TRAJECTORY_FILE = "trajectory.json"
 TRAJECTORY_SCHEMA = "ex4d.trajectory/1"
 MASK_FILE = "mask.mp4"
 PNG_FOLDER, EXR_FOLDER = "output", "exr"
+RESHOT = "shot"
+"""The take in the folder that `ex4d reshoot` writes."""
 MAX_NUMBER = 999_999
 MAX_OVERSCAN = 1.0
 """As in the settings of *Generate*."""
@@ -122,6 +124,14 @@ def _sizes(folder: Path) -> dict[str, int]:
         return {}
     with os.scandir(folder) as entries:
         return {entry.name: entry.stat().st_size for entry in entries}
+
+
+def take_folder(chosen: Path) -> Path:
+    """The take that a chosen folder means: itself, else the one in it that `ex4d reshoot` made, else the one whose
+    pictures lie there; where there is none, the folder as it was chosen."""
+    chosen = Path(os.path.abspath(chosen))
+    above = [chosen.parent] if chosen.name in (PNG_FOLDER, EXR_FOLDER) else []
+    return next((each for each in (chosen, chosen / RESHOT, *above) if (each / TRAJECTORY_FILE).is_file()), chosen)
 
 
 def read_take(folder: Path) -> TakeFacts:

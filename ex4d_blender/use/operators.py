@@ -12,7 +12,7 @@ from ..errors import SaysErrors, UserError
 from ..shots import Shot, active_shot, find_shot
 from ..shots.takes import Take, add_take
 from ..takes import camera
-from ..takes.folder import TakeFacts, read_take
+from ..takes.folder import TakeFacts, read_take, take_folder
 from ..takes.listing import NeedsTake, facts_of
 from ..translation import translated
 from ..versions.path_options import BLEND_RELATIVE
@@ -122,7 +122,7 @@ class EX4D_OT_import_result(SaysErrors, bpy.types.Operator):
         """Take in, then accept."""
         if not self.directory:
             raise UserError("There is no folder to import: give directory, a shot's folder.")
-        facts = read_take(Path(bpy.path.abspath(self.directory)))
+        facts = read_take(take_folder(Path(bpy.path.abspath(self.directory))))
         facts.require_files()
         scene = context.scene
         shot = self._shot(scene, facts)

@@ -139,3 +139,16 @@ def test_so_may_all_that_the_extension_asks_for() -> None:
     paths = [(kind, each) for kind, each in found if each.subtype in ("FILE_PATH", "DIR_PATH")]
     assert len(paths) >= 12
     assert not [(kind, each.identifier) for kind, each in paths if not each.is_path_supports_blend_relative]
+
+
+@pytest.mark.parametrize("inside", ["", "output", ".."], ids=["itself", "its pictures", "what reshoot wrote"])
+def test_the_take_around_or_in_the_chosen_folder(tmp_path: Path, inside: str) -> None:
+    take = paint(tmp_path / "my_shot/shot", SIZE)
+    assert bpy.ops.ex4d.import_result(directory=f"{take / inside}/") == {"FINISHED"}
+    (shot,) = bpy.context.scene.ex4d_shots
+    assert Path(shot.takes[0].folder) == take
+
+
+def test_a_folder_without_a_take_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=f"{tmp_path.name} is no finished shot"):
+        bpy.ops.ex4d.import_result(directory=str(tmp_path))
