@@ -46,7 +46,7 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     group = find(shot.key)
     if group is None:
         group = _new_group(f"EX-4D Take {shot.name}", camera)
-        _measure(group, marks.filmed_by(scene, facts) or footage.of_camera(scene, camera))
+        _measure(group, marks.filmed_by(scene, facts, camera) or footage.of_camera(scene, camera))
     has_depth = _show(group, facts)
     marks.mark(group, USE, shot.key, facts)
     node = node_of(tree, group) or _insert(tree, group)

@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from ..errors import UserError
-from ..placed import Placed, all_placed
+from ..placed import Placed, all_placed, of_camera
 from ..project.paths import stored
 from ..project.rates import said, scene_rate
 from ..shots import Shot, camera_math, shot_camera
@@ -45,9 +45,10 @@ def required_camera(shot: Shot) -> bpy.types.Object:
     return camera
 
 
-def filmed_by(scene: bpy.types.Scene, facts: TakeFacts) -> Placed | None:
-    """The footage in a scene that a take was made from."""
-    for placed in all_placed(scene):
+def filmed_by(scene: bpy.types.Scene, facts: TakeFacts, camera: bpy.types.Object | None = None) -> Placed | None:
+    """The footage in a scene that a take was made from; of a clip that stands there twice, what the camera looks at."""
+    looked_at = of_camera(scene, camera)
+    for placed in ([looked_at] if looked_at else []) + all_placed(scene):
         try:
             if placed.facts().content_hash == facts.scene_hash:
                 return placed

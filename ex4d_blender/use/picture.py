@@ -25,7 +25,7 @@ def load(scene: bpy.types.Scene, shot: Shot, facts: TakeFacts, use: str) -> bpy.
     if not all(image.size):
         bpy.data.images.remove(image)
         raise _unreadable(path)
-    placed = marks.filmed_by(scene, facts)
+    placed = marks.filmed_by(scene, facts, shot.camera)
     if placed is not None:  # so that *Fit Plate to View* and the keeping of paths know it, too
         image[FOOTAGE_ID], image[ROLE] = placed.id, PLATE_IMAGE
     space = PLATE_SPACES.get(scene.view_settings.view_transform, PLATE_SPACES[STANDARD])

@@ -63,7 +63,7 @@ def _required(
     scene: bpy.types.Scene, camera: bpy.types.Object | None, facts: TakeFacts
 ) -> tuple[Placed, bpy.types.Modifier]:
     """The footage of a take, or what its camera looks at, and the modifier of its mesh. Raises: UserError."""
-    placed = marks.filmed_by(scene, facts) or of_camera(scene, camera)
+    placed = marks.filmed_by(scene, facts, camera) or of_camera(scene, camera)
     own = placed.mesh.modifiers.get(MODIFIER) if placed and placed.mesh else None
     if placed is None or own is None or own.node_group is None:
         raise UserError(

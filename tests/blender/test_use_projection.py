@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,19 @@ def test_a_copy_of_the_footage_gets_a_picture_of_its_own(footage: Any, take_of: 
         assert curve.driver.variables[0].targets[0].id == empty
         assert material["ex4d_use"] == "PROJECTION"
     assert not bpy.ops.ex4d.make_single.poll()
+
+
+def test_of_a_clip_that_stands_there_twice_the_shots_own(footage: Any, take_of: Any, small_scene: Path) -> None:
+    other = module("mesh.placing").place(bpy.context, small_scene, 1)
+    add_shot(other.source_camera, (1, 4))
+    take = take_of("take_1")
+    document = json.loads((take / "trajectory.json").read_text())
+    document["scene_hash"] = other.facts().content_hash
+    (take / "trajectory.json").write_text(json.dumps(document))
+    assert bpy.ops.ex4d.import_result(directory=str(take), use={"PROJECTION", "COMPOSITOR"}) == {"FINISHED"}
+    assert (len(projections(footage)), len(projections(other))) == (0, 1)
+    (group,) = (group for group in bpy.data.node_groups if group.get("ex4d_use") == "COMPOSITOR")
+    measured = [v.targets[0].id for c in group.animation_data.drivers for v in c.driver.variables if v.name == "scale"]
+    assert measured == [other.empty]
+    (picture,) = (i for i in bpy.data.images if i.get("ex4d_use") == "PROJECTION" and i.source == "SEQUENCE")
+    assert picture["ex4d_footage"] == other.id
