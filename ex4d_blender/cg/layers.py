@@ -25,7 +25,8 @@ def footage_collections(scene: bpy.types.Scene, footage: Iterable[Placed]) -> se
     """The collections of meshes of footage.
 
     Raises:
-        UserError: one holds other things too, which would be held out with it.
+        UserError: one holds other things too, which would be held out with it; or one above them does, which would be
+            in *Plate* with it.
     """
     found = set()
     for placed in footage:
@@ -46,6 +47,17 @@ def footage_collections(scene: bpy.types.Scene, footage: Iterable[Placed]) -> se
                     collection=collection.name,
                 )
             found.add(collection)
+    for collection in (scene.collection, *scene.collection.children_recursive):
+        is_above = collection == scene.collection or _holds(collection, found)
+        if is_above and collection not in found and not collection.get(TAKES):
+            other = next((thing for thing in collection.objects if _is_other(thing)), None)
+            if other is not None:
+                raise UserError(
+                    "{other} lies in the collection {collection}, which the layer Plate shows with the footage below "
+                    "it: move it into a collection of its own (M in the viewport).",
+                    other=other.name,
+                    collection=collection.name,
+                )
     return found
 
 

@@ -247,13 +247,23 @@ def test_it_works_without_the_extension(footage: Any, tmp_path: Path) -> None:
     assert shows_red(without, 48, 14, 8)
 
 
-@pytest.mark.parametrize("where", ["footage", "scene"])
+@pytest.mark.parametrize("where", ["footage", "above", "above all", "scene"])
 def test_what_lies_in_the_footages_collection_is_named(footage: Any, where: str) -> None:
     scene, mesh = bpy.context.scene, footage.mesh
     if where == "footage":
         thing = cube(footage, 3.0, 15, 24)
         bpy.data.collections["small"].objects.link(thing)
         message = "Cube lies in the collection small"
+    elif where == "above":
+        above, own = collection("Above"), bpy.data.collections["small"]
+        above.children.link(own)
+        scene.collection.children.unlink(own)
+        bpy.ops.ex4d.set_up_cg()
+        above.objects.link(cube(footage, 3.0, 15, 24))
+        message = "Cube lies in the collection Above, which the layer Plate shows"
+    elif where == "above all":
+        scene.collection.objects.link(cube(footage, 3.0, 15, 24))
+        message = "Cube lies in the collection Scene Collection"
     else:
         bpy.data.collections["small"].objects.unlink(mesh)
         scene.collection.objects.link(mesh)
