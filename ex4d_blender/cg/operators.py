@@ -8,6 +8,7 @@ import bpy
 from ..errors import SaysErrors
 from ..placed import NeedsFootage, Placed, all_placed
 from ..shots import active_shot
+from ..versions import compositor
 from . import catcher, layers, stack
 
 
@@ -39,6 +40,9 @@ class EX4D_OT_set_up_cg(NeedsFootage, SaysErrors, bpy.types.Operator):
             self.report(
                 {"INFO"}, "Only Cycles catches shadows: choose it as Render Engine and use Set Up CG again for them"
             )
+        unseen = compositor.told_of_render(scene)
+        if unseen:
+            self.report({"WARNING"}, unseen)
 
 
 def _layers(context: bpy.types.Context, footage: list[Placed], shadow: bool) -> dict[str, bpy.types.ViewLayer]:

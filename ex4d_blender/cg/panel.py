@@ -26,7 +26,7 @@ class EX4D_PT_cg(SidebarPanel, bpy.types.Panel):
         layout.operator("ex4d.set_up_cg", icon="RENDERLAYERS")
         if context.scene.render.engine != "CYCLES":
             layout.label(text="Only Cycles catches shadows", icon="INFO")
-        if context.scene.render.use_sequencer and strips.all_strips(context.scene):
+        if strips.are_rendered(context.scene):
             layout.label(text="Renders show the sequencer's strips", icon="INFO")
             layout.prop(context.scene.render, "use_sequencer")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import bpy
 
 from ..errors import UserError
+from ..translation import translated
+from . import strips
 
 _GROUPS = bpy.app.version >= (5, 0, 0)
 _MENUS = _GROUPS
@@ -59,6 +61,20 @@ def require_own_tree(scene: bpy.types.Scene) -> bpy.types.NodeTree | None:
             scene=scene.name,
         )
     return had
+
+
+def told_of_render(scene: bpy.types.Scene) -> str:
+    """What to say where renders of a scene do not go through its compositor; empty where they do."""
+    if strips.are_rendered(scene):
+        return translated(
+            "Renders show the sequencer's strips and nothing else: switch Sequencer off in the Output properties "
+            "(Post Processing)"
+        )
+    if not scene.render.use_compositing:
+        return translated(
+            "Renders leave out the compositor: switch Compositing on in the Output properties (Post Processing)"
+        )
+    return ""
 
 
 def output(tree: bpy.types.NodeTree) -> Socket:

@@ -27,6 +27,15 @@ def top_strips(scene: bpy.types.Scene) -> Any:
     return editor.strips if hasattr(editor, "strips") else editor.sequences
 
 
+def are_rendered(scene: bpy.types.Scene) -> bool:
+    """Whether a render shows a scene's strips and nothing else; what is muted, or only heard, leaves it alone."""
+    editor = scene.sequence_editor
+    if editor is None or not scene.render.use_sequencer:
+        return False
+    muted = [channel.mute for channel in editor.channels]
+    return any(not (strip.type == "SOUND" or strip.mute or muted[strip.channel]) for strip in top_strips(scene))
+
+
 def edited_scene(context: bpy.types.Context) -> bpy.types.Scene:
     """The scene that the sequencer edits: from 5.0 on the workspace may name one, else the context's."""
     return getattr(context.workspace, "sequencer_scene", None) or context.scene

@@ -247,6 +247,26 @@ def test_it_works_without_the_extension(footage: Any, tmp_path: Path) -> None:
     assert shows_red(without, 48, 14, 8)
 
 
+def test_it_says_that_renders_show_strips(footage: Any, capfd: Any) -> None:
+    versions = module("versions.strips")
+    bpy.ops.ex4d.set_up_cg()
+    assert "Renders show" not in capfd.readouterr().out
+    how = {"length": 8} if bpy.app.version >= (5, 0, 0) else {"frame_end": 9}
+    strip = versions.top_strips(bpy.context.scene).new_effect("Red", "COLOR", 2, 1, **how)
+    bpy.ops.ex4d.set_up_cg()
+    assert "Renders show the sequencer's strips and nothing else" in capfd.readouterr().out
+    channel = bpy.context.scene.sequence_editor.channels[2]
+    for thing, name, value in (
+        (strip, "mute", True),
+        (channel, "mute", True),
+        (bpy.context.scene.render, "use_sequencer", False),
+    ):
+        assert versions.are_rendered(bpy.context.scene)
+        setattr(thing, name, value)
+        assert not versions.are_rendered(bpy.context.scene)
+        setattr(thing, name, not value)
+
+
 @pytest.mark.parametrize("where", ["footage", "above", "above all", "scene"])
 def test_what_lies_in_the_footages_collection_is_named(footage: Any, where: str) -> None:
     scene, mesh = bpy.context.scene, footage.mesh
