@@ -9,6 +9,7 @@ where it went (`NAME.ex4d.moved`), so that an undo, or another .blend, finds it 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
@@ -18,7 +19,12 @@ from ..scene_folder import SCENE_FILE
 
 MOVED_SUFFIX = ".moved"
 BASE = "ex4d_base"
-"""On the empty: the folder of the .blend that its `//` paths are relative to, in the state that an undo brings back."""
+"""On each datablock, or strip, with a path of ours: the folder of the .blend that its `//` paths are relative to.
+
+An undo brings back some datablocks as they were and leaves others as they are: each has to say it for itself.
+"""
+_earlier: list[str] = []
+"""Folders where the open file was saved since it was opened, the last one first: what an undo may bring back."""
 
 
 def stored(path: Path, blend: str | None = None) -> str:
@@ -104,8 +110,53 @@ def follow_moves() -> list[Path]:
     return found
 
 
+def meant(path: str, base: str | None) -> str:
+    """Where a path leads that may be relative to another folder than the open file's; absolute.
+
+    Args:
+        path: as it is kept in a .blend.
+        base: the folder that its datablock names, if any: one from before the first save names none.
+    """
+    here = os.path.dirname(bpy.data.filepath)
+    tried = [bpy.path.abspath(path, start=each) for each in (base or here, here, *_earlier)]
+    return next((each for each in tried if os.path.exists(each)), tried[0])
+
+
+def put_base(owner: Any, blend: str | None = None) -> None:
+    """Say that a datablock's, or a strip's, paths are relative to a .blend: None is the open file."""
+    _put(owner, BASE, os.path.dirname(bpy.data.filepath if blend is None else blend))
+
+
+def follow(owner: Any) -> None:
+    """After an undo to before a Save As into another folder: make the paths of a datablock, or a strip, right again.
+
+    Blender itself leaves them relative to the old folder, and the files would be missing.
+    """
+    base = owner.get(BASE)
+    if base == os.path.dirname(bpy.data.filepath):
+        return
+    for name in ("filepath", "directory"):
+        path = getattr(owner, name, "")
+        if path.startswith("//"):  # what was appended from another file, Blender has made right
+            right = stored(absolute(meant(path, base if base in _earlier else None)))
+            setattr(owner, name, right + "/" if name == "directory" else right)
+    for name, path in list(owner.items()):
+        if name.startswith("ex4d_") and isinstance(path, str) and path.startswith("//"):
+            owner[name] = stored(absolute(meant(path, base)))
+    put_base(owner)
+
+
+def _footage_owners() -> Iterator[Any]:
+    for placed in everything_placed():
+        yield placed.empty
+    yield from (image for image in bpy.data.images if image.library is None and image.get(FOOTAGE_ID))
+
+
 @persistent
 def _before_save(filepath: str = "", *_unused: object) -> None:
+    before = os.path.dirname(bpy.data.filepath)
+    if before and before not in _earlier:
+        _earlier.insert(0, before)
     _write_folders(filepath)
 
 
@@ -117,43 +168,28 @@ def _after_save(*_unused: object) -> None:
 def _write_folders(blend: str) -> None:
     for placed in everything_placed():
         _put(placed.empty, FOLDER, stored(placed.folder, blend))
-        _put(placed.empty, BASE, os.path.dirname(blend))
+    for owner in _footage_owners():
+        put_base(owner, blend)
 
 
-def _put(owner: bpy.types.ID, name: str, value: str) -> None:
+def _put(owner: Any, name: str, value: str) -> None:
     if owner.get(name) != value:
         owner[name] = value
 
 
 @persistent
 def _after_load(*_unused: object) -> None:
-    for placed in everything_placed():  # a project may have been moved as a whole: its paths are right here
-        _put(placed.empty, BASE, os.path.dirname(bpy.data.filepath))
+    _earlier.clear()  # an undo does not lead past this
+    for owner in _footage_owners():  # a project may have been moved as a whole: its paths are right here
+        put_base(owner)
     follow_moves()
 
 
 @persistent
 def _after_undo(*_unused: object) -> None:
-    follow_save_as()
+    for owner in _footage_owners():
+        follow(owner)
     follow_moves()
-
-
-def follow_save_as() -> None:
-    """After an undo to before a Save As into another folder: that state's `//` paths are relative to the old folder.
-
-    Blender itself leaves them so, and the files would be missing.
-    """
-    here = os.path.dirname(bpy.data.filepath)
-    for placed in everything_placed():
-        base = placed.empty.get(BASE)
-        if not base or base == here:
-            continue
-        for image in bpy.data.images:
-            path = image.filepath
-            if image.library is None and image.get(FOOTAGE_ID) == placed.id and path.startswith("//"):
-                image.filepath = stored(absolute(bpy.path.abspath(path, start=base)))
-        _put(placed.empty, FOLDER, stored(placed.folder))
-        _put(placed.empty, BASE, here)
 
 
 def _handlers() -> tuple[tuple[list, object], ...]:
@@ -161,6 +197,7 @@ def _handlers() -> tuple[tuple[list, object], ...]:
     return (
         (handlers.save_pre, _before_save),
         (handlers.save_post, _after_save),
+        (handlers.save_post_fail, _after_save),
         (handlers.load_post, _after_load),
         (handlers.undo_post, _after_undo),
         (handlers.redo_post, _after_undo),

@@ -150,6 +150,31 @@ def test_undo_after_a_moved_project_was_opened(project: Path, tmp_path: Path) ->
     np.testing.assert_allclose(seen(4), before, atol=1e-5)
 
 
+def test_undo_of_some_datablocks_after_save_as(project: Path, tmp_path: Path, undo_steps: None) -> None:
+    """An undo step brings back some datablocks from before the Save As, and leaves others as they are by now."""
+    before = seen(4)
+    for _ in range(3):
+        bpy.ops.mesh.primitive_cube_add("EXEC_DEFAULT", True)
+    save(tmp_path / "other" / "deep" / "copy.blend")
+    for step in (bpy.ops.ed.undo, bpy.ops.ed.undo, bpy.ops.ed.undo, bpy.ops.ed.redo, bpy.ops.ed.undo):
+        step()
+        assert footage().folder == project / "small.ex4d"
+        assert {path.startswith("//../../shot/small.ex4d") for path in paths_in_file()} == {True}, paths_in_file()
+        np.testing.assert_allclose(seen(4), before, atol=1e-5)
+
+
+def test_appended_footage_stays_right_over_an_undo(project: Path, tmp_path: Path, undo_steps: None) -> None:
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    save(tmp_path / "aside" / "deep" / "own.blend")
+    with bpy.data.libraries.load(str(project / "shot.blend")) as (there, here):
+        here.scenes = there.scenes
+    for _ in range(2):
+        bpy.ops.ed.undo_push(message="Appended")
+    bpy.ops.ed.undo()
+    (placed,) = module("project.paths").everything_placed()
+    assert placed.folder == project / "small.ex4d"
+
+
 # --- Move Beside the File -----------------------------------------------------------------------------------------
 
 
