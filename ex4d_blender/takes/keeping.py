@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where takes lie: right after saving elsewhere, undo and moving the project; *Relink Take*.
 
-Blender keeps the paths of images and strips right. What it does not know are the folders in the list of takes, and
-those that the datablocks name which show one.
+Blender keeps the paths of images and strips right, but for undo. What it does not know are the folders in the list of
+takes, and those that the datablocks name which show one.
 """
 
 import os
@@ -15,6 +15,7 @@ from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, StringProperty
 
 from ..errors import UserError
+from ..placed import absolute
 from ..project import paths
 from ..shots.takes import Take, folder_of, put_folder
 from ..use import marks
@@ -44,11 +45,18 @@ def users() -> Iterator[Any]:
             yield from (strip for strip in strips.all_strips(scene) if marks.TAKE in strip)
 
 
+def _owners() -> Iterator[Any]:
+    """Those, and what they show that says nothing itself: the compositor's images, the strips' sounds."""
+    for thing in users():
+        yield thing
+        found = [getattr(thing, "sound", None), *(getattr(node, "image", None) for node in getattr(thing, "nodes", ()))]
+        yield from (shown for shown in found if shown is not None and shown.library is None)
+
+
 def _folders() -> list[tuple[Any, Path]]:
     found: list[tuple[Any, Path]] = [(take, folder_of(take)) for take in all_takes()]
-    base = next((take.base for take in all_takes() if take.base), None)  # not this file's after an undo
     for thing in users():
-        found.append((thing, Path(os.path.normpath(bpy.path.abspath(thing[marks.TAKE], start=base)))))
+        found.append((thing, absolute(paths.meant(thing[marks.TAKE], thing.get(paths.BASE)))))
     return found
 
 
@@ -58,6 +66,8 @@ def _write(found: list[tuple[Any, Path]], blend: str) -> None:
             put_folder(thing, folder, blend)
         else:
             thing[marks.TAKE] = paths.stored(folder, blend)
+    for owner in _owners():
+        paths.put_base(owner, blend)
 
 
 @persistent
@@ -76,20 +86,18 @@ def _after_save(*_unused: object) -> None:
 def _after_load(*_unused: object) -> None:
     for take in all_takes():  # a project may have been moved as a whole: its paths are right here
         take.base = os.path.dirname(bpy.data.filepath)
+    for owner in _owners():
+        paths.put_base(owner)
 
 
 @persistent
 def _after_undo(*_unused: object) -> None:
-    base = next((take.base for take in all_takes() if take.base), None)
-    if base in (None, os.path.dirname(bpy.data.filepath)):
-        return
-    _write(_folders(), bpy.data.filepath)
-    for thing in users():  # their own paths are as relative to the old folder
-        name = "directory" if "directory" in thing.bl_rna.properties else "filepath"
-        path = getattr(thing, name, "")
-        if path.startswith("//") and not os.path.exists(bpy.path.abspath(path)):
-            old = bpy.path.abspath(path, start=base)
-            setattr(thing, name, paths.stored(Path(old)) + ("/" if name == "directory" else ""))
+    here = os.path.dirname(bpy.data.filepath)
+    for take in all_takes():
+        if take.base != here:
+            put_folder(take, absolute(paths.meant(take.folder, take.base)))
+    for owner in _owners():
+        paths.follow(owner)
 
 
 def repath(old: Path, new: Path) -> None:
@@ -140,6 +148,7 @@ def _handlers() -> tuple[tuple[list, object], ...]:
     return (
         (handlers.save_pre, _before_save),
         (handlers.save_post, _after_save),
+        (handlers.save_post_fail, _after_save),
         (handlers.load_post, _after_load),
         (handlers.undo_post, _after_undo),
         (handlers.redo_post, _after_undo),
