@@ -32,6 +32,7 @@ class EX4D_OT_set_up_cg(NeedsFootage, SaysErrors, bpy.types.Operator):
         found = _layers(context, footage, shadow)
         layers.set_up(scene, found, collections)
         scene.render.film_transparent = scene.render.use_compositing = True
+        switched = compositor.told_of_switching(scene)
         if not stack.build(scene, active_shot(scene), shadow=shadow):
             self.report(
                 {"INFO"}, "The compositor's output shows something else: link CG over Plate to where you want it"
@@ -40,9 +41,9 @@ class EX4D_OT_set_up_cg(NeedsFootage, SaysErrors, bpy.types.Operator):
             self.report(
                 {"INFO"}, "Only Cycles catches shadows: choose it as Render Engine and use Set Up CG again for them"
             )
-        unseen = compositor.told_of_render(scene)
-        if unseen:
-            self.report({"WARNING"}, unseen)
+        for told in (switched, compositor.told_of_render(scene)):
+            if told:
+                self.report({"WARNING"}, told)
 
 
 def _layers(context: bpy.types.Context, footage: list[Placed], shadow: bool) -> dict[str, bpy.types.ViewLayer]:

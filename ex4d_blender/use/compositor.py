@@ -34,7 +34,7 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     """Bring a take into the scene's compositor; where its shot is there already, only what is shown changes.
 
     Returns:
-        One sentence about what the take lacks, if it lacks something.
+        What the artist should know: that the take lacks something, or why the scene does not show it.
 
     Raises:
         UserError: a picture of the take is missing or damaged, or the scene's compositor belongs to another file.
@@ -42,6 +42,7 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     camera = marks.required_camera(shot)
     _require(facts)
     scene = context.scene
+    told = [compositor.told_of_switching(scene)]
     tree, is_new = compositor.ensure_tree(scene)
     group = find(shot.key)
     if group is None:
@@ -53,7 +54,15 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     target = compositor.output(tree)
     if is_new or not target.is_linked:
         tree.links.new(node.outputs["Image"], target)
-    return None if has_depth else translated("The take has no EXR files with depth, which Z Combine needs")
+    if target.is_linked and not compositor.feeds(node, target):
+        told.append(
+            translated(
+                "The compositor's output shows something else: link {take} to where you want it", take=group.name
+            )
+        )
+    if not has_depth:
+        told.append(translated("The take has no EXR files with depth, which Z Combine needs"))
+    return ". ".join(filter(None, told)) or None
 
 
 def replace(shot: str, facts: TakeFacts) -> int:

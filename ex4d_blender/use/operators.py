@@ -15,6 +15,7 @@ from ..takes import camera
 from ..takes.folder import TakeFacts, read_take, take_folder
 from ..takes.listing import NeedsTake, facts_of
 from ..translation import translated
+from ..versions import compositor
 from ..versions.path_options import BLEND_RELATIVE
 from . import marks
 from .uses import USES
@@ -29,6 +30,9 @@ def accept(context: bpy.types.Context, operator: bpy.types.Operator, shot: Shot,
         told = use.accept(context, shot, facts) if name in uses else None
         if told:
             operator.report({"WARNING"}, told)
+    unseen = compositor.told_of_render(context.scene) if "COMPOSITOR" in uses else ""
+    if unseen:  # a strip may have come with it
+        operator.report({"WARNING"}, unseen)
     warn_of_rate(context, operator, facts)
 
 

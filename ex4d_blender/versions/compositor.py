@@ -63,6 +63,13 @@ def require_own_tree(scene: bpy.types.Scene) -> bpy.types.NodeTree | None:
     return had
 
 
+def told_of_switching(scene: bpy.types.Scene) -> str:
+    """What to say where `ensure_tree` will switch on nodes that the artist has switched off (up to 4.5); else empty."""
+    if _GROUPS or scene.node_tree is None or scene.use_nodes:
+        return ""
+    return translated("The compositor's nodes were switched off: renders go through them again")
+
+
 def told_of_render(scene: bpy.types.Scene) -> str:
     """What to say where renders of a scene do not go through its compositor; empty where they do."""
     if strips.are_rendered(scene):
@@ -88,6 +95,19 @@ def output(tree: bpy.types.NodeTree) -> Socket:
     if not any(socket.type == "RGBA" for socket in node.inputs):
         tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
     return next(socket for socket in node.inputs if socket.type == "RGBA")
+
+
+def feeds(node: bpy.types.Node, target: Socket) -> bool:
+    """Whether what a node gives comes to an input, through whatever nodes there are."""
+    waiting, seen = [target], set()
+    while waiting:
+        for link in waiting.pop().links:
+            if link.from_node == node:
+                return True
+            if link.from_node.name not in seen:
+                seen.add(link.from_node.name)
+                waiting += link.from_node.inputs
+    return False
 
 
 def math(tree: bpy.types.NodeTree, operation: str) -> bpy.types.Node:

@@ -195,7 +195,7 @@ def test_the_artists_tree_and_links_stay(take: Path, library_python: str, tmp_pa
     tree.links.new(layers.outputs["Image"], glare.inputs["Image"])
     tree.links.new(glare.outputs["Image"], versions.output(tree))
     before = links(tree)
-    accept(take, shot)
+    assert "output shows something else: link EX-4D Take Shot 010" in accept(take, shot)
     assert links(tree) == before
     group = module("use.compositor").find(shot.key)
     assert group.name == "EX-4D Take Shot 010"
@@ -209,7 +209,7 @@ def test_the_artists_tree_and_links_stay(take: Path, library_python: str, tmp_pa
     for exr in (True, False, True):
         other = tmp_path / f"take_{exr}_{len(list(tmp_path.iterdir()))}"
         write_take(library_python, other, noise(seed=5), ~MASK, DEPTH, frame_start=1001, exr=exr)
-        accept(other, shot)
+        assert (accept(other, shot) is None) == exr  # the output shows it, through a node of the artist's
         assert (links(tree), len(tree.nodes), tuple(node.location)) == (before, nodes, (12.0, 34.0))
         assert len([image for image in bpy.data.images if image.filepath]) == 1 + (not exr)
         shown = render_floats(tmp_path / "a.exr", 1001)
@@ -218,6 +218,40 @@ def test_the_artists_tree_and_links_stay(take: Path, library_python: str, tmp_pa
         np.testing.assert_allclose(shown[~MASK[0]][:, :3], picture[~MASK[0]], atol=0.005)
     assert len([tree for tree in bpy.data.node_groups if tree.get("ex4d_use")]) == 1
     assert module("placed").absolute(group["ex4d_take"]) == other
+
+
+@pytest.mark.skipif(bpy.app.version >= (5, 0, 0), reason="its compositors have no such switch")
+def test_nodes_that_the_artist_switched_off(take: Path) -> None:
+    scene = bpy.context.scene
+    small_render()
+    scene.use_nodes = True
+    layers = next(node for node in scene.node_tree.nodes if node.bl_idname == "CompositorNodeRLayers")
+    versions = module("versions.compositor")
+    scene.use_nodes = False
+    told = accept(take)
+    assert "nodes were switched off" in told
+    assert "output shows something else" in told
+    assert versions.source(versions.output(scene.node_tree)).node == layers
+
+
+def test_it_says_what_renders_show_instead(take: Path, capfd: Any) -> None:
+    render = bpy.context.scene.render
+    small_render()
+    bpy.ops.ex4d.import_result(directory=str(take), use={"COMPOSITOR", "SEQUENCER"})
+    assert "Renders show the sequencer's strips" in capfd.readouterr().out
+    render.use_sequencer = False
+    bpy.ops.ex4d.accept_take(use={"COMPOSITOR"})
+    assert "Renders" not in capfd.readouterr().out
+    render.use_compositing = False
+    bpy.ops.ex4d.accept_take(use={"COMPOSITOR"})
+    assert "Renders leave out the compositor" in capfd.readouterr().out
+
+
+def test_a_second_shot_is_not_what_the_output_shows(take: Path, library_python: str, tmp_path: Path) -> None:
+    small_render()
+    assert accept(take) is None
+    other = write_take(library_python, tmp_path / "take_002", noise(), MASK, DEPTH, frame_start=1005)
+    assert "output shows something else: link EX-4D Take Shot 010.001" in accept(other)
 
 
 def links(tree: Any) -> set[tuple[str, ...]]:
