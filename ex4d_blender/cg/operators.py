@@ -6,6 +6,7 @@ from typing import ClassVar
 import bpy
 
 from ..errors import SaysErrors
+from ..ownership import require_local
 from ..placed import NeedsFootage, Placed, all_placed
 from ..shots import active_shot
 from ..versions import compositor
@@ -26,6 +27,7 @@ class EX4D_OT_set_up_cg(NeedsFootage, SaysErrors, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         """See `SaysErrors`."""
         scene = context.scene
+        require_local(scene)
         footage = [placed for placed in all_placed(scene) if placed.mesh is not None]
         collections = layers.footage_collections(scene, footage)
         shadow = scene.render.engine == "CYCLES"

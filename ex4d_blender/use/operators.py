@@ -9,6 +9,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..errors import SaysErrors, UserError
+from ..ownership import require_local
 from ..shots import Shot, active_shot, find_shot
 from ..shots.takes import Take, add_take
 from ..takes import camera
@@ -38,6 +39,7 @@ def accept(context: bpy.types.Context, operator: bpy.types.Operator, shot: Shot,
 
 def require(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts, uses: set[str]) -> None:
     """Look whether a take can be accepted as all that is asked for, before anything is changed. Raises: UserError."""
+    require_local(context.scene)
     for name in uses:
         USES[name].check(context, shot, facts)
 

@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import pytest
 from conftest import module
-from shot_cases import add_camera, add_shot
+from shot_cases import add_camera, add_shot, stand_in
 from take_cases import paint
 from test_panels import operators
 
@@ -102,6 +102,27 @@ def test_a_shot_whose_camera_is_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Mine"):
         bpy.ops.ex4d.import_result(directory=str(take), use={"PLANE"})
     assert not shot.takes
+
+
+def test_a_scene_of_another_file_is_left_alone(small_scene: Path, tmp_path: Path) -> None:
+    take, other = paint(tmp_path / "take_001", SIZE), str(tmp_path / "other.blend")
+    stand_in(small_scene)
+    add_shot(bpy.context.scene.camera)
+    bpy.ops.ex4d.import_result(directory=str(take))
+    bpy.ops.wm.save_as_mainfile(filepath=other)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(other, link=True) as (_, linked):
+        linked.scenes = ["Scene"]
+    bpy.context.window.scene = linked.scenes[0]
+    before = state()
+    for asked in (
+        lambda: bpy.ops.ex4d.import_result(directory=str(take)),
+        lambda: bpy.ops.ex4d.accept_take(use={"PLANE"}),
+        bpy.ops.ex4d.set_up_cg,
+    ):
+        with pytest.raises(RuntimeError, match="Scene is linked from another file"):
+            asked()
+    assert state() == before
 
 
 def test_what_nobody_foresaw_is_undone_in_one_step(
