@@ -5,6 +5,7 @@ Blender keeps the paths of images and strips right, but for undo. What it does n
 takes, and those that the datablocks name which show one.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,16 @@ from bpy.props import BoolProperty, StringProperty
 from ..errors import UserError
 from ..placed import absolute
 from ..project import paths
+from ..shots import Shot
 from ..shots.takes import Take, folder_of, put_folder
 from ..use import marks
 from ..versions import strips
 from ..versions.path_options import BLEND_RELATIVE
-from .folder import TRAJECTORY_FILE, read_take
+from .folder import TRAJECTORY_FILE, TakeFacts, read_take
 from .listing import NeedsTake
 
+_SIZE = "ex4d_size"
+"""On node groups that sample pictures, as `..use.sampling` builds them: for which width and height."""
 _written: list[tuple[Any, Path]] = []
 """Between the two handlers of one save: who names which folder."""
 
@@ -110,6 +114,27 @@ def repath(old: Path, new: Path) -> None:
     paths.repath(old, new)
 
 
+def _require_same(shot: Shot, take: Take, facts: TakeFacts) -> None:
+    """Whether a folder is that of a take of a shot, as far as the file knows. Raises: UserError."""
+    for other in shot.takes:
+        if other.key != take.key and folder_of(other) == facts.folder:
+            raise UserError(
+                "{folder} is the folder of {other}, which is in the list: choose the one where {take} is now.",
+                folder=facts.folder,
+                other=other.name,
+                take=take.name,
+            )
+    old = folder_of(take)
+    shown = {tuple(thing[_SIZE]) for thing, folder in _folders() if folder == old and _SIZE in thing}
+    if take.settings != json.dumps(facts.settings) or shown - {(facts.width, facts.height)}:
+        raise UserError(
+            "{folder} is another take than {take}, made with other settings or of another size: choose the one where "
+            "{take} is now, or use Import Result for this one.",
+            folder=facts.folder,
+            take=take.name,
+        )
+
+
 class EX4D_OT_relink_take(NeedsTake, bpy.types.Operator):
     """Relink Take."""
 
@@ -128,13 +153,14 @@ class EX4D_OT_relink_take(NeedsTake, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         """The take, or with a folder that holds it, the one of its name in there."""
-        _shot, take = self.chosen(context)
+        shot, take = self.chosen(context)
         old = folder_of(take)
         chosen = Path(os.path.normpath(bpy.path.abspath(self.directory or "//")))
         inside = chosen / old.name
         new = inside if (inside / TRAJECTORY_FILE).is_file() else chosen
         facts = read_take(new)
         facts.require_files()
+        _require_same(shot, take, facts)
         repath(old, facts.folder)
         if folder_of(take) != facts.folder:
             raise UserError("{folder} cannot be taken: choose another folder.", folder=new)

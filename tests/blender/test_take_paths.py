@@ -12,6 +12,7 @@ import pytest
 from conftest import module
 from painted_takes import noise, write_take
 from shot_cases import add_camera, add_shot
+from take_cases import paint, tell
 from test_take_strip import of_scene
 from test_takes import folder_of
 
@@ -63,3 +64,23 @@ def test_all_that_shows_a_take_is_right_over_undo(
     bpy.ops.wm.save_mainfile()
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "deep/er/file.blend"))
     check(1)
+
+
+@pytest.mark.parametrize("why", ["settings", "size"])
+def test_relink_take_refuses_another_one(tmp_path: Path, why: str) -> None:
+    shot = add_shot(add_camera("Shot 010"), (1, 4))
+    for number in (1, 2):
+        folder = tell(paint(tmp_path / f"old/take_{number}", (32, 18)), shot.key, number)
+        bpy.ops.ex4d.import_result(directory=str(folder), use={"PLANE"} if number == 1 else set())
+    shutil.move(tmp_path / "old/take_1", tmp_path / "gone")
+    other = paint(tmp_path / "other", (48, 24) if why == "size" else (32, 18))
+    tell(other, shot.key, 1, **({"seed": 7} if why == "settings" else {}))
+    shot.active_take = 0
+    before = [folder_of(take) for take in shot.takes]
+    with pytest.raises(RuntimeError, match="is another take than take_001"):
+        bpy.ops.ex4d.relink_take(directory=str(other))
+    with pytest.raises(RuntimeError, match="is the folder of take_002, which is in the list"):
+        bpy.ops.ex4d.relink_take(directory=str(tmp_path / "old/take_2"))
+    assert [folder_of(take) for take in shot.takes] == before
+    bpy.ops.ex4d.relink_take(directory=str(tmp_path / "gone"))
+    assert [folder_of(take) for take in shot.takes] == [tmp_path / "gone", before[1]]
