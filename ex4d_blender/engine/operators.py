@@ -62,7 +62,12 @@ class GoesOnline(OnEngine):
     def work_on(self, context: bpy.types.Context) -> None:
         """Begins; in background mode until it is done."""
         folder, kind, wheels = self.settings()
-        doing.begin(install_job(folder, kind, wheels, fresh=getattr(self, "fresh", False)))
+        job = install_job(folder, kind, wheels, fresh=getattr(self, "fresh", False))
+        self.keep(context)
+        doing.begin(job)
+
+    def keep(self, context: bpy.types.Context) -> None:
+        """Called when nothing stands against the work, and before it: what broke off is to be found again."""
 
 
 class EX4D_OT_install_engine(GoesOnline, bpy.types.Operator):
@@ -89,15 +94,14 @@ class EX4D_OT_install_engine(GoesOnline, bpy.types.Operator):
         folder = Path(bpy.path.abspath(self.directory)).absolute() if self.directory else place.chosen_folder()
         return folder, self.kind if kinds() else machine(), str(Path(wheels).absolute()) if wheels else ""
 
-    def work_on(self, context: bpy.types.Context) -> None:
-        """Keeps the folders in the preferences."""
+    def keep(self, context: bpy.types.Context) -> None:
+        """The folders, in the preferences."""
         chosen = preferences()
         if self.directory:
             chosen.engine_folder = self.directory
         if self.wheels:
             chosen.engine_wheels = self.wheels
         context.preferences.is_dirty = True
-        super().work_on(context)
 
 
 class Again(GoesOnline):

@@ -268,6 +268,15 @@ def test_a_wheel_folder_that_is_not_there(stand: Stand, folder: Path) -> None:
         bpy.ops.ex4d.install_engine(directory=str(folder), wheels=str(folder / "nowhere"))
 
 
+def test_what_is_refused_is_not_kept_in_the_preferences(stand: Stand, folder: Path, chosen: Any) -> None:
+    folder.mkdir(parents=True)
+    (folder / "film.blend").write_text("mine")
+    for given in ({"wheels": str(stand.wheels)}, {"wheels": str(folder / "nowhere")}):
+        with pytest.raises(RuntimeError, match="choose an empty or a new one|There is no wheel folder"):
+            bpy.ops.ex4d.install_engine(directory=str(folder), **given)
+        assert (chosen.engine_folder, chosen.engine_wheels) == ("", "")
+
+
 def test_removes_what_is_ours_and_nothing_else(stand: Stand, folder: Path, tmp_path: Path, chosen: Any) -> None:
     install(folder, stand)
     outside = tmp_path / "outside"
