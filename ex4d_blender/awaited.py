@@ -129,6 +129,11 @@ class Awaited:
             if wish.job in self._stood:
                 wish.was_undone = True
 
+    def open_file(self) -> None:
+        """Another file was opened, or the same one again: what it waits for comes by itself."""
+        self._tried.clear()
+        self._stood.clear()
+
     def forget(self) -> None:
         """Everything."""
         for known in (self._fetched, self._moving, self._tasks, self._tried, self._stood):

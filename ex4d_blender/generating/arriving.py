@@ -61,14 +61,21 @@ def _before_save(*_: object) -> None:
     awaited.mark_undone(wish for _, wish in wishes.all_wishes())
 
 
+@persistent
+def _after_load(*_: object) -> None:
+    awaited.open_file()
+
+
 def register() -> None:
     """Called when the extension is enabled."""
     bpy.app.handlers.save_pre.append(_before_save)
+    bpy.app.handlers.load_post.append(_after_load)
     sidecar.every_tick(awaited.tick)
 
 
 def unregister() -> None:
     """Called when the extension is disabled."""
     sidecar.no_longer(awaited.tick)
+    bpy.app.handlers.load_post.remove(_after_load)
     bpy.app.handlers.save_pre.remove(_before_save)
     awaited.forget()

@@ -13,6 +13,7 @@ from .. import sidecar
 from ..errors import UserError
 from ..shots.properties import Shot
 
+MAX_SEED = 2**31 - 1
 _DRAFT = {"name": "draft", "summary": "Previs in seconds, on any machine", "available": True}
 _DEFAULT = "DEFAULT"
 """In a menu, where the settings have no name: Blender takes an item with an empty identifier for a heading."""
@@ -51,10 +52,27 @@ class Chosen:
 
     @classmethod
     def of(cls, record: str) -> "Chosen":
-        """The settings that a take or a wish keeps, see `record`; what is missing is as in a new scene."""
+        """The settings that a take or a wish keeps, see `record`; what is missing is as in a new scene.
+
+        Raises:
+            UserError: one is not what it should be, or a seed that Blender cannot hold.
+        """
         known = json.loads(record)
         usual = cls(engine="draft", quality="", prompt="", seed=0, keep_source=False, overscan=0.0, exr=True)
-        return replace(usual, **{name: known[name] for name in asdict(usual) if name in known})
+        found = {name: known[name] for name in asdict(usual) if name in known}
+        for name, value in found.items():
+            kind = type(getattr(usual, name))
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise UserError(
+                    "The take's {name} is {value!r}, which cannot be: set up the shot by hand.", name=name, value=value
+                )
+        if not 0 <= found.get("seed", 0) <= MAX_SEED:
+            raise UserError(
+                "The take's seed {seed} is none that Blender can hold: set up the shot by hand, with one up to {most}.",
+                seed=found["seed"],
+                most=MAX_SEED,
+            )
+        return replace(usual, **found)
 
     def reads(self, what: str) -> bool:
         """Whether its engine reads the `prompt`, the `seed`, or can do `keep_source`."""
@@ -91,6 +109,11 @@ class Chosen:
         missing = [str(each) for each in found.get("missing") or ()]
         if not found.get("available", True) and missing:
             raise UserError(missing[0])
+        if self.keep_source and not self.reads("keep_source"):
+            raise UserError(
+                "The engine {engine} cannot keep the source: leave Keep Source out, or choose another engine.",
+                engine=self.engine,
+            )
         if self.quality and self.quality not in qualities(self.engine):
             raise UserError(
                 "The engine {engine} has no quality {quality!r}: leave it out, or choose another engine.",
@@ -173,7 +196,10 @@ def chosen(scene: bpy.types.Scene, **instead: Any) -> Chosen:
     } | instead
     if "quality" not in instead and found["quality"] not in qualities(found["engine"]):
         found["quality"] = ""  # of another engine
-    return Chosen(**found)
+    made = Chosen(**found)
+    if "keep_source" not in instead and not made.reads("keep_source"):
+        made = replace(made, keep_source=False)  # likewise
+    return made
 
 
 def restore(scene: bpy.types.Scene, chosen: Chosen) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,14 @@ def until_stage(job: str, stage: str) -> None:
         tick_until(lambda: now.refresh() or stage_of(job) == stage, what=stage)  # asks all the time: a stage is short
 
 
-@pytest.mark.parametrize("stage", ["sending", "render", "generate", "fetching", "fetched"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "generate",
+        "fetched",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("sending", "render", "fetching")),
+    ],
+)
 def test_blender_killed_at_any_stage_and_opened_again(
     shared_sidecar: Any, shot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -176,7 +185,9 @@ def test_blender_killed_at_any_stage_and_opened_again(
     assert not wished()
 
 
-@pytest.mark.parametrize("stage", ["sending", "render", "generate", "fetching"])
+@pytest.mark.parametrize(
+    "stage", ["generate", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sending", "render", "fetching"))]
+)
 def test_a_sidecar_killed_at_any_stage_finishes(
     own_sidecar: Any, shot: Any, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -294,6 +305,24 @@ def test_nothing_is_kept_while_the_artist_edits(
     assert not takes()
     bpy.ops.object.mode_set(mode="OBJECT")
     tick_until(takes, what="the take")
+
+
+def test_a_file_that_is_opened_again_gets_what_it_waits_for(
+    shared_sidecar: Any, shot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Revert, in the same session, after the take has come."""
+    started()
+    as_with_windows(monkeypatch)
+    file = str(tmp_path / "a.blend")
+    bpy.ops.ex4d.generate()
+    bpy.ops.wm.save_as_mainfile(filepath=file)
+    tick_until(takes, what="the take")
+    bpy.ops.wm.open_mainfile(filepath=file)
+    assert len(wished()) == 1
+    assert not takes()
+    tick_until(takes, what="the take again")
+    bpy.ops.wm.save_mainfile()
+    assert not wished()
 
 
 def test_a_job_that_is_gone_is_generated_again(shared_sidecar: Any, shot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,6 +456,28 @@ def test_regenerate_restores_settings_and_camera(shared_sidecar: Any, shot: Any)
     np.testing.assert_allclose(again.intrinsics, asked.intrinsics, atol=1e-3)
     np.testing.assert_allclose(again.source_time, asked.source_time, atol=1e-4)
     assert (again.settings, again.frame_start) == (asked.settings, asked.frame_start)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": 2**40}, "1099511627776 is none that Blender can hold"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"prompt": None}, "prompt is None"),
+        ({"engine": 5}, "engine is 5"),
+        ({"keep_source": "x"}, "keep_source is 'x'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(module("errors").UserError, match=re.escape(said)):
+        module("generating.settings").Chosen.of(json.dumps(settings))
+
+
+def test_what_an_engine_cannot_do_is_refused(shared_sidecar: Any, shot: Any) -> None:
+    with pytest.raises(RuntimeError, match="draft cannot keep the source"):
+        bpy.ops.ex4d.generate(keep_source=True)
+    bpy.context.scene.ex4d_generate.keep_source = True  # of another engine
+    assert not module("generating.settings").chosen(bpy.context.scene).keep_source
 
 
 def test_exr_comes_along_where_it_is_wanted(shared_sidecar: Any, shot: Any) -> None:
