@@ -15,7 +15,7 @@ from ..project.paths import stored
 from ..shots import Shot
 from ..takes.folder import TakeFacts
 from ..translation import translated
-from ..versions import compositor
+from ..versions import compositor, fcurves
 from . import marks
 
 USE = "COMPOSITOR"
@@ -52,8 +52,9 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     marks.mark(group, USE, shot.key, facts)
     node = node_of(tree, group) or _insert(tree, group)
     target = compositor.output(tree)
-    if is_new or not target.is_linked:
-        tree.links.new(node.outputs["Image"], target)
+    shown = node.outputs.get("Image")
+    if shown is not None and (is_new or not target.is_linked):  # the artist may have removed the output
+        tree.links.new(shown, target)
     if target.is_linked and not compositor.feeds(node, target):
         told.append(
             translated(
@@ -182,7 +183,7 @@ def _measure(group: bpy.types.NodeTree, placed: footage.Placed | None) -> None:
 
 def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> bool:
     """Put a take's pictures into the group's Image nodes, these in where there are none; whether there is depth."""
-    for curve in group.animation_data.drivers:
+    for curve in fcurves.drivers(group):
         if any(f'"{fit}"' in curve.data_path for fit in _FITS):  # one that the artist has removed stays away
             curve.driver.expression = _size(facts)
     picture = _image_node(group, _PICTURE, 0)

@@ -269,3 +269,17 @@ def test_edges_are_not_premultiplied(take: Path, tmp_path: Path) -> None:
     shown = render_floats(tmp_path / "a.exr", 1001)
     invented = ~MASK[0]
     np.testing.assert_allclose(shown[invented][:, :3], linear(noise()[0])[invented], atol=1e-3)
+
+
+@pytest.mark.parametrize("lost", ["drivers", "output"])
+def test_a_group_that_the_artist_took_apart(take: Path, lost: str) -> None:
+    small_render()
+    shot = add_shot(bpy.context.scene.camera)
+    accept(take, shot)
+    group = module("use.compositor").find(shot.key)
+    if lost == "drivers":
+        group.animation_data_clear()
+    else:
+        group.interface.remove(group.interface.items_tree["Image"])
+    assert accept(take, shot) is None
+    assert module("use.compositor").replace(shot.key, module("takes.folder").read_take(take)) == 1
