@@ -3,6 +3,7 @@
 
 import bpy
 
+from ..ownership import require_local
 from ..shots import Shot, camera_math
 from ..shots.properties import render_size
 from ..takes.folder import TakeFacts
@@ -15,9 +16,10 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
     """Show the take as a background image of the shot's camera; the artist's own images stay.
 
     Raises:
-        UserError: no camera, one that a take cannot be made for, or pictures that are missing.
+        UserError: no camera, a linked one, one that a take cannot be made for, or pictures that are missing.
     """
     camera = marks.required_camera(shot)
+    check(camera)
     facts.require_files()
     for data in bpy.data.cameras:  # the shot may have had another camera
         for background in [] if data == camera.data or data.library else _of_shot(data, shot.key):
@@ -32,6 +34,12 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
         picture.show(background.image_user, facts)
         fit(background, camera.data, context.scene, facts)
     camera.data.show_background_images = True
+
+
+def check(camera: bpy.types.Object) -> None:
+    """Whether the camera's images stay in the file; a library override keeps them. Raises: UserError."""
+    if camera.data.library is not None:
+        require_local(camera.data)
 
 
 def replace(shot: str, facts: TakeFacts) -> int:

@@ -14,6 +14,7 @@ from ..project.rates import said, scene_rate
 from ..shots import Shot, camera_math, shot_camera
 from ..takes.folder import TakeFacts
 from ..translation import translated
+from ..versions import strips
 
 USE = "ex4d_use"
 """On objects, images, materials, node groups, strips: `PLANE`, `BACKGROUND`, `COMPOSITOR`, `SEQUENCER`,
@@ -36,6 +37,13 @@ def marked(things: Iterable[Any], use: str, shot: str) -> list[Any]:
         for thing in things
         if thing.get(USE) == use and thing.get(SHOT) == shot and getattr(thing, "library", None) is None
     ]
+
+
+def is_shown(use: str, shot: str) -> bool:
+    """Whether anything in the file may show a take of a shot, by its key."""
+    everything = [strips.all_strips(scene) for scene in bpy.data.scenes]
+    everything += [bpy.data.objects, bpy.data.images, bpy.data.materials, bpy.data.node_groups]
+    return any(marked(things, use, shot) for things in everything)
 
 
 def required_camera(shot: Shot) -> bpy.types.Object:

@@ -41,6 +41,7 @@ def require(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts, use
     """Look whether a take can be accepted as all that is asked for, before anything is changed. Raises: UserError."""
     require_local(context.scene)
     for name in uses:
+        USES[name].require(shot, facts)
         USES[name].check(context, shot, facts)
 
 
@@ -92,10 +93,12 @@ class EX4D_OT_replace_take(NeedsTake, bpy.types.Operator):
         """Every use of the shot."""
         shot, take = self.chosen(context)
         facts = facts_of(take)
-        facts.require_files()
-        count = sum(use.replace(shot.key, facts) for use in USES.values())
+        shown = [use for name, use in USES.items() if marks.is_shown(name, shot.key)]
+        for use in shown:
+            use.require(shot, facts)
+        count = sum(use.replace(shot.key, facts) for use in shown)
         if not count:
-            raise UserError("Nothing shows {shot} yet: accept the take as Plane, Background or Strip.", shot=shot.name)
+            raise UserError("Nothing shows {shot} yet: accept the take, for example as Plane.", shot=shot.name)
         self.report({"INFO"}, translated("{count} replaced by {take}", count=count, take=take.name))
         warn_of_rate(context, self, facts)
 

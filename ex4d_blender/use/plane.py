@@ -83,6 +83,12 @@ def replace(shot: str, facts: TakeFacts) -> int:
     return len(planes)
 
 
+def require_whole(shot: str) -> None:
+    """Look whether the planes of a shot, by its key, can show another take. Raises: UserError."""
+    planes = marks.marked(bpy.data.objects, USE, shot)
+    sampling.require_whole(slot.material for plane in planes for slot in plane.material_slots)
+
+
 def collection(scene: bpy.types.Scene) -> bpy.types.Collection:
     """The collection of a scene's planes, made if there is none: view layers can leave it out."""
     for found in scene.collection.children_recursive:

@@ -56,7 +56,9 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
 
 def check(context: bpy.types.Context, shot: Shot | None, facts: TakeFacts) -> None:
     """Whether there is a mesh that `accept` may change. Raises: UserError."""
-    _required(context.scene, shot.camera if shot else None, facts)
+    placed, own = _required(context.scene, shot.camera if shot else None, facts)
+    if shot is None or all(shown != shot.key for _, shown in _projections(placed.mesh)):
+        _plate(own, placed.empty)
 
 
 def _required(
@@ -97,6 +99,16 @@ def replace(shot: str, facts: TakeFacts) -> int:
     return count
 
 
+def require_whole(shot: str) -> None:
+    """Look whether the projections of a shot, by its key, can show another take. Raises: UserError."""
+    sampling.require_whole(
+        modifier_inputs.read(modifier, "Material")
+        for mesh in bpy.data.objects
+        for modifier, shown in _projections(mesh)
+        if shown == shot and mesh.library is None
+    )
+
+
 def _new(
     scene: bpy.types.Scene, placed: Placed, own: bpy.types.NodesModifier, shot: Shot, facts: TakeFacts
 ) -> bpy.types.NodesModifier:
@@ -120,11 +132,21 @@ def _new(
 
 
 def _plate(own: bpy.types.NodesModifier, empty: bpy.types.Object) -> plate_material.Picture:
-    """What the mesh shows, from its own material."""
-    nodes = modifier_inputs.read(own, "Plate").node_tree.nodes
-    sampler = next(node.node_tree for node in nodes if node.type == "GROUP")
-    image = next(node.image for node in sampler.nodes if node.type == "TEX_IMAGE")
-    return plate_material.Picture(image, sampler, lambda tree, node: retiming.show_clip(empty, tree, node))
+    """What the mesh shows, from its own material. Raises: UserError if that is another one by now."""
+    material = modifier_inputs.read(own, "Plate")
+    for group in material.node_tree.nodes if material and material.node_tree else ():
+        sampler = group.node_tree if group.type == "GROUP" else None
+        for node in sampler.nodes if sampler else ():
+            if node.type == "TEX_IMAGE" and node.image is not None:
+                return plate_material.Picture(
+                    node.image, sampler, lambda tree, node: retiming.show_clip(empty, tree, node)
+                )
+    raise UserError(
+        "{mesh} does not show the footage's own material, which the projection goes on from: choose it as Plate of the "
+        "modifier {modifier}, then accept the take.",
+        mesh=own.id_data.name,
+        modifier=own.name,
+    )
 
 
 def _projections(mesh: bpy.types.Object) -> list[tuple[bpy.types.NodesModifier, str]]:

@@ -23,8 +23,11 @@ class Use:
     the artist should know, if there is one. Raises: UserError."""
     replace: Callable[[str, TakeFacts], int]
     """Let all that shows a take of the shot (its key), in every scene, show this one; how many there are."""
+    require: Callable[[Shot | None, TakeFacts], None]
+    """Look for what both would fail for, before anything is changed. Raises: UserError."""
     check: Callable[[bpy.types.Context, Shot | None, TakeFacts], None]
-    """Look for what `accept` would fail for, before anything is made, the shot maybe among it. Raises: UserError."""
+    """Look for what else `accept` would fail for, before anything is made, the shot maybe among it. Raises:
+    UserError."""
 
 
 USES: dict[str, Use] = {
@@ -34,7 +37,8 @@ USES: dict[str, Use] = {
         "MESH_PLANE",
         plane.accept,
         plane.replace,
-        checks.pictures,
+        checks.on_plane,
+        checks.camera,
     ),
     "BACKGROUND": Use(
         "Background",
@@ -43,6 +47,7 @@ USES: dict[str, Use] = {
         background.accept,
         background.replace,
         checks.pictures,
+        checks.camera_data,
     ),
     "COMPOSITOR": Use(
         "Compositor",
@@ -51,6 +56,7 @@ USES: dict[str, Use] = {
         compositor.accept,
         compositor.replace,
         checks.passes,
+        checks.tree,
     ),
     "SEQUENCER": Use(
         "Strip",
@@ -58,7 +64,8 @@ USES: dict[str, Use] = {
         "SEQ_SEQUENCER",
         sequencer.accept,
         sequencer.replace,
-        checks.strip,
+        checks.pictures,
+        sequencer.check,
     ),
     "PROJECTION": Use(
         "Projection",
@@ -66,6 +73,7 @@ USES: dict[str, Use] = {
         "MOD_UVPROJECT",
         projection.accept,
         projection.replace,
+        checks.projected,
         checks.mesh,
     ),
 }

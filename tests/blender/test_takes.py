@@ -11,6 +11,7 @@ import bpy
 import numpy as np
 import pytest
 from conftest import module
+from painted_takes import write_take
 from shot_cases import add_camera
 from take_cases import paint, tell
 from test_mesh_fidelity import pixels, rendered, set_up
@@ -141,6 +142,74 @@ def test_nothing_to_replace(tmp_path: Path) -> None:
     bpy.ops.ex4d.import_result(directory=str(tell(paint(tmp_path / "take_001", SIZE), shot.key)))
     with pytest.raises(RuntimeError, match="Nothing shows Shot 010 yet"):
         bpy.ops.ex4d.replace_take()
+
+
+def test_what_cannot_be_replaced_leaves_all_as_it_was(library_python: str, tmp_path: Path) -> None:
+    shot, grey = new_shot(), np.full((4, SIZE[1], SIZE[0], 3), 99, np.uint8)
+    for number, name in enumerate(("take_001", "take_002"), 1):
+        depth = np.ones(grey.shape[:3], np.float32)
+        write_take(library_python, tmp_path / name, grey, depth > 0, depth, exr=number == 2, shot=shot.key)
+        uses = {"PLANE", "BACKGROUND", "COMPOSITOR", "SEQUENCER"} if number == 1 else set()
+        bpy.ops.ex4d.import_result(directory=str(tmp_path / name), use=uses)
+    second = tmp_path / "take_002"
+    exr, png = second / "exr/000000.exr", second / "output/000000.png"
+    for file, content in ((exr, b"x" * 10_000), (png, png.read_bytes()[:30])):
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(RuntimeError, match=f"{file.name} cannot be read"):
+            bpy.ops.ex4d.replace_take()
+        with pytest.raises(RuntimeError, match=f"{file.name} cannot be read"):
+            bpy.ops.ex4d.accept_take(use={"PLANE", "COMPOSITOR"})
+        file.write_bytes(whole)
+    shutil.rmtree(second / "exr")
+    (second / "mask.mp4").rename(second / "away.mp4")
+    with pytest.raises(RuntimeError, match=r"mask\.mp4 is missing"):
+        bpy.ops.ex4d.replace_take()
+    assert {folder.name for use in ("PLANE", "BACKGROUND") for folder in used(use)} == {"take_001"}
+    (second / "away.mp4").rename(second / "mask.mp4")
+    assert bpy.ops.ex4d.replace_take() == {"FINISHED"}
+    assert {folder.name for use in ("PLANE", "BACKGROUND") for folder in used(use)} == {"take_002"}
+
+
+def test_a_linked_camera_keeps_no_background(tmp_path: Path) -> None:
+    add_camera("Linked")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Linked"]
+    scene, camera = bpy.context.scene, bpy.data.objects["Linked"]
+    scene.collection.objects.link(camera)
+    module("shots.properties").add_shot(scene, "Shot 010", camera, (1, 4))
+    take = str(paint(tmp_path / "take_001", SIZE))
+    with pytest.raises(RuntimeError, match="is linked from another file"):
+        bpy.ops.ex4d.import_result(directory=take, use={"BACKGROUND"})
+    assert not bpy.data.images
+    assert bpy.ops.ex4d.import_result(directory=take, use={"PLANE"}) == {"FINISHED"}
+
+
+@pytest.mark.parametrize("lost", ["image", "node", "group"])
+def test_a_plane_that_lost_its_take_says_so(tmp_path: Path, lost: str) -> None:
+    shot = new_shot()
+    for number, size in ((1, SIZE), (2, (48, 24))):
+        bpy.ops.ex4d.import_result(directory=str(tell(paint(tmp_path / f"take_{number}", size), shot.key, number)))
+        if number == 1:
+            bpy.ops.ex4d.accept_take(use={"PLANE"})
+    (sampler,) = (group for group in bpy.data.node_groups if group.get("ex4d_use") == "PLANE")
+    if lost == "image":
+        for image in list(bpy.data.images):
+            bpy.data.images.remove(image)
+    elif lost == "node":
+        for node in [node for node in sampler.nodes if node.type == "TEX_IMAGE"]:
+            sampler.nodes.remove(node)
+    else:
+        bpy.data.node_groups.remove(sampler)
+    for call in (bpy.ops.ex4d.replace_take, bpy.ops.ex4d.accept_take):
+        with pytest.raises(RuntimeError, match="has lost pictures or nodes of its take: delete the plane"):
+            call()
+    (plane,) = (thing for thing in bpy.data.objects if thing.get("ex4d_use") == "PLANE")
+    bpy.data.objects.remove(plane)
+    assert bpy.ops.ex4d.accept_take(use={"PLANE"}) == {"FINISHED"}
+    assert bpy.ops.ex4d.replace_take() == {"FINISHED"}
 
 
 def test_the_artist_s_own_backgrounds_stay(tmp_path: Path) -> None:

@@ -267,6 +267,18 @@ def test_without_a_mesh_or_a_mask(footage: Any, take_of: Any) -> None:
         accept(take)
 
 
+@pytest.mark.parametrize("own", ["Mine", None])
+def test_a_material_of_the_artists_own(footage: Any, take_of: Any, own: str | None) -> None:
+    """There is no plate in it that the projection could go on from."""
+    add_shot(look(footage, "Shot Camera", 15), (1, 4))
+    material = bpy.data.materials.new(own) if own else None
+    module("versions.modifier_inputs").write(footage.mesh.modifiers["DW-Mesh"], "Plate", material)
+    images = len(bpy.data.images)
+    with pytest.raises(RuntimeError, match="as Plate of the modifier DW-Mesh, then accept"):
+        accept(take_of("take_1"))
+    assert (len(bpy.data.images), projections(footage)) == (images, [])
+
+
 def test_a_copy_of_the_footage_gets_a_picture_of_its_own(footage: Any, take_of: Any) -> None:
     """Where nothing is projected the material shows the plate, at the time of its own footage."""
     add_shot(look(footage, "Shot Camera", 15), (1, 4))
