@@ -13,6 +13,7 @@ from ..mesh import depth_survey, grid_group, plate_material
 from ..placed import of_camera
 from ..shots import Shot
 from ..takes.folder import TakeFacts
+from ..versions import fcurves
 from . import lens, marks, picture, sampling
 
 USE = "PLANE"
@@ -37,8 +38,11 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> None:
     """
     camera = marks.required_camera(shot)
     facts.require_files()
-    if marks.marked(context.scene.objects, USE, shot.key):
+    planes = marks.marked(context.scene.objects, USE, shot.key)
+    if planes:
         replace(shot.key, facts)
+        for plane in planes:
+            _hang(plane, camera, facts)
         return
     image = picture.load(context.scene, shot, facts, USE)
     name = f"{shot.name} Plane"
@@ -75,7 +79,7 @@ def replace(shot: str, facts: TakeFacts) -> int:
     for plane in planes:
         marks.mark(plane, USE, shot, facts)
         expressions = _expressions(facts)
-        for curve in plane.animation_data.drivers if plane.animation_data else ():
+        for curve in fcurves.drivers(plane):
             found = expressions.get((curve.data_path, curve.array_index))
             if found is not None:  # of ours; one that the artist has removed stays away
                 curve.driver.expression = found
@@ -129,6 +133,19 @@ def _expressions(facts: TakeFacts) -> dict[tuple[str, int], str]:
         ("hide_viewport", 0): outside,
         ("hide_render", 0): outside,
     }
+
+
+def _hang(plane: bpy.types.Object, camera: bpy.types.Object, facts: TakeFacts) -> None:
+    """Let a plane of another camera, which the shot has had, hang on this one; one that the artist hung elsewhere
+    stays."""
+    if plane.parent is None or plane.parent.type != "CAMERA" or plane.parent == camera:
+        return
+    plane.parent = camera
+    ours = _expressions(facts)
+    for curve in fcurves.drivers(plane):
+        for variable in curve.driver.variables if (curve.data_path, curve.array_index) in ours else ():
+            if variable.type != "CONTEXT_PROP" and variable.targets[0].id != plane:
+                variable.targets[0].id = camera
 
 
 def _drive(plane: bpy.types.Object, camera: bpy.types.Object, facts: TakeFacts) -> None:

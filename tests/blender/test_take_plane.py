@@ -192,6 +192,21 @@ def test_cameras_that_no_take_is_made_for(tmp_path: Path) -> None:
         bpy.ops.ex4d.accept_take(use={"PLANE"})
 
 
+def test_the_shot_gets_another_camera(tmp_path: Path) -> None:
+    """The next accept hangs the plane on it, at its distance."""
+    size = (64, 36)
+    take = paint(tmp_path / "take_001", size)
+    shot, plane = shoot(take, size)
+    plane["Distance"] = 2.5
+    other = add_camera("Other", (30.0, 0.0, 0.0))
+    other.data.lens, other.data.shift_x = 20.0, 0.1
+    shot.camera = bpy.context.scene.camera = other
+    assert bpy.ops.ex4d.accept_take(use={"PLANE"}) == {"FINISHED"}
+    assert (plane.parent, plane["Distance"]) == (other, 2.5)
+    set_up("CYCLES", *size)
+    assert error(take, rendered(tmp_path / "view.png", 2), 1) < 0.05
+
+
 def test_undo_takes_it_back(tmp_path: Path, undo_steps: None) -> None:
     shoot(paint(tmp_path / "take_001", (32, 18)), (32, 18))
     bpy.ops.ed.undo_push(message="Import Result")
