@@ -85,8 +85,7 @@ def _feed(tree: bpy.types.NodeTree, source: Socket, target: Socket) -> None:
 
 
 def _plate(tree: bpy.types.NodeTree, scene: bpy.types.Scene, shot: Shot | None) -> Socket:
-    group = takes.find(shot.key) if shot is not None else None
-    node = takes.node_of(tree, group) if group is not None else None
+    node = takes.node_of(tree, shot.key) if shot is not None else None
     return (node or _render_layer(tree, scene, PLATE)).outputs["Image"]
 
 

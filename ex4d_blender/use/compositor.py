@@ -44,13 +44,17 @@ def accept(context: bpy.types.Context, shot: Shot, facts: TakeFacts) -> str | No
     scene = context.scene
     told = [compositor.told_of_switching(scene)]
     tree, is_new = compositor.ensure_tree(scene)
-    group = find(shot.key)
+    placed = marks.filmed_by(scene, facts, camera) or footage.of_camera(scene, camera)
+    node = node_of(tree, shot.key)
+    group = find(shot.key) if node is None else node.node_tree
     if group is None:
         group = _new_group(f"EX-4D Take {shot.name}", camera)
-        _measure(group, marks.filmed_by(scene, facts, camera) or footage.of_camera(scene, camera))
+        _measure(group, placed)
+    else:
+        _look_through(group, camera, placed)
     has_depth = _show(group, facts)
     marks.mark(group, USE, shot.key, facts)
-    node = node_of(tree, group) or _insert(tree, group)
+    node = node or _insert(tree, group)
     target = compositor.output(tree)
     shown = node.outputs.get("Image")
     if shown is not None and (is_new or not target.is_linked):  # the artist may have removed the output
@@ -95,9 +99,10 @@ def _require(facts: TakeFacts) -> None:
         facts.require_mask()
 
 
-def node_of(tree: bpy.types.NodeTree, group: bpy.types.NodeTree) -> bpy.types.Node | None:
-    """The node in a compositor tree that holds the group."""
-    return next((node for node in tree.nodes if getattr(node, "node_tree", None) == group), None)
+def node_of(tree: bpy.types.NodeTree, shot: str) -> bpy.types.Node | None:
+    """The node in a compositor tree that holds a group of the shot, by its key, or a copy of one."""
+    groups = marks.marked(bpy.data.node_groups, USE, shot)
+    return next((node for node in tree.nodes if getattr(node, "node_tree", None) in groups), None)
 
 
 def _insert(tree: bpy.types.NodeTree, group: bpy.types.NodeTree) -> bpy.types.Node:
@@ -179,6 +184,15 @@ def _measure(group: bpy.types.NodeTree, placed: footage.Placed | None) -> None:
     target = variable.targets[0]
     target.id, target.transform_type, target.transform_space = placed.empty, "SCALE_AVG", "WORLD_SPACE"
     driver.expression = "scale"
+
+
+def _look_through(group: bpy.types.NodeTree, camera: bpy.types.Object, placed: footage.Placed | None) -> None:
+    """Let the drivers that the artist has left ask this camera and this footage: the shot may have had others."""
+    asked = {"fit": camera, "scale": placed.empty if placed else None}
+    for curve in fcurves.drivers(group):
+        for variable in curve.driver.variables:
+            if asked.get(variable.name) is not None:
+                variable.targets[0].id = asked[variable.name]
 
 
 def _show(group: bpy.types.NodeTree, facts: TakeFacts) -> bool:

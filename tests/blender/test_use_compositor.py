@@ -128,7 +128,7 @@ def test_depth_is_blenders_own(small_scene: Path, library_python: str, tmp_path:
     assert np.abs(ours / theirs - 1).max() < 0.005
     # The cube a little nearer is in front, a little farther behind: Z Combine.
     combine = tree.nodes.new("CompositorNodeZcombine")
-    node = module("use.compositor").node_of(tree, module("use.compositor").find(shot.key))
+    node = module("use.compositor").node_of(tree, shot.key)
     for index, socket in enumerate((node.outputs["Image"], node.outputs["Depth"])):
         tree.links.new(socket, combine.inputs[index])
     tree.links.new(layers.outputs["Image"], combine.inputs[2])
@@ -199,7 +199,7 @@ def test_the_artists_tree_and_links_stay(take: Path, library_python: str, tmp_pa
     assert links(tree) == before
     group = module("use.compositor").find(shot.key)
     assert group.name == "EX-4D Take Shot 010"
-    node = module("use.compositor").node_of(tree, group)
+    node = module("use.compositor").node_of(tree, shot.key)
     alpha = tree.nodes.new("CompositorNodeSetAlpha")
     tree.links.new(node.outputs["Image"], alpha.inputs["Image"])
     tree.links.new(node.outputs["Mask"], alpha.inputs["Alpha"])
@@ -283,3 +283,30 @@ def test_a_group_that_the_artist_took_apart(take: Path, lost: str) -> None:
         group.interface.remove(group.interface.items_tree["Image"])
     assert accept(take, shot) is None
     assert module("use.compositor").replace(shot.key, module("takes.folder").read_take(take)) == 1
+
+
+def test_the_shot_gets_another_camera(take: Path, small_scene: Path) -> None:
+    small_render()
+    shot = add_shot(bpy.context.scene.camera)
+    stand_in(small_scene)
+    accept(take, shot)
+    shot.camera = add_camera("Other")
+    accept(take, shot)
+    (group,) = (group for group in bpy.data.node_groups if group.get("ex4d_use") == "COMPOSITOR")
+    asked = {v.name: v.targets[0].id for c in group.animation_data.drivers for v in c.driver.variables}
+    assert (asked["fit"], asked["scale"]) == (shot.camera, bpy.data.objects["Footage"])
+
+
+def test_a_single_user_copy_of_the_group_is_what_changes(take: Path) -> None:
+    small_render()
+    shot = add_shot(bpy.context.scene.camera)
+    accept(take, shot)
+    versions = module("versions.compositor")
+    tree = versions.tree_of(bpy.context.scene)
+    node = module("use.compositor").node_of(tree, shot.key)
+    node.node_tree = node.node_tree.copy()
+    nodes = len(tree.nodes)
+    del node.node_tree["ex4d_take"]
+    accept(take, shot)
+    assert (len(tree.nodes), versions.source(versions.output(tree)).node) == (nodes, node)
+    assert node.node_tree["ex4d_take"]
