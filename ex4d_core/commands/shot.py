@@ -222,7 +222,8 @@ def generate_command(
     """Fill what was never seen, with a chosen engine.
 
     Give a shot folder made by `ex4d render` (writes output.mp4 and output/ into it, and exr/ with --exr), or --color,
-    --mask and -o. A shot that is generated already keeps its output: --exr then only adds exr/.
+    --mask and -o. A shot that is generated already keeps its output: the same request with --exr then only writes
+    exr/, anew where it was there.
     """
     from ex4d_core.generate import generate_pair, generate_shot
 

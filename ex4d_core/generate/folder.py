@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Trajectory, load_trajectory
 from ex4d_core.clip import iter_frames, load_clip, probe_clip, write_viewing
-from ex4d_core.engines import check_request
+from ex4d_core.engines import check_request, engine_facts
 from ex4d_core.errors import CancelledError, Ex4dError, InputError
 from ex4d_core.files import partial_folder, require_new
 from ex4d_core.generate.engine import Engine, GeneratedFrame, Shot, make_engine
@@ -56,7 +56,7 @@ def generate_shot(
     Writes output/000000.png ... (opaque) and output.mp4 (to look at, with the footage's sound where the shot
     runs at its speed) into it, and the engine, timings and shares of each frame into shot.json; with `exr` also
     exr/000000.exr ..., see `add_exr`. What an earlier run of the same request finished is kept: asked again with
-    `exr`, only that is added.
+    `exr`, only that is written, anew where it was there.
 
     Args:
         folder: the shot.
@@ -85,11 +85,12 @@ def generate_shot(
     document = read_shot(folder)
     video, frames_folder = folder / OUTPUT_VIDEO, folder / OUTPUT_FRAMES
     asked = {"engine": engine, "seed": seed, "prompt": prompt, "quality": quality, "keep_source": keep_source}
-    if exr and not overwrite and not (folder / EXR_FRAMES).exists() and is_generated(folder, document, asked):
-        add_exr(folder, on_progress=on_progress, cancelled=cancelled)
+    if exr and not overwrite and is_generated(folder, document, asked):
+        add_exr(folder, overwrite=True, on_progress=on_progress, cancelled=cancelled)  # which mends it too
         return video
     for earlier in (video, frames_folder, folder / EXR_FRAMES):
-        require_new(earlier, overwrite)
+        if earlier.exists() and not overwrite:
+            raise InputError(f"{earlier} exists already: add --overwrite to generate the shot anew.")
     chosen = make(engine)
     shot = _open_shot(folder, document, cancelled, prompt=prompt, seed=seed, quality=quality, keep_source=keep_source)
     if len(document.frames) != len(shot):
@@ -172,7 +173,7 @@ def add_exr(
 
 
 def is_generated(folder: Path, document: ShotDocument, asked: Mapping[str, object]) -> bool:
-    """Whether a shot has the output of this request.
+    """Whether a shot has the output of this request; a seed or prompt that its engine does not read may differ.
 
     Args:
         folder: the shot.
@@ -180,9 +181,12 @@ def is_generated(folder: Path, document: ShotDocument, asked: Mapping[str, objec
         asked: the fields of `ShotRequest` that an engine is given.
     """
     empty: dict[str, object] = {"prompt": "", "quality": "", "keep_source": False}
+    facts = engine_facts(str(asked["engine"]))
+    unread = {name for name, reads in (("seed", facts.reads_seed), ("prompt", facts.reads_prompt)) if not reads}
+    asked = {name: value for name, value in asked.items() if name not in unread}
     have = {name: getattr(document.request, name) for name in asked}
     have = {name: empty.get(name) if value is None else value for name, value in have.items()}
-    return have == dict(asked) and (folder / OUTPUT_VIDEO).is_file() and (folder / OUTPUT_FRAMES).is_dir()
+    return have == asked and (folder / OUTPUT_VIDEO).is_file() and (folder / OUTPUT_FRAMES).is_dir()
 
 
 def generate_pair(

@@ -1,6 +1,7 @@
 """The generated frames as EXR: the picture, the mask and the render's depth come back exactly."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import OpenEXR
 import pytest
 from render_cases import FOCAL, HEIGHT, WIDTH, card_scene, sideways
 
+from ex4d_core import engines
 from ex4d_core.clip import load_clip
 from ex4d_core.depth.exr import read_exr
 from ex4d_core.errors import CancelledError, InputError
@@ -102,13 +104,26 @@ def test_exr_is_added_to_what_is_generated_already(folder: Path) -> None:
     generate_shot(folder, "draft")
     assert not (folder / "exr").exists()
     written = (folder / "output/000000.png").stat().st_mtime_ns
-    with pytest.raises(InputError, match="exists already"):
-        generate_shot(folder, "draft", seed=1, exr=True)
     assert generate_shot(folder, "draft", exr=True) == folder / "output.mp4"
-    assert len(contents(folder / "exr")) == FRAMES
+    whole = contents(folder / "exr")
+    assert len(whole) == FRAMES
+    (folder / "exr/000001.exr").unlink()
+    (folder / "exr/000002.exr").write_bytes(whole["000002.exr"][:-100])
+    generate_shot(folder, "draft", exr=True, seed=1, prompt="a yard")  # which the draft engine does not read
+    assert contents(folder / "exr") == whole
     assert (folder / "output/000000.png").stat().st_mtime_ns == written
-    with pytest.raises(InputError, match="exists already"):
-        generate_shot(folder, "draft", exr=True)
+
+
+def test_exr_is_not_added_to_the_picture_of_another_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = engines._ENGINES["draft"]
+    reading = replace(entry, facts=replace(entry.facts, reads_seed=True, reads_prompt=True))
+    monkeypatch.setitem(engines._ENGINES, "draft", reading)
+    generate_shot(folder, "draft", seed=5, prompt="a yard")
+    for seed, prompt in ((5, ""), (0, "a yard")):
+        with pytest.raises(InputError, match=r"output\.mp4 exists already: add --overwrite"):
+            generate_shot(folder, "draft", exr=True, seed=seed, prompt=prompt)
+    generate_shot(folder, "draft", seed=5, prompt="a yard", exr=True)
+    assert len(contents(folder / "exr")) == FRAMES
 
 
 def test_another_output_takes_the_exr_of_the_old_one_away(folder: Path) -> None:
