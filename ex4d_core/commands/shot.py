@@ -57,7 +57,13 @@ _RENDER_OPTIONS = (
 )
 _ENGINE_OPTIONS = (
     click.option("--engine", default="draft", show_default=True, metavar="E", help="What fills the unseen."),
-    click.option("--seed", type=int, default=0, show_default=True, help="For engines that draw at random."),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=0,
+        show_default=True,
+        help="For engines that draw at random.",
+    ),
     click.option("--prompt", default="", help="For engines that read one."),
     click.option("--quality", default="", metavar="Q", help="One of the engine's; default its first."),
     click.option("--keep-source", is_flag=True, help="For engines that can be asked to keep what was seen."),

@@ -252,6 +252,13 @@ def test_help_has_examples(ex4d, name: str) -> None:
 # --- what is refused
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_the_sidecar_refuses(ex4d, seed: int) -> None:
+    done = ex4d("generate", "shot", "--seed", seed)
+    assert done.code != 0
+    assert f"'--seed': {seed} is not in the range" in done.err
+
+
 def write(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
