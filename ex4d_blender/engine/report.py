@@ -11,12 +11,13 @@ from pathlib import Path
 import bpy
 
 from ..errors import UserError
+from ..placed import all_placed
 from ..preferences import own_folder, preferences
 from ..sidecar import connection, running
 from ..sidecar.operators import log_file, masked
 from ..sidecar.process import tail
 from . import doing, place
-from .kinds import machine
+from .kinds import HERE, machine
 
 TAIL_BYTES = 1 << 13
 
@@ -47,27 +48,72 @@ def report() -> str:
 
 
 def hidden(text: str) -> str:
-    """The text without folders of the artist's, the user's name, and tokens."""
+    """The text without paths of the artist's, names of footage, shots and jobs, the user's name, and tokens."""
+    for label, folder in _known_folders():
+        if len(folder) > 3:  # and not the root of a disk
+            text = re.sub(_path_pattern(folder), lambda _, label=label: _KNOWN + label, text)
+    text = _QUOTED_PATH.sub(_without_names, text)
+    text = _PATH.sub(_without_names, text)
+    text = _JOB.sub(r"(job)\1", text)
+    for name, label in [*_names(), (getpass.getuser(), "(user)")]:
+        if len(name) > 2:
+            text = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", lambda _, label=label: label, text)
+    return masked(text.replace(_KNOWN, ""))
+
+
+_KNOWN = "\1"
+"""Stands before the label of a folder while a text is being masked: a path ends there, and none begins."""
+_ARTIST_S = ("(project)", "(outputs)", "(data)", "(own files)", "~")
+"""Folders below which the names are the artist's too."""
+_BEGINS = "|".join(
+    (
+        rf"{_KNOWN}(?P<label>{'|'.join(map(re.escape, _ARTIST_S))})[\\/]+",
+        rf"file:/+(?=[^/\s{_KNOWN}])",
+        r"(?<![\w/\\).~])[A-Za-z]:[\\/]",
+        r"(?<![\w/\\).~:])[\\/]{2}(?=\w)",  # a server; an address on the net has a colon there
+        r"(?<![\w/\\).~])/(?=[^/\s])",
+    )
+)
+_QUOTED_PATH = re.compile(rf"(?<=(?P<quote>[\"']))(?:{_BEGINS})(?P<rest>[^\n]*?)(?=(?P=quote))")
+_PATH = re.compile(
+    rf"(?:{_BEGINS})(?P<rest>(?:[^\n{_KNOWN}]*[\\/])?(?:[^\n\\/{_KNOWN}]*\.[A-Za-z]\w*|[^\s:,;\\/{_KNOWN}]*))"
+)
+"""To the last slash of its line, and to the last ending after it: names have blanks, and too much is better hidden."""
+_JOB = re.compile(r"(?<![\w-])[\w-]+(-[0-9a-f]{6})(?![\w-])")
+"""An id as `sidecar.joblist.new_job_id` makes it."""
+
+
+def _without_names(found: re.Match[str]) -> str:
+    """A path as what it was below, and its ending."""
+    below = f"{_KNOWN}{found['label']}/" if found["label"] else ""
+    return f"{below}(path){Path(found['rest']).suffix}"
+
+
+def _known_folders() -> list[tuple[str, str]]:
+    """Labels and absolute folders, the longest first."""
     chosen = preferences()
-    folders = {"(project)": bpy.data.filepath and str(Path(bpy.data.filepath).parent)}
-    for name, folder in (
+    given = (
+        ("(project)", bpy.data.filepath and str(Path(bpy.data.filepath).parent)),
         ("(outputs)", chosen.outputs),
         ("(data)", chosen.data_folder),
         ("(engine)", str(place.chosen_folder())),
         ("(wheels)", chosen.engine_wheels),
-        ("(extension)", str(own_folder(""))),
+        ("(extension)", str(HERE.parent)),
+        ("(own files)", str(own_folder(""))),
         ("~", str(Path.home())),
-    ):
-        folders[name] = folder and os.path.abspath(bpy.path.abspath(folder))
-    for name, folder in sorted(folders.items(), key=lambda item: -len(item[1])):
-        if len(folder) > 3:  # and not the root of a disk
-            text = re.sub(_path_pattern(folder), lambda _, name=name: name, text)
-    if bpy.data.filepath:
-        text = text.replace(Path(bpy.data.filepath).stem, "(file)")
-    user = getpass.getuser()
-    if len(user) > 2:
-        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(user)}(?![A-Za-z0-9])", "(user)", text)
-    return masked(text)
+    )
+    found = [(label, os.path.abspath(bpy.path.abspath(folder))) for label, folder in given if folder]
+    return sorted(found, key=lambda item: -len(item[1]))
+
+
+def _names() -> list[tuple[str, str]]:
+    """What this file is about, with labels, the longest first."""
+    found = [(Path(bpy.data.filepath).stem, "(file)")]
+    for scene in bpy.data.scenes:
+        found += [(shot.name, "(shot)") for shot in scene.ex4d_shots]
+        for footage in all_placed(scene):
+            found += [(footage.empty.name, "(footage)"), (footage.folder.stem, "(footage)")]
+    return sorted(found, key=lambda item: -len(item[0]))
 
 
 def _path_pattern(folder: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -414,8 +415,48 @@ def test_the_report_names_what_matters_and_nobody(
     with pytest.raises(RuntimeError):
         install(folder, stand)
     text = module("engine.report").report()
-    for wanted in (bpy.app.version_string, "Extension 0.1.0", "Engine incomplete, cpu, 0.1.0", "(project)/x", "~/y"):
+    for wanted in (
+        bpy.app.version_string,
+        "Extension 0.1.0",
+        "Engine incomplete, cpu, 0.1.0",
+        "(project)/(path)",
+        "(file)",
+    ):
         assert wanted in text, text
     for hidden in ("Secret Client", "jane", "abcdefgh", "hero_shot", str(folder), str(stand.wheels)):
         assert hidden not in text, text
     assert bpy.ops.ex4d.copy_report() == {"FINISHED"}
+
+
+SECRETS = {
+    "job X: failed, /mnt/SECRET DISK/SECRET film.v2 b.mp4 is no video: check": "failed, (path).mp4 is no video:",
+    "at:/mnt/SECRET.mov": "at:(path).mov",
+    "[Errno 2] No such file: '/mnt/SECRET X/SECRET Y'": "No such file: '(path)'",
+    '"C:\\\\Users\\\\SECRET\\\\a b.exr" is gone': '"(path).exr" is gone',
+    "D:/SECRET/x.png, bad": "(path).png, bad",
+    r"\\SECRET\share\SECRET.exr!": "(path).exr!",
+    "(from file:///tmp/SECRET/ex4d-0.1.0-py3-none-any.whl)": "(from (path).whl)",
+    "{home}/SECRET/a.mp4 is bad": "~/(path).mp4 is bad",
+    "{project}/SECRET.ex4d/depth/000001.npz": "(project)/(path).npz",
+    "{code}/engine/report.py:7": "(extension)/engine/report.py:7",
+    "{engine}/env/bin/python -m x {engine}/y": "(engine)/env/bin/python -m x (engine)/y",
+    "job SECRET-take_001-2a3c3e: succeeded": "job (job)-2a3c3e: succeeded",
+    "SECRET_SHOT of SECRET CLIP: wait": "(shot) of (footage): wait",
+    "https://pypi.org/simple/av/ 64 x 48 / 2, and/or": "https://pypi.org/simple/av/ 64 x 48 / 2, and/or",
+    "Blender Extension engine e.blend": "Blender Extension engine e.blend",
+}
+"""What may stand in a log, and what of it the report has."""
+
+
+def test_what_is_the_artist_s_is_not_in_the_report(small_scene: Path, tmp_path: Path) -> None:
+    project, report = tmp_path / "SECRET Client", module("engine.report")
+    shutil.copytree(small_scene, project / "SECRET CLIP.ex4d")
+    bpy.ops.wm.save_as_mainfile(filepath=str(project / "e.blend"))
+    bpy.ops.ex4d.import_scene(directory=str(project / "SECRET CLIP.ex4d"))
+    bpy.ops.ex4d.new_shot(preset="ARC", angle=0.3)
+    bpy.context.scene.ex4d_shots[-1].name = "SECRET_SHOT"
+    code, engine = Path(report.__file__).parent.parent, module("engine.place").chosen_folder()
+    for line, wanted in SECRETS.items():
+        hidden = report.hidden(line.format(home=Path.home(), project=project, code=code, engine=engine))
+        assert wanted in hidden
+        assert "SECRET" not in hidden
