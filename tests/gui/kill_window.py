@@ -145,6 +145,9 @@ def come_back() -> Iterator[float]:
     assert set(wished()) == set(story["jobs"]), f"the list did not come back: {seen()}"
     yield from scroll(PAGE)  # to what is waited for
     yield from picture("back")
+    if bpy.context.mode != "OBJECT":  # as it was when Blender was killed; nothing is put into the scene meanwhile
+        with viewport():
+            bpy.ops.object.mode_set(mode="OBJECT")
     if TASK["address"]:
         yield from reach()
     yield from arrive()
@@ -248,7 +251,8 @@ def arrive() -> Iterator[float]:
         assert time.monotonic() < stop, f"it never arrived: {seen()}"
         now = connection()
         views = [now.job(job) for job in wished()]
-        if any(view is not None and not view.finished for view in views) or now.state in ("starting", "lost"):
+        works = now.state == "ready" and any(view is not None and not view.finished for view in views)
+        if works or now.state in ("starting", "lost"):
             quiet_since = time.monotonic()
         if any(moving(job) for job in wished()) or now.changes != changes:
             quiet_since, changes = time.monotonic(), now.changes

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
+import OpenEXR
 import psutil
 import pytest
 from executioner import Executioner, Places
@@ -130,12 +130,11 @@ def look_at(story: dict[str, Any], rounds: list[Round], takes: list[Path]) -> No
     assert len(takes) >= sum(told["came"] for told in story["rounds"]) >= len(rounds) - 1
     for take in takes:
         assert contents(take) == contents(takes[0]), take
-    for kind in ("output", "color", "mask"):
-        pictures = [read_image(path) for path in sorted((takes[0] / kind).glob("*.png"))]
-        assert len(pictures) == FRAMES, kind
-    layers = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((takes[0] / "exr").glob("*.exr"))]
-    assert len(layers) == FRAMES
-    assert len(load_clip(takes[0] / "output.mp4").frames) == FRAMES
+    pictures = [read_image(path) for path in sorted((takes[0] / "output").glob("*.png"))]
+    layers = [OpenEXR.File(str(path)).channels() for path in sorted((takes[0] / "exr").glob("*.exr"))]
+    assert len(pictures) == len(layers) == FRAMES
+    for movie in ("output.mp4", "color.mp4", "mask.mp4"):
+        assert len(load_clip(takes[0] / movie).frames) == FRAMES, movie
 
 
 def contents(take: Path) -> dict[str, str]:
@@ -202,9 +201,10 @@ class OtherMachine:
         command = [sys.executable, "-m", "ex4d_core.cli", "serve", "--json", "--data", str(self._folder / "data")]
         command += ["--port", str(self._port), "--token-file", str(self._folder / "token")]
         environment = {**os.environ, "EX4D_STATE_DIR": str(self._folder / "elsewhere")}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-            assert process.stdout is not None
-            assert b"address" in process.stdout.readline()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        assert process.stdout is not None
+        with process.stdout as said:
+            assert b"address" in said.readline()
 
     def server(self) -> Server:
         """The one that runs."""
