@@ -12,7 +12,7 @@ from conftest import module
 
 _UV = '''#!/usr/bin/env python3
 """As uv: `venv` and `pip install` from a folder of wheels. `mode.txt` beside the wheels says how it misbehaves."""
-import hashlib, pathlib, re, subprocess, sys, time, zipfile
+import hashlib, pathlib, re, subprocess, sys, time, urllib.parse, zipfile
 arguments = sys.argv[1:]
 if arguments[0] == "venv":
     sys.exit(subprocess.call([sys.executable, "-m", "venv", "--without-pip", arguments[-1]]))
@@ -22,7 +22,8 @@ env = pathlib.Path(value("--python")).parent.parent
 if "-r" not in arguments:
     wheels = {arguments[-1]: None}
 else:
-    folder = pathlib.Path(value("--find-links"))
+    given = value("--find-links").split(",")[0]
+    folder = pathlib.Path(urllib.parse.unquote(given[7:]) if given.startswith("file://") else given)
     mode = (folder / "mode.txt").read_text() if (folder / "mode.txt").exists() else ""
     cache = pathlib.Path(__import__("os").environ["UV_CACHE_DIR"])
     cache.mkdir(exist_ok=True)

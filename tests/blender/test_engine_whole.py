@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def wheels(library_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel folder as the manual says to make one: what the requirements lock, and uv."""
-    folder, engine = tmp_path_factory.mktemp("wheels"), module("engine.kinds").HERE
+    folder, engine = tmp_path_factory.mktemp("wheels, and more"), module("engine.kinds").HERE
     pip = [library_python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", str(folder)]
     version = json.loads((engine / "uv.json").read_text())["version"]
     for what in (["--require-hashes", "-r", str(engine / "requirements-cpu.txt")], [f"uv=={version}"]):

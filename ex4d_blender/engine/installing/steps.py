@@ -76,8 +76,8 @@ class Installation:
 
     def _where(self, index: str = "") -> list[str]:
         """Where packages come from."""
-        if self._job["wheels"]:
-            return ["--no-index", "--find-links", self._job["wheels"]]
+        if wheels := self._job["wheels"]:  # uv takes a comma for the end of a folder, not so in an address
+            return ["--no-index", "--find-links", Path(wheels).absolute().as_uri() if "," in wheels else wheels]
         return ["--index-url", index] if index else []
 
     def _install(self, stage: str, arguments: list[str]) -> None:
