@@ -9,6 +9,7 @@ import bpy
 
 from ..preferences import preferences
 from ..sidecar import connection, redraw, waiting
+from ..translation import translated
 from . import place
 from .installing.marker import program
 from .problems import EngineError
@@ -106,10 +107,11 @@ def _learn(ended: Work) -> None:
     else:
         if preferences().executable == str(program(folder, "ex4d")):
             _use("")
-        if outcome["left"]:
-            _error = EngineError("left", folder=folder, left=", ".join(outcome["left"]))
-        else:
-            _note = "The engine is removed."
+        _note = translated("The engine is removed.")
+        if left := ", ".join(outcome["left"]):
+            _note = translated(
+                "The engine is removed, and files of others in {folder} stay: {left}.", folder=folder, left=left
+            )
 
 
 def _use(executable: str) -> None:

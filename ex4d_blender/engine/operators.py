@@ -171,6 +171,8 @@ class EX4D_OT_remove_engine(OnEngine, bpy.types.Operator):
     def work_on(self, context: bpy.types.Context) -> None:
         """Only a folder with our marker."""
         doing.begin(remove_job(place.chosen_folder()))
+        if doing.note():  # in background mode; otherwise the panel says it, when it is done
+            self.report({"INFO"}, doing.note())
 
 
 class EX4D_OT_copy_report(SaysErrors, bpy.types.Operator):

@@ -48,7 +48,6 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "in-use": ("Files of the engine are in use: close what runs from {folder} and go on.", REPAIR),
     "ended": ("The work on the engine broke off: go on; what has come is kept.", REPAIR),
     "step": ("The engine could not be installed ({reason}): repair it, or copy a report for its makers.", REPAIR),
-    "left": ("The engine is removed, and files of others in {folder} stay: {left}.", ""),
 }
 """A sentence and an operator, or none, by code; the codes of `installing.failing` are among them."""
 

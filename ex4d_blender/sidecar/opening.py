@@ -30,6 +30,8 @@ def open_outside(path: Path) -> None:
         code = 0
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = process.wait(_PATIENCE_SECONDS)
+    except FileNotFoundError as error:
+        reason = f"{error.filename}: {error.strerror}"  # it is the program that is missing
     except OSError as error:
         reason = error.strerror or error
     else:

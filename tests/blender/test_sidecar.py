@@ -174,7 +174,9 @@ def only_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these have a program of their own")
 @pytest.mark.parametrize(
-    ("lines", "reason"), [(None, "No such file"), ("exit 3", "xdg-open: 3")], ids=["none is there", "it gives up"]
+    ("lines", "reason"),
+    [(None, "xdg-open: No such file"), ("exit 3", "xdg-open: 3")],
+    ids=["none", "it gives up"],
 )
 def test_a_log_that_nothing_here_opens(
     extension: Any,
