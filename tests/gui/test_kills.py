@@ -126,7 +126,8 @@ def look_at(story: dict[str, Any], rounds: list[Round], takes: list[Path]) -> No
     print(f"{len(ticks)} ticks: median {ticks[len(ticks) // 2]} ms, worst {ticks[-3:]} ms")
     pressed = [[button for button in told["pressed"] if button != "ex4d.start_sidecar"] for told in story["rounds"]]
     assert pressed == [[each.pressed] if each.pressed else [] for each in rounds]
-    assert ticks[-1] < 8  # milliseconds of the main thread
+    assert ticks[len(ticks) * 99 // 100] < 8  # milliseconds of the main thread
+    assert ticks[-1] < 40  # and never a picture of a video late, whatever else this machine has to do
     assert len(takes) >= sum(told["came"] for told in story["rounds"]) >= len(rounds) - 1
     for take in takes:
         assert contents(take) == contents(takes[0]), take
@@ -249,7 +250,6 @@ def test_blender_is_killed_at_each_stage(tmp_path: Path) -> None:
 def test_killed_while_footage_goes_to_another_machine(scene: Path, tmp_path: Path) -> None:
     rounds = [
         Round("uploaded", "sidecar"),
-        Round("taken in", "sidecar"),
         Round("packed", "blender", "ex4d.send_take"),
         Round("uploaded", "blender", "ex4d.send_take"),
         Round("fetching", "sidecar"),
