@@ -108,8 +108,6 @@ class Executioner(threading.Thread):
                 return any((places.data / "cache" / stage).glob("*.partial/*"))
             case "queued":
                 return self._states() == ["queued", "running"]
-            case "taken in":
-                return any((places.data / "cache" / "scene").glob("taking-in-*/*"))
             case "packed":
                 return any(places.temporary.glob("ex4d-*/*.zip"))
             case "uploaded":
