@@ -10,6 +10,7 @@ import numpy as np
 import OpenEXR
 import pytest
 from conftest import Running, Start, reshoot_request
+from ex4d_server.cache import Cache
 from ex4d_server.documents import ModelStatus, ReshootJob, canonical
 from ex4d_server.folders import DataFolder
 from ex4d_server.preflight import preflight
@@ -83,12 +84,12 @@ def test_the_preflight_counts_the_exr(tmp_path: Path, tiny_clip: Path, monkeypat
     folder.make()
     path = orbit(make_scene(tiny_clip, tmp_path), 20.0)
     asked: list[int] = []
-    monkeypatch.setattr("ex4d_server.preflight.disk_shortage", lambda root, needed, what: asked.append(needed))
+    monkeypatch.setattr("ex4d_server.preflight.disk_shortage", lambda root, needed, what, free: asked.append(needed))
     store = Store(folder.database)
     try:
         for exr in (False, True):
             request = {"kind": "reshoot", "scene": "scene", "trajectory": path, "exr": exr}
-            preflight(ReshootJob.model_validate(request), store, folder)
+            preflight(ReshootJob.model_validate(request), store, Cache(folder, store, limit_bytes=0))
     finally:
         store.close()
     size = (64, 48, 6)
@@ -120,7 +121,7 @@ def test_capabilities_tell_what_an_engine_reads(sidecar: Running) -> None:
     assert (draft["qualities"], draft["prompt"], draft["seed"], draft["keep_source"]) == ([], False, False, False)
     assert told["models"] == []
     schema = ask(sidecar.server, "GET", "/v1/openapi.json").json()["components"]["schemas"]["ModelStatus"]
-    fields = {"name", "title", "size_bytes", "licence", "commercial", "where", "state"}
+    fields = {"name", "title", "size_bytes", "licence", "commercial", "where", "folder", "state"}
     assert set(schema["properties"]) == set(ModelStatus.model_fields) == fields
 
 
