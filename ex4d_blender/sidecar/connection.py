@@ -122,6 +122,8 @@ class Connection:
         if "id" in document:
             view = job_view(document)
             self._jobs[view.id] = view
+            if self._watch:
+                self._watch.know(view.id, view.number)
             self.changes += 1
             self.refresh()
 

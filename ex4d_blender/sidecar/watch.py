@@ -44,6 +44,10 @@ class Watch(Task[None]):
         """Look at all jobs again at once."""
         self._asked = True
 
+    def know(self, job: str, number: int) -> None:
+        """A job that somebody else has seen: it is told of when it goes, even if it was never listed here."""
+        self._known.setdefault(job, number)
+
     def flow(self) -> Flow[None]:
         """Shakes hands, then lists, rests, lists. After a gap in the connection it begins anew."""
         while True:
@@ -84,7 +88,7 @@ class Watch(Task[None]):
         """Asks for all jobs, or for those that may have changed; False if the connection was lost in between."""
         opened = [self._known[job] for job in self._open]
         after = 0 if whole else min(opened or [max(self._known.values(), default=0) + 1]) - 1
-        seen: set[str] = set()
+        before, seen = list(self._known), set[str]()  # one that is made known meanwhile is not missed yet
         while True:
             reply, gap = yield from self._ask("/v1/jobs", after=after, limit=PAGE)
             document = reply.document
@@ -104,7 +108,7 @@ class Watch(Task[None]):
             if gap or after is None:
                 break
         if whole and not gap:
-            gone = [job for job in self._known if job not in seen]
+            gone = [job for job in before if job not in seen]
             for job in gone:
                 del self._known[job]
                 self._open.discard(job)
