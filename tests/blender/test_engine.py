@@ -73,7 +73,7 @@ def test_installs_from_a_wheel_folder(stand: Stand, folder: Path, chosen: Any) -
     assert not [path for path in Path(sys.prefix).rglob("ex4d_core*") if "site-packages" in path.parts]
 
 
-@pytest.mark.parametrize("with_uv", [True, False])
+@pytest.mark.parametrize("with_uv", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_installs_from_a_wheel_folder_with_a_comma(
     tmp_path: Path, folder: Path, chosen: Any, monkeypatch: pytest.MonkeyPatch, with_uv: bool
 ) -> None:
