@@ -35,6 +35,22 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
+class EngineSetup:
+    """Where an engine finds its models and how it uses the machine; what is left empty is chosen for it."""
+
+    model_dir: Path | None = None
+    """A folder with the models' files in any known layout (see `model_files`); None: what `ex4d models` has."""
+    memory: str = ""
+    """Rung of the VRAM ladder (see `generate.ladder`)."""
+    attention: str = ""
+    """Attention backend (see `generate.attention`)."""
+    cache: str = ""
+    """Which cache the quality `cached` uses: first-block or taylorseer."""
+    steps: int = 0
+    """Denoising steps; 0: the quality's own."""
+
+
+@dataclass(frozen=True)
 class Needs:
     """What an engine takes while it generates one shot."""
 

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 
 from ex4d_core.ahead import beside, in_order
-from ex4d_core.engines import draft_workers
+from ex4d_core.engines import EngineSetup, draft_workers
 from ex4d_core.generate.engine import GeneratedFrame, Shot
 from ex4d_core.generate.fill import blur_rows, elevation_prior, fill
 from ex4d_core.generate.layers import Layer, SourceFrame, before, far_side, open_view, other_times
+from ex4d_core.generate.video_model import OnPreview, no_preview
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
 _OTHER_TIMES = 6
@@ -35,7 +36,12 @@ _BLUR_RECOVERED, _BLUR_INVENTED = 0.0014, 0.004
 class DraftEngine:
     """Fills from the footage itself; what it invents is smooth."""
 
-    def generate(self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled) -> Iterator[GeneratedFrame]:
+    def __init__(self, _setup: EngineSetup | None = None) -> None:
+        self.settings: dict[str, str] = {}
+
+    def generate(
+        self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled, _on_preview: OnPreview = no_preview
+    ) -> Iterator[GeneratedFrame]:
         """See `Engine.generate`. Works for conditioning made elsewhere too, without depth and other times."""
         finish = _from_pair(shot) if shot.scene is None or shot.trajectory is None else _from_footage(shot, cancelled)
         with closing(in_order(finish, len(shot), draft_workers(), cancelled, "draft")) as frames:

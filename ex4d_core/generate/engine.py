@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.engines import engine_class
+from ex4d_core.engines import EngineSetup, engine_class
 from ex4d_core.errors import InputError
+from ex4d_core.generate.video_model import OnPreview, no_preview
 from ex4d_core.progress import Cancelled, OnProgress
 
 if TYPE_CHECKING:
@@ -92,8 +93,21 @@ class GeneratedFrame:
 class Engine(Protocol):
     """Fills what was never seen."""
 
-    def generate(self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled) -> Iterator[GeneratedFrame]:
-        """Give the finished frames in order, as many as the shot has; seen pixels keep their colour.
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How the last shot was made, JSON values: steps, sizes, model revisions ...; recorded in shot.json."""
+        ...
+
+    def generate(
+        self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled, on_preview: OnPreview = no_preview
+    ) -> Iterator[GeneratedFrame]:
+        """Give the finished frames in order, as many as the shot has.
+
+        Args:
+            shot: the conditioning.
+            on_progress: told about the work done.
+            cancelled: asked often enough for the engine's `cancel_seconds`.
+            on_preview: shown the video while it is made, by engines that can.
 
         Raises:
             Ex4dError: the shot cannot be generated on this machine, or the task was cancelled.
@@ -101,11 +115,11 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(name: str) -> Engine:
-    """The engine of that name.
+def make_engine(name: str, setup: EngineSetup | None = None) -> Engine:
+    """The engine of that name; it loads its models when it first generates, and keeps them.
 
     Raises:
         InputError: there is none.
     """
     module, kind = engine_class(name)
-    return getattr(importlib.import_module(module), kind)()
+    return getattr(importlib.import_module(module), kind)(setup or EngineSetup())
