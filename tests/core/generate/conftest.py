@@ -1,0 +1,35 @@
+"""Folders of tiny models, made once in a run when first asked for; read them only, copy to change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Name of a layout of `scripts/make_tiny_models.py` -> folder with it."""
+    root = tmp_path_factory.mktemp("tiny")
+
+    def folder(layout: str) -> Path:
+        if not (root / layout).exists():
+            from tiny import models
+
+            models.LAYOUTS[layout](root / layout, 0)
+        return root / layout
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ex4d(tiny_models: Callable[[str], Path]) -> Path:
+    """EX-4D in diffusers' layout, float32."""
+    return tiny_models("ex4d-diffusers")
+
+
+@pytest.fixture(scope="session")
+def tiny_vace(tiny_models: Callable[[str], Path]) -> Path:
+    """VACE 1.3B in diffusers' layout, float32."""
+    return tiny_models("vace-1.3b")
