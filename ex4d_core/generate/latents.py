@@ -1,0 +1,60 @@
+"""Wan's VAE: videos to the normalised latents that its transformers work on, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from torch import Tensor
+
+FRAMES_PER_LATENT = 4
+"""Of the VAE, after the first frame, which has a latent frame of its own."""
+PIXELS_PER_LATENT = 8
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKLWan, video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Latents of a video: the mean of the posterior, normalised; nothing is drawn.
+
+    Args:
+        vae: Wan2.1's.
+        video: (1, 3, T, h, w) float32, -1 to 1; T = 4n+1. On the device that the VAE computes on.
+        dtype: to compute in, by autocasting where it is not the VAE's own.
+
+    Returns:
+        (1, C, 1 + (T-1)/4, h/8, w/8) float32.
+    """
+    with _computing_in(vae, video, dtype):
+        posterior: Any = vae.encode(video.to(vae.dtype)).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
+    mean, std = _statistics(vae, video)
+    return (posterior.mean.float() - mean) / std
+
+
+@torch.no_grad()
+def decode(vae: AutoencoderKLWan, latents: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The video of normalised latents.
+
+    Args:
+        vae: Wan2.1's.
+        latents: (1, C, t, h, w) float32.
+        dtype: to compute in, by autocasting where it is not the VAE's own.
+
+    Returns:
+        (1, 3, 1 + 4 (t-1), 8 h, 8 w) float32, -1 to 1.
+    """
+    mean, std = _statistics(vae, latents)
+    with _computing_in(vae, latents, dtype):
+        return vae.decode((latents * std + mean).to(vae.dtype), return_dict=False)[0].float()
+
+
+def _computing_in(vae: AutoencoderKLWan, tensor: Tensor, dtype: torch.dtype) -> torch.autocast:
+    return torch.autocast(tensor.device.type, dtype, enabled=dtype not in (torch.float32, vae.dtype))
+
+
+def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the latents over the training, (1, C, 1, 1, 1) each."""
+    config: Any = vae.config
+    told = (config.latents_mean, config.latents_std)
+    mean, std = (torch.tensor(v, dtype=torch.float32, device=like.device).view(1, -1, 1, 1, 1) for v in told)
+    return mean, std
