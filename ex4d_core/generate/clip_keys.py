@@ -46,7 +46,9 @@ _TOP = {
     "post_norm.weight": "post_layernorm.weight",
     "post_norm.bias": "post_layernorm.bias",
 }
-_UNUSED = ("textual.", "visual.head", "log_scale", "visual.log_scale")
+_PREFIXES = ("visual.", "vision_model.")
+"""Of Wan's own file, and of ComfyUI's, whose other names are those of transformers."""
+_UNUSED = ("textual.", "head", "log_scale", "visual_projection.")
 
 
 def vision_config(original: Mapping[str, Any] = VIT_H_14) -> CLIPVisionConfig:
@@ -71,7 +73,7 @@ def vision_config(original: Mapping[str, Any] = VIT_H_14) -> CLIPVisionConfig:
 def load_image_encoder(
     tensors: Iterable[tuple[str, Tensor]], config: CLIPVisionConfig, dtype: torch.dtype | None, where: str
 ) -> CLIPVisionModel:
-    """The vision tower from tensors with the names of Wan's file; text tower and heads in it are passed over.
+    """The vision tower from tensors with the names of Wan's or ComfyUI's file; text tower and heads are passed over.
 
     Args:
         tensors: of the file, one by one.
@@ -93,24 +95,32 @@ def load_image_encoder(
 
 def _vision_tensors(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """Names of transformers; open-clip's joined projection taken apart."""
-    for name, tensor in tensors:
+    for original, tensor in tensors:
+        name = original
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
         if name.startswith(_UNUSED):
             continue
-        name = name.removeprefix("visual.")
-        match = _BLOCK.fullmatch(name)
-        if match is None:
-            # (1, 1, D) and (1, n, D) there, (D,) and (n, D) here
-            yield (
-                _TOP.get(name, name),
-                tensor.reshape(tensor.shape[-1])
-                if name == "cls_embedding"
-                else (tensor.reshape(tensor.shape[-2:]) if name == "pos_embedding" else tensor),
-            )
-            continue
-        layer, part, kind = match.groups()
-        block = f"encoder.layers.{layer}"
-        if part == "attn.to_qkv":
-            for letter, third in zip("qkv", tensor.chunk(3), strict=True):
-                yield f"{block}.self_attn.{letter}_proj.{kind}", third.clone()
+        if match := _BLOCK.fullmatch(name):
+            yield from _block_tensors(*match.groups(), tensor)
+        elif name in ("cls_embedding", "pos_embedding"):
+            yield _TOP[name], tensor.flatten(0, -2).squeeze(0)  # (1, 1, D) -> (D,); (1, n, D) -> (n, D)
         else:
-            yield f"{block}.{_BLOCK_PARTS.get(part, part)}.{kind}", tensor
+            yield _TOP.get(name, name), tensor
+
+
+def _block_tensors(layer: str, part: str, kind: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What one tensor of a block becomes.
+
+    Args:
+        layer: number of the block.
+        part: "attn.to_qkv", "mlp.0" ...
+        kind: weight or bias.
+        tensor: (out, ...).
+    """
+    block = f"encoder.layers.{layer}"
+    if part == "attn.to_qkv":  # the three lie one after the other, heads inside each
+        for letter, third in zip("qkv", tensor.chunk(3), strict=True):
+            yield f"{block}.self_attn.{letter}_proj.{kind}", third.clone()
+    else:
+        yield f"{block}.{_BLOCK_PARTS.get(part, part)}.{kind}", tensor

@@ -54,7 +54,7 @@ class Conditioning:
 
 
 def eroded(mask: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Shrink what counts as seen, each frame by another amount of 2 to 8 pixels: rims of warped footage are not trusted.
+    """Shrink what counts as seen, each frame by another 2 to 8 pixels: the rims of warped footage are not trusted.
 
     The reference draws the amounts anew on each run; here the seed decides.
 

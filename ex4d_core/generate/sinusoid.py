@@ -1,4 +1,4 @@
-"""The sinusoid of the noise level in float64, as Wan computes it; diffusers' float32 one is off by 2e-5 in the result."""
+"""The sinusoid of the noise level in float64, as Wan computes it: diffusers' float32 one moves the result by 2e-5."""
 
 from __future__ import annotations
 

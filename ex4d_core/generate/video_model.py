@@ -6,9 +6,9 @@ of shots, long clips, other aspect ratios and files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,12 @@ class Report:
 
 class VideoModel(Protocol):
     """A video diffusion model that is loaded."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How the last window was made, JSON values, for `Engine.settings`: `seconds` of each stage, `vae_share` of
+        them, calls of blocks that a cache saved ..."""
+        ...
 
     def video(self, window: Window, report: Report) -> NDArray[np.uint8]:
         """Generate a window: (T, h, w, 3) uint8 sRGB. The same window gives the same video on one device.
