@@ -14,6 +14,14 @@ from filelock import FileLock, Timeout
 from ex4d_core.errors import BusyError, CancelledError, Ex4dError, InputError, OutputError, SpaceError
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made again, and are small; `EX4D_CACHE_DIR` names another place."""
+    import platformdirs
+
+    given = os.environ.get("EX4D_CACHE_DIR")
+    return Path(given) if given else platformdirs.user_cache_path("ex4d", appauthor=False)
+
+
 def explain_os_error(error: OSError, path: Path) -> OutputError:
     """One sentence for an operating system error met while writing `path`."""
     reasons = {
