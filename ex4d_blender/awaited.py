@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import bpy
+from bpy.app.handlers import persistent
+
 from . import sidecar, unasked
 from .client import Event, Task
 from .errors import UserError
@@ -20,15 +23,20 @@ class Awaited:
     """How far each job is that scenes wait for.
 
     Args:
-        wishes: what the scenes wait for now; each has `job` and `was_undone`.
+        wishes: what the scenes of the file wait for now; each has `job` and `was_undone`, and its scene as `id_data`.
         fetch: begins to fetch the result of a finished job, given its wish. Raises: UserError.
         put: the operator that puts what was fetched into the file, given `job`.
+        is_due: whether the operator can put a wish's result where it belongs now.
     """
 
     def __init__(
-        self, wishes: Callable[[], Iterable[Any]], fetch: Callable[[Any], None], put: Callable[..., set[str]]
+        self,
+        wishes: Callable[[], Iterable[Any]],
+        fetch: Callable[[Any], None],
+        put: Callable[..., set[str]],
+        is_due: Callable[[Any], bool] = lambda wish: True,
     ) -> None:
-        self._wishes, self._fetch, self._put = wishes, fetch, put
+        self._wishes, self._fetch, self._put, self._is_due = wishes, fetch, put, is_due
         self._fetched: dict[str, Path] = {}
         self._moving: dict[str, tuple[str, float]] = {}
         self._tasks: dict[str, Task] = {}
@@ -44,7 +52,7 @@ class Awaited:
         now = sidecar.connection()
         for wish in self._wishes():
             job, view = wish.job, now.job(wish.job)
-            if job in self._tried or job in self._moving or wish.was_undone:
+            if job in self._tried or job in self._moving or wish.was_undone or not self._is_due(wish):
                 continue
             if self.fetched(job) is None:
                 if now.state == "ready" and view and view.state == "succeeded":
@@ -120,19 +128,34 @@ class Awaited:
         self._tried.discard(job)
         self._stood.discard(job)
 
-    def mark_undone(self, wishes: Iterable[Any]) -> None:
-        """Say in the file, which is about to be saved, what was undone.
+    @persistent
+    def _before_save(self, *_: object) -> None:
+        """Say in the file what was undone.
 
         Undo takes what was put out of the file's data, and a mark made then with it.
         """
-        for wish in wishes:
+        for wish in self._wishes():
             if wish.job in self._stood:
                 wish.was_undone = True
 
-    def open_file(self) -> None:
+    @persistent
+    def _after_load(self, *_: object) -> None:
         """Another file was opened, or the same one again: what it waits for comes by itself."""
         self._tried.clear()
         self._stood.clear()
+
+    def register(self) -> None:
+        """Called when the extension is enabled."""
+        bpy.app.handlers.save_pre.append(self._before_save)
+        bpy.app.handlers.load_post.append(self._after_load)
+        sidecar.every_tick(self.tick)
+
+    def unregister(self) -> None:
+        """Called when the extension is disabled."""
+        sidecar.no_longer(self.tick)
+        bpy.app.handlers.load_post.remove(self._after_load)
+        bpy.app.handlers.save_pre.remove(self._before_save)
+        self.forget()
 
     def forget(self) -> None:
         """Everything."""

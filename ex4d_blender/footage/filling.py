@@ -4,7 +4,6 @@
 from collections.abc import Iterator
 
 import bpy
-from bpy.app.handlers import persistent
 
 from .. import sidecar
 from ..awaited import Awaited
@@ -36,38 +35,18 @@ def fetching(job: str, name: str) -> transfers.FetchScene:
     return transfers.FetchScene(now.server, job, view.content_hash, outputs, name, find)
 
 
-def _visible() -> Iterator[EX4D_Import]:
-    """What the scene waits for that the artist sees."""
-    windows = bpy.context.window_manager.windows
-    scene = windows[0].scene if windows else bpy.context.scene
-    return wishes.all_wishes(scene) if scene else iter(())
-
-
-awaited = Awaited(_visible, lambda wish: fetch(wish.job, wish.name), bpy.ops.ex4d.place_import)
-
-
-@persistent
-def _before_save(*_: object) -> None:
+def _all_wishes() -> Iterator[EX4D_Import]:
     for scene in bpy.data.scenes:
         if scene.library is None:
-            awaited.mark_undone(wishes.all_wishes(scene))
+            yield from wishes.all_wishes(scene)
 
 
-@persistent
-def _after_load(*_: object) -> None:
-    awaited.open_file()
+def _is_seen(wish: EX4D_Import) -> bool:
+    """Whether it is of the scene that the artist sees, where imports are placed."""
+    windows = bpy.context.window_manager.windows
+    return wish.id_data == (windows[0].scene if windows else bpy.context.scene)
 
 
-def register() -> None:
-    """Called when the extension is enabled."""
-    bpy.app.handlers.save_pre.append(_before_save)
-    bpy.app.handlers.load_post.append(_after_load)
-    sidecar.every_tick(awaited.tick)
+awaited = Awaited(_all_wishes, lambda wish: fetch(wish.job, wish.name), bpy.ops.ex4d.place_import, _is_seen)
 
-
-def unregister() -> None:
-    """Called when the extension is disabled."""
-    sidecar.no_longer(awaited.tick)
-    bpy.app.handlers.load_post.remove(_after_load)
-    bpy.app.handlers.save_pre.remove(_before_save)
-    awaited.forget()
+register, unregister = awaited.register, awaited.unregister

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import bpy
-from bpy.app.handlers import persistent
 
 from .. import sidecar
 from ..awaited import Awaited
@@ -55,27 +54,4 @@ awaited = Awaited(
     bpy.ops.ex4d.keep_take,
 )
 
-
-@persistent
-def _before_save(*_: object) -> None:
-    awaited.mark_undone(wish for _, wish in wishes.all_wishes())
-
-
-@persistent
-def _after_load(*_: object) -> None:
-    awaited.open_file()
-
-
-def register() -> None:
-    """Called when the extension is enabled."""
-    bpy.app.handlers.save_pre.append(_before_save)
-    bpy.app.handlers.load_post.append(_after_load)
-    sidecar.every_tick(awaited.tick)
-
-
-def unregister() -> None:
-    """Called when the extension is disabled."""
-    sidecar.no_longer(awaited.tick)
-    bpy.app.handlers.load_post.remove(_after_load)
-    bpy.app.handlers.save_pre.remove(_before_save)
-    awaited.forget()
+register, unregister = awaited.register, awaited.unregister

@@ -12,7 +12,6 @@ from ..client import Call, ClientError, Server, Task
 from ..client.http import Flow
 from ..errors import SaysErrors, UserError
 from ..shots.properties import NeedsShot, required_shot
-from ..sidecar import waiting
 from ..sidecar.opening import open_outside
 from ..translation import translated
 from . import preflight, settings, wishes
@@ -124,17 +123,11 @@ class RemoveJobs(Task[None]):
 def _do(task: Task[Any]) -> None:
     """Let a task end, at once or by ticks; then look at the list of jobs and at the fit again."""
 
-    def end(ended: Task[Any]) -> None:
-        if ended.error:
-            sidecar.complain(sidecar.sentence(ended.error))
+    def look(_ended: Task[Any]) -> None:
         sidecar.connection().refresh()
         preflight.forget()
 
-    if waiting.operators_wait():
-        sidecar.run(task)
-        end(task)
-    else:
-        sidecar.start(task, on_end=end)
+    sidecar.do(task, look)
 
 
 register, unregister = bpy.utils.register_classes_factory(

@@ -31,15 +31,23 @@ class Remedy:
 
 def of_engine(name: str) -> list[Remedy]:
     """What an engine lacks: models can be downloaded, packages come with another kind of engine."""
-    now, facts, found = sidecar.connection(), settings.engine_facts(name), []
-    lacks = [str(sentence) for sentence in facts.get("missing") or ()]
-    for model in now.capabilities.get("models") or ():
-        own = [sentence for sentence in lacks if str(model.get("name")) in sentence]
-        if model.get("name") in (facts.get("models") or ()) and own:
-            lacks.remove(own[0])
-            text = translated("Download {model}", model=model.get("title"))
-            found.append(Remedy("ex4d.download_model", text, "IMPORT", (("model", str(model["name"])),)))
-    if facts.get("packages") and lacks and now.is_local:
+    now, facts = sidecar.connection(), settings.engine_facts(name)
+    needed = facts.get("models") or ()
+    absent = [
+        model
+        for model in now.capabilities.get("models") or ()
+        if model.get("name") in needed and model.get("state") != "ready"
+    ]
+    found = [
+        Remedy(
+            "ex4d.download_model",
+            translated("Download {model}", model=model.get("title")),
+            "IMPORT",
+            (("model", str(model["name"])),),
+        )
+        for model in absent
+    ]
+    if facts.get("packages") and len(facts.get("missing") or ()) > len(absent) and now.is_local:
         found.append(Remedy("ex4d.install_engine", translated("Install Engine"), "IMPORT"))
     return found
 

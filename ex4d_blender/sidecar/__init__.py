@@ -10,7 +10,7 @@ from .connection import Connection
 from .joblist import JobView, new_job_id
 from .launching import required_connection
 from .render_shot import RenderShot
-from .running import OnEnd, OnEvent, complain, run, run_job, sentence, start
+from .running import OnEnd, OnEvent, complain, do, run, run_job, sentence, start
 from .shot_job import ShotJob
 from .ticking import connection, every_tick, no_longer, redraw, tick
 
@@ -23,6 +23,7 @@ __all__ = [
     "ShotJob",
     "complain",
     "connection",
+    "do",
     "every_tick",
     "jobs",
     "new_job_id",

@@ -272,20 +272,13 @@ def log_file() -> Path:
 def _call(now: Connection, method: str, path: str) -> None:
     """A request whose answer, or the next look at the list, shows what it did. In background mode, waits for it."""
     assert now.server is not None
-    call = Call(now.server, method, path)
 
     def learn(task: Call) -> None:
-        if task.error:
-            running.complain(running.sentence(task.error))
-        elif task.result and isinstance(task.result.body, dict) and "state" in task.result.body:
+        if task.result and isinstance(task.result.body, dict) and "state" in task.result.body:
             now.learn(task.result.body)
         now.refresh()
 
-    if waiting.operators_wait():
-        running.run(call)
-        learn(call)
-    else:
-        running.start(call, on_end=learn)
+    running.do(Call(now.server, method, path), learn)
 
 
 register, unregister = bpy.utils.register_classes_factory(

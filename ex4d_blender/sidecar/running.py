@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..client import ClientError, Event, Json, Task, wait
 from ..errors import UserError
 from ..wording import for_artists
+from . import waiting
 from .joblist import JobView, job_view
 
 STEPS_SECONDS = 0.002  # no further task is stepped in a tick after this long; one step takes `STEP_SECONDS` at most
@@ -63,6 +64,29 @@ def run(task: Task[T], on_event: OnEvent | None = None) -> T:
             connection().step()  # where the sidecar dies meanwhile it is started again, and the task finds it
     finally:
         task.close()
+
+
+def do(task: Task[Any], on_end: OnEnd) -> None:
+    """What an operator has to be done: in background mode to its end, else by ticks. An error is raised, or shown.
+
+    Args:
+        task: as of `start`.
+        on_end: likewise; also called where the task has failed by ticks.
+
+    Raises:
+        UserError: it has failed in background mode.
+    """
+
+    def end(ended: Task[Any]) -> None:
+        if ended.error:
+            complain(sentence(ended.error))
+        on_end(ended)
+
+    if waiting.operators_wait():
+        run(task)
+        end(task)
+    else:
+        start(task, on_end=end)
 
 
 def run_job(task: Task[Json]) -> JobView:
