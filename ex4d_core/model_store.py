@@ -121,6 +121,11 @@ def write_record(name: str, record: Record) -> None:
         partial.write_text(json.dumps(asdict(record), indent=1) + "\n", "utf-8")
 
 
+def forget_record(name: str) -> None:
+    """Know nothing of a download any more."""
+    _record_file(name).unlink(missing_ok=True)
+
+
 def download_lock(name: str) -> FileLock:
     """Held by the process that downloads or removes a model."""
     folder = state_folder()

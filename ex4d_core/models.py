@@ -222,8 +222,15 @@ def require(engine: str) -> list[Path]:
     Raises:
         MissingDependencyError: a model that it needs is not there; the sentence names the command and the gigabytes.
     """
-    if sentences := absences(engine):
-        raise MissingDependencyError(sentences[0])
+    lacking = [model for model in needed(engine) if state(model) != "ready"]
+    if len(lacking) == 1:
+        raise MissingDependencyError(absence(lacking[0]))
+    if lacking:
+        accept = "" if all(model.commercial for model in lacking) else " --accept"
+        raise MissingDependencyError(
+            f"{len(lacking)} models of the engine {engine} are not on this machine: run `ex4d models download {engine}"
+            f"{accept}` ({gigabytes(sum(model.bytes for model in lacking))})."
+        )
     return folders(engine)
 
 
