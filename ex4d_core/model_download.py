@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,11 @@ def download(
     if (found := location(model, folder)) is not None:
         return found
     require_hub()
-    from ex4d_core.model_fetch import fetch
+    from ex4d_core.model_fetch import awaited, fetch
 
     cache = places(model.name, folder)[0].absolute()
     with explained(model, cache), exclusively(model):
-        record = listing(model, cache)
+        record = awaited(lambda: listing(model, cache), cancelled)
         write_record(model.name, record)
         missing = _missing(model, cache, record)
         check_space(model, cache, sum(file.facts.bytes - file.done for file in missing))
@@ -110,12 +111,10 @@ def listing(model: Model, cache: Path) -> Record:
 
 def require_hub() -> None:
     """Raises: MissingDependencyError: huggingface_hub is not installed."""
-    try:
-        import huggingface_hub  # noqa: F401
-    except ImportError as error:
+    if find_spec("huggingface_hub") is None:
         raise MissingDependencyError(
             "Models come by huggingface_hub, which is not installed: run pip install .[gpu] in EX-4D's folder."
-        ) from error
+        )
 
 
 @contextmanager

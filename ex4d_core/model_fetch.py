@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from huggingface_hub import constants, get_session
@@ -26,17 +26,20 @@ from ex4d_core.errors import Ex4dError
 from ex4d_core.model_store import FileFacts
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
+Result = TypeVar("Result")
+
 CONNECTIONS = 4
 """Files fetched at once."""
 RETRIES = 4
 """How often in a row a file may bring nothing new."""
-_CHUNK = 2**20
+_READ = 2**23
 _PATIENCE = 0.1
 _UNIT = 10**6
 _STAGE = "downloading (MB)"
 
-# They log each address at INFO, and those that the hub redirects to carry a signature that opens the file.
-logging.getLogger("httpx2").setLevel(logging.WARNING)
+for _name in ("httpx2", "httpcore2"):
+    # They log each address, and those that the hub redirects to carry a signature that opens the file.
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class DamagedError(Ex4dError):
@@ -112,6 +115,33 @@ def fetch(wanted: Sequence[Wanted], on_progress: OnProgress, cancelled: Cancelle
         transfer.stop()
 
 
+def awaited(work: Callable[[], Result], cancelled: Cancelled) -> Result:
+    """The result of something that may take long and cannot be stopped: after a cancel nobody waits for it.
+
+    Raises:
+        CancelledError: `cancelled` said so.
+        Exception: of the work.
+    """
+    results: SimpleQueue[Result | Exception] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(work())
+        except Exception as error:
+            results.put(error)
+
+    threading.Thread(target=run, daemon=True, name="awaited").start()
+    while True:
+        stop_if(cancelled)
+        try:
+            result = results.get(timeout=_PATIENCE)
+        except Empty:
+            continue
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
 def hasher(facts: FileFacts) -> Any:
     """A hash object as the hub names files of that kind."""
     if facts.sha256:
@@ -128,7 +158,7 @@ def feed(digest: Any, path: Path, on_bytes: Callable[[int], None]) -> None:
         on_bytes: told how many were read since; may raise.
     """
     with path.open("rb") as stream:
-        while chunk := stream.read(8 * _CHUNK):
+        while chunk := stream.read(_READ):
             digest.update(chunk)
             on_bytes(len(chunk))
 
@@ -231,7 +261,7 @@ class _Partial:
                 self._check(self.size)
                 self._begin_anew()
             with self._file.partial.open("ab") as stream:
-                for chunk in response.iter_bytes(_CHUNK):
+                for chunk in response.iter_bytes():  # as they come: what is gathered first is lost in a break
                     self._write(stream, chunk)
                     self._digest.update(chunk)
                     self.size += len(chunk)

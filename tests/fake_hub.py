@@ -36,6 +36,8 @@ class Hub:
     """Bytes after which the connection is cut, in each answer with a file."""
     breaks: int = 10**6
     """How often that happens."""
+    refused_after_break: tuple[int, dict[str, str]] | None = None
+    """What `refusal` is from the first break on."""
     seconds_per_piece: float = 0.0
     """Between pieces of 16 kB."""
     swapped: bytes | None = None
@@ -45,6 +47,11 @@ class Hub:
     """Method, path and headers of each request."""
     sent: int = 0
     """Bytes of files."""
+
+    def begins(self) -> list[int]:
+        """From where on parts of files were asked for."""
+        ranges = [headers.get("Range", "") for _, path, headers in self.asked if path.startswith("/cdn/")]
+        return [int(match[1]) for text in ranges if (match := re.fullmatch(r"bytes=(\d+)-", text))]
 
     def paths(self) -> list[str]:
         """What was asked for, so far."""
@@ -139,8 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         data = (hub.swapped or data)[begin:]
         left = len(data)
-        if hub.break_after is not None and hub.breaks > 0:
-            left, hub.breaks = min(left, hub.break_after), hub.breaks - 1
+        if hub.break_after is not None and hub.break_after < left and hub.breaks > 0:
+            left, hub.breaks = hub.break_after, hub.breaks - 1
+            hub.refusal = hub.refused_after_break
         sent = 0
         try:
             while sent < left:

@@ -1,0 +1,420 @@
+"""Downloads against a real HTTP server that speaks the hub's interface: whole, broken off, refused, damaged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import fake_hub
+import pytest
+from fake_hub import COMMIT, Hub, content
+from huggingface_hub import constants
+
+from ex4d_core import model_download, model_fetch, models
+from ex4d_core.errors import BusyError, CancelledError, InputError, MissingDependencyError, SpaceError
+from ex4d_core.model_check import drop_damaged, remove, verify
+from ex4d_core.model_download import DownloadError, check_licence, download
+from ex4d_core.model_store import download_lock, read_record, repository
+from ex4d_core.models import known_model, location, state
+
+VACE, LORA = known_model("wan2.1-vace-1.3b"), known_model("ex4d-lora")
+INDEX = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}).encode()
+FILES = {
+    "README.md": b"not ours",
+    "model_index.json": b"{}",
+    "scheduler/scheduler_config.json": b'{"shift": 3}',
+    "text_encoder/config.json": b"{ }",
+    "text_encoder/model.safetensors.index.json": INDEX,
+    "text_encoder/model-1.safetensors": content(300_000, 1),
+    "text_encoder/model-2.safetensors": content(200_000, 2),
+    "tokenizer/spiece.model": content(5000, 3),
+    "transformer/diffusion_pytorch_model.safetensors": content(2_500_000, 4),
+    "vae/diffusion_pytorch_model.safetensors": content(100_000, 5),
+}
+OURS = sorted(set(FILES) - {"README.md"})
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with two models, a cache and a state folder of the test's own."""
+    for name in ("HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "EX4D_MODELS", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("EX4D_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr(model_fetch, "_PATIENCE", 0.01)
+    with fake_hub.serving() as served:
+        served.repositories = {VACE.hub_id: dict(FILES), LORA.hub_id: {"ex4d.ckpt": content(50_000, 6)}}
+        # huggingface_hub reads HF_ENDPOINT once, when it is imported; the command below is run with it.
+        monkeypatch.setattr(constants, "ENDPOINT", served.address)
+        template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield served
+
+
+def run(hub: Hub, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """`ex4d models` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ex4d_core.cli", "models", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_ENDPOINT": hub.address, **environment},
+    )
+
+
+def test_a_whole_download_is_what_the_hub_has_and_the_cache_is_everybodys(hub: Hub, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    assert state(VACE) == "absent"
+    folder = download(VACE, on_progress=lambda *progress: seen.append(progress))
+    assert folder == tmp_path / "hub/models--Wan-AI--Wan2.1-VACE-1.3B-diffusers/snapshots" / VACE.revision
+    assert {path: (folder / path).read_bytes() for path in OURS} == {path: FILES[path] for path in OURS}
+    assert not (folder / "README.md").exists()
+    assert seen[-1] == (4, 4, "downloading (MB)")
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert state(VACE) == "ready"
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+    offline = snapshot_download(VACE.hub_id, revision=VACE.revision, cache_dir=tmp_path / "hub", local_files_only=True)
+    assert Path(offline) == folder
+    found = try_to_load_from_cache(VACE.hub_id, OURS[0], cache_dir=tmp_path / "hub", revision=VACE.revision)
+    assert found is not None
+    asked = len(hub.asked)
+    assert download(VACE) == folder
+    assert len(hub.asked) == asked, "what is there is not asked for"
+
+
+def test_what_other_programs_downloaded_is_taken_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    folder = repository(tmp_path / "hub", VACE.hub_id) / "snapshots" / VACE.revision
+    for path in OURS:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(FILES[path])
+    assert state(VACE) == "ready"
+    assert download(VACE) == folder
+    assert not hub.asked
+    (folder / "text_encoder/model-2.safetensors").unlink()
+    assert state(VACE) == "incomplete", "the list of shards names it"
+    download(VACE)
+    assert state(VACE) == "ready"
+    assert hub.sent == len(FILES["text_encoder/model-2.safetensors"])
+
+
+def test_a_break_in_mid_file_goes_on_where_it_stopped(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_fetch, "RETRIES", 0)
+    hub.break_after, hub.breaks = 70_000, 2
+    download(VACE)  # each file that broke had brought something: that is tried again at once
+    assert state(VACE) == "ready"
+    total = sum(len(FILES[path]) for path in OURS)
+    assert hub.sent == total, "no byte came twice"
+    assert hub.begins() == [70_000, 70_000]
+
+
+def test_a_download_that_failed_goes_on_the_next_time(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_fetch, "RETRIES", 0)
+    big = "transformer/diffusion_pytorch_model.safetensors"
+    hub.break_after, hub.breaks, hub.refused_after_break = 2**20, 1, (403, {})
+    transformer = replace(VACE, patterns=(big,))
+    with pytest.raises(DownloadError, match=r"does not give .* to you"):
+        download(transformer)
+    assert state(transformer) == "incomplete"
+    assert hub.sent == 2**20
+    hub.refusal = None
+    download(transformer)
+    assert state(transformer) == "ready"
+    assert hub.sent == len(FILES[big]), "what was there was not sent again"
+
+
+def test_a_server_that_knows_no_ranges_begins_anew(hub: Hub) -> None:
+    hub.ranges, hub.break_after, hub.breaks = False, 100_000, 1
+    seen: list[int] = []
+    download(VACE, on_progress=lambda done, *_: seen.append(done))
+    assert state(VACE) == "ready"
+    assert verify(VACE).good
+
+
+def test_cancel_takes_effect_at_once_and_the_next_call_goes_on(hub: Hub) -> None:
+    hub.seconds_per_piece = 0.2
+    cancelled = threading.Event()
+    threading.Timer(0.6, cancelled.set).start()
+    with pytest.raises(CancelledError):
+        download(VACE, cancelled=cancelled.is_set)
+    assert state(VACE) == "incomplete"
+    assert not hub.begins()
+    hub.seconds_per_piece = 0
+    download(VACE)
+    assert verify(VACE).good
+    assert min(hub.begins()) >= 16_384
+
+
+def test_a_stalled_server_does_not_hold_up_a_cancel(hub: Hub) -> None:
+    hub.seconds_per_piece = 30
+    cancelled = threading.Event()
+    threading.Timer(0.3, cancelled.set).start()
+    began = time.monotonic()
+    with pytest.raises(CancelledError):
+        download(VACE, cancelled=cancelled.is_set)
+    assert time.monotonic() - began < 1.3
+
+
+def test_a_file_that_comes_wrong_is_not_kept(hub: Hub) -> None:
+    hub.repositories[LORA.hub_id] = {"ex4d.ckpt": content(50_000, 6)}
+    hub.swapped = content(50_000, 7)
+    with pytest.raises(model_fetch.DamagedError, match=r"ex4d.ckpt came with another content than its hash says"):
+        download(LORA)
+    assert not list((Path(os.environ["HF_HUB_CACHE"])).rglob("*.incomplete"))
+    hub.swapped = None
+    assert download(LORA).joinpath("ex4d.ckpt").read_bytes() == content(50_000, 6)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "sentence"),
+    [
+        (401, {"X-Error-Message": "Invalid credentials in Authorization header"}, "does not know your token: log in"),
+        (401, {"X-Error-Code": "RepoNotFound"}, r"has no .*, or hides it from you: check HF_ENDPOINT, or log in"),
+        (403, {"X-Error-Code": "GatedRepo"}, "shown only to those who accepted its terms: accept them on that page"),
+        (403, {}, "does not give .* to you: log in with `hf auth login`"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "has no .*, or hides it from you"),
+        (404, {"X-Error-Code": "RevisionNotFound"}, "has no revision ec4d2cb.*: update EX-4D"),
+        (501, {}, r"answers with an error of its own \(501\): wait a while"),
+    ],
+)
+def test_each_refusal_is_one_sentence(hub: Hub, status: int, headers: dict[str, str], sentence: str) -> None:
+    hub.refusal = (status, headers)
+    with pytest.raises(DownloadError, match=sentence) as refused:
+        download(VACE)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert refused.value.remedy
+    assert said.endswith(".")
+
+
+def test_a_hub_that_says_nothing_or_is_not_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_fetch, "RETRIES", 0)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    hub.seconds_per_piece, hub.break_after = 2, 16_384
+    with pytest.raises(DownloadError, match=r"says nothing any more: check the network, then run the same command"):
+        download(VACE)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError, match=r"http://127.0.0.1:9 cannot be reached: check the network, HTTPS_PROXY"):
+        download(LORA)
+
+
+def test_offline_mode_forbids_the_network_and_uses_what_is_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = download(VACE)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = len(hub.asked)
+    assert download(VACE) == folder
+    assert verify(VACE).good
+    with pytest.raises(
+        DownloadError, match=r"HF_HUB_OFFLINE forbids the network: unset it, or copy the folder .*EX-4D"
+    ):
+        download(LORA)
+    assert len(hub.asked) == asked
+
+
+def test_the_token_goes_to_the_hub_alone_and_into_no_log(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_the_artist")
+    with caplog.at_level(logging.DEBUG):
+        download(VACE)
+    tokens = {path.startswith("/cdn/"): headers.get("authorization") for _, path, headers in hub.asked}
+    assert tokens == {False: "Bearer hf_secret_of_the_artist", True: None}
+    assert "hf_secret" not in caplog.text
+    assert fake_hub.SIGNATURE not in caplog.text
+
+
+def test_a_disk_without_room_is_named_with_numbers_before_anything_comes(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(SpaceError, match=r"needs 3.1 MB more on the disk of .* and 1.0 MB are free: free some space"):
+        download(VACE)
+    assert hub.sent == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files of a process")
+def test_a_disk_that_fills_up_in_mid_download_is_one_sentence(hub: Hub) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        "from ex4d_core.cli import main; main(['models', 'download', 'wan2.1-vace-1.3b'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_ENDPOINT": hub.address}
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ex4d: Cannot write ")
+    assert "Traceback" not in done.stderr
+    assert state(VACE) == "incomplete"
+
+
+def test_the_revision_of_the_first_download_is_kept_to(hub: Hub) -> None:
+    assert LORA.revision == ""
+    folder = download(LORA)
+    assert folder.name == COMMIT
+    record = read_record(LORA.name)
+    assert record is not None
+    assert record.revision == models.revision_of(LORA) == COMMIT
+    hub.commit = "f" * 40
+    assert remove(LORA) == 50_000
+    assert download(LORA).name == COMMIT, "the hub's main has moved on; we have not"
+    assert not any(hub.commit in path for path in hub.paths())
+
+
+def test_another_file_than_the_known_one_is_refused(hub: Hub) -> None:
+    taew = known_model("taew2.1")
+    hub.repositories[taew.hub_id] = {"taew2_1.safetensors": content(5000)}
+    with pytest.raises(DownloadError, match=r"has another taew2_1.safetensors than the one that we know"):
+        download(taew)
+    hub.repositories[taew.hub_id] = {"other": b""}
+    with pytest.raises(DownloadError, match=r"holds none of taew2_1.safetensors at 2ac5ae1c3291"):
+        download(taew)
+    hub.repositories[VACE.hub_id] = {"vae/../../../../escaped": b"x"}
+    with pytest.raises(DownloadError, match=r"would lie outside its folder"):
+        download(VACE)
+
+
+def test_verify_finds_what_is_damaged_and_repair_fetches_only_that(hub: Hub) -> None:
+    folder = download(VACE)
+    whole = verify(VACE)
+    assert whole.good
+    assert list(whole.whole) == OURS
+    victim = "text_encoder/model-1.safetensors"
+    data = bytearray(FILES[victim])
+    data[1000] ^= 1
+    os.chmod((folder / victim).resolve(), 0o644)
+    (folder / victim).write_bytes(bytes(data))
+    assert state(VACE) == "ready", "its size is right"
+    seen: list[int] = []
+    found = verify(VACE, on_progress=lambda done, *_: seen.append(done))
+    assert found.damaged == (victim,)
+    assert not found.good
+    assert seen[-1] == 3
+    drop_damaged(found)
+    assert verify(VACE).missing == (victim,)
+    before = hub.sent
+    download(VACE)
+    assert hub.sent - before == len(FILES[victim])
+    assert verify(VACE).good
+    with pytest.raises(CancelledError):
+        verify(VACE, cancelled=lambda: True)
+    with pytest.raises(MissingDependencyError, match="ex4d models download ex4d-lora --accept` \\(0.4 GB\\)"):
+        verify(LORA)
+
+
+def test_verify_knows_the_hashes_of_others_downloads_by_their_names(hub: Hub, tmp_path: Path) -> None:
+    folder = download(VACE)
+    shutil.rmtree(tmp_path / "state")
+    assert verify(VACE).good
+    (folder / OURS[0]).resolve().write_bytes(b"{!")
+    by_hand = folder / "vae/config.json"
+    by_hand.write_bytes(b"{}")
+    found = verify(VACE)
+    assert found.damaged == (OURS[0],)
+    assert found.unknown == ("vae/config.json",)
+
+
+def test_remove_takes_what_belongs_to_the_model_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    encoder = replace(VACE, name="encoder", patterns=("text_encoder/*", "tokenizer/*"))
+    rest = replace(VACE, name="rest", patterns=("model_index.json", "scheduler/*", "transformer/*", "vae/*"))
+    folder = download(encoder)
+    download(rest)
+    other = tmp_path / "hub/models--somebody--else/snapshots/1234"
+    other.mkdir(parents=True)
+    (other / "weights").write_bytes(b"precious")
+    hub.repositories[LORA.hub_id] = {"ex4d.ckpt": content(50_000, 6)}
+    download(LORA)
+    expected = sum(len(FILES[path]) for path in OURS if encoder.holds(path))
+    assert remove(encoder) == expected
+    assert state(encoder) == "absent"
+    assert state(rest) == state(LORA) == "ready"
+    assert verify(rest).good
+    assert remove(rest) == sum(len(FILES[path]) for path in OURS if rest.holds(path))
+    assert not folder.exists()
+    assert (other / "weights").read_bytes() == b"precious"
+    assert remove(rest) == 0
+
+
+def test_remove_takes_what_a_broken_download_left(hub: Hub) -> None:
+    hub.seconds_per_piece = 0.05
+    cancelled = threading.Event()
+    threading.Timer(0.3, cancelled.set).start()
+    with pytest.raises(CancelledError):
+        download(VACE, cancelled=cancelled.is_set)
+    assert state(VACE) == "incomplete"
+    assert remove(VACE) > 16_000
+    assert state(VACE) == "absent"
+
+
+def test_two_processes_never_download_the_same_model(hub: Hub) -> None:
+    with download_lock(VACE.name):
+        assert state(VACE) == "downloading"
+        with pytest.raises(BusyError, match="Another ex4d downloads or removes wan2.1-vace-1.3b: wait for it"):
+            download(VACE)
+    assert state(VACE) == "absent"
+
+
+def test_a_licence_is_accepted_first() -> None:
+    check_licence(VACE, accepted=False)
+    check_licence(LORA, accepted=True)
+    with pytest.raises(InputError, match=r"EX-4D: .* not known to be free for commercial work .*: add --accept"):
+        check_licence(LORA, accepted=False)
+
+
+def test_without_huggingface_hub_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingDependencyError, match=r"not installed: run pip install .\[gpu\]"):
+        model_download.download(VACE)
+
+
+def test_the_command_downloads_into_a_folder_lists_verifies_and_removes(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories[LORA.hub_id] = {"ex4d.ckpt": content(50_000, 6)}
+    folder = tmp_path / "my weights"
+    refused = run(hub, "download", "ex4d-lora", "--folder", str(folder))
+    _, errors = refused.communicate()
+    assert refused.returncode == 1
+    assert "add --accept if that suits you" in errors
+    assert not hub.asked
+    done = run(hub, "download", "ex4d-lora", "vace-1.3b", "--accept", "--folder", str(folder), "--json")
+    output, errors = done.communicate()
+    assert done.returncode == 0, errors
+    where = json.loads(output)["models"]
+    assert set(where) == {"ex4d-lora", "wan2.1-vace-1.3b"}
+    assert all(Path(path).is_relative_to(folder) for path in where.values())
+    assert location(VACE) == Path(where["wan2.1-vace-1.3b"]), "it is found again without being told"
+    assert models.folders("vace-1.3b") == models.require("vace-1.3b") == [Path(where["wan2.1-vace-1.3b"])]
+    assert "hf_secret" not in errors
+    assert "~19.0 GB" not in errors
+
+
+def test_ctrl_c_leaves_what_came_for_the_next_time(hub: Hub) -> None:
+    hub.seconds_per_piece = 0.1
+    process = run(hub, "download", "wan2.1-vace-1.3b")
+    deadline = time.monotonic() + 20
+    while hub.sent < 100_000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert state(VACE) == "downloading"
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=10)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "ex4d: Interrupted: run the same command again to go on."
+    assert state(VACE) == "incomplete"
+    hub.seconds_per_piece = 0
+    download(VACE)
+    assert verify(VACE).good
+    assert sum(hub.begins()) >= 50_000
