@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,16 +20,16 @@ class EngineFacts:
     """One line for people."""
     packages: tuple[str, ...]
     """Modules that it imports beyond the base installation."""
-    models: tuple[str, ...]
-    """Hub ids (owner/name) of the weights that it loads."""
     licence: str
     """Of the engine with its weights, an SPDX identifier."""
     qualities: tuple[str, ...]
-    """Names of its settings between fast and good, the first is the default; empty: there is only one."""
+    """Names of its profiles (see `generate.profiles`), the first is the default; empty: there is only one."""
     reads_prompt: bool
     reads_seed: bool
     keeps_source: bool
     """Whether it can be asked to keep seen pixels as they are, or to draw them anew."""
+    reads_setup: bool
+    """Whether there is anything to choose in an `EngineSetup`."""
     cancel_seconds: float
     """How long until a cancel takes effect, at most, on the slowest machine that it is meant for."""
 
@@ -66,8 +66,10 @@ class _Entry:
     facts: EngineFacts
     module: str
     kind: str
-    needs: Callable[[int, int, int], Needs]
-    """Width, height and frames of the shot -> needs."""
+    """Name of its class there; of a diffusion engine, of its `generate.diffusion.Loader`."""
+    needs: Callable[[str, int, int, int, EngineSetup], Needs]
+    """Name, width, height and frames of the shot, setup -> needs."""
+    diffusion: bool = False
 
 
 def draft_workers() -> int:
@@ -75,31 +77,84 @@ def draft_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _draft_needs(width: int, height: int, frames: int) -> Needs:
+def _draft_needs(_name: str, width: int, height: int, frames: int, _setup: EngineSetup) -> Needs:
     """Peaks of real runs (832x480 x 49, 1920x1080 x 24; 1, 2 and 4 threads), footage as large as the shot."""
     process = 300_000_000
     other_times, each_worker, shot = 320, 160, 4 * frames  # bytes for each pixel of a frame
     return Needs(0, process + width * height * (other_times + each_worker * draft_workers() + shot))
 
 
+def _diffusion_needs(name: str, width: int, height: int, frames: int, setup: EngineSetup) -> Needs:
+    from ex4d_core.generate.diffusion import needs
+
+    return needs(name, width, height, frames, setup)
+
+
+_DIFFUSION_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors")
+
+
+def _diffusion(
+    name: str, summary: str, qualities: tuple[str, ...], module: str, loader: str, cancel_seconds: float
+) -> _Entry:
+    facts = EngineFacts(
+        name=name,
+        summary=summary,
+        packages=_DIFFUSION_PACKAGES,
+        licence="Apache-2.0",
+        qualities=qualities,
+        reads_prompt=True,
+        reads_seed=True,
+        keeps_source=True,
+        reads_setup=True,
+        cancel_seconds=cancel_seconds,
+    )
+    return _Entry(facts, f"ex4d_core.generate.{module}", loader, _diffusion_needs, diffusion=True)
+
+
+# A cancel is noticed between two blocks of the transformer, or after a pass where they are compiled. A pass of 14
+# billion parameters at 832x480x81 takes 10 s on an RTX 4090 (1686 TFLOP at 165 TFLOP/s), of the small model a tenth.
 _ENGINES = {
     "draft": _Entry(
         EngineFacts(
             name="draft",
             summary="previs in seconds from the footage itself: no weights, no GPU; what it invents is smooth",
             packages=(),
-            models=(),
             licence="GPL-3.0-or-later",
             qualities=(),
             reads_prompt=False,
             reads_seed=False,
             keeps_source=False,
+            reads_setup=False,
             cancel_seconds=1.0,
         ),
         module="ex4d_core.generate.draft",
         kind="DraftEngine",
         needs=_draft_needs,
-    )
+    ),
+    "ex4d": _diffusion(
+        "ex4d",
+        "final quality and extreme angles: EX-4D on Wan2.1 14B; a GPU of 12 GB or more",
+        ("final", "cached", "fast"),
+        "ex4d",
+        "EX4D",
+        cancel_seconds=15.0,
+    ),
+    "vace-1.3b": _diffusion(
+        "vace-1.3b",
+        "for small GPUs, from 8 GB: Wan2.1 VACE 1.3B",
+        ("final", "cached"),
+        "vace",
+        "VACE_1_3B",
+        cancel_seconds=5.0,
+    ),
+    "vace-14b": _diffusion(
+        "vace-14b",
+        "free for commercial work: Wan2.1 VACE 14B; a GPU of 12 GB or more",
+        ("final", "cached"),
+        "vace",
+        "VACE_14B",
+        cancel_seconds=15.0,
+    ),
 }
 
 
@@ -117,7 +172,7 @@ def engine_facts(name: str) -> EngineFacts:
     return _entry(name).facts
 
 
-def engine_needs(name: str, width: int, height: int, frames: int) -> Needs:
+def engine_needs(name: str, width: int, height: int, frames: int, setup: EngineSetup | None = None) -> Needs:
     """What an engine takes to generate a shot; an estimate.
 
     Args:
@@ -125,35 +180,55 @@ def engine_needs(name: str, width: int, height: int, frames: int) -> Needs:
         width: of the shot, pixels.
         height: of the shot, pixels.
         frames: of the shot.
+        setup: how it is to be run.
 
     Raises:
         InputError: there is no engine of that name.
     """
-    return _entry(name).needs(width, height, frames)
+    return _entry(name).needs(name, width, height, frames, setup or EngineSetup())
 
 
-def missing(name: str) -> tuple[str, ...]:
+def engine_models(name: str) -> tuple[str, ...]:
+    """Names of the models (see `models.CATALOGUE`) that an engine cannot do without.
+
+    Raises:
+        InputError: there is no engine of that name.
+    """
+    from ex4d_core.models import needed
+
+    return tuple(model.name for model in needed(engine_facts(name).name))
+
+
+def missing(name: str, setup: EngineSetup | None = None) -> tuple[str, ...]:
     """What this machine lacks to run an engine, a sentence each; empty if nothing.
 
+    Args:
+        name: of the engine.
+        setup: with a `model_dir`, no downloaded models are needed.
+
     Raises:
         InputError: there is no engine of that name.
     """
+    from ex4d_core.models import absences
+
     facts = engine_facts(name)
     lacks: list[str] = []
     if packages := [package for package in facts.packages if find_spec(package) is None]:
         remedy = "run pip install .[gpu] in EX-4D's folder"
         lacks.append(f"The engine {name} needs {', '.join(packages)}, which are not installed: {remedy}.")
-    lacks += [f"The model {m} is not on this machine: download it first." for m in facts.models if not _has_model(m)]
+    if setup is None or setup.model_dir is None:
+        lacks += absences(name)
     return tuple(lacks)
 
 
-def check_request(name: str, quality: str, keep_source: bool) -> None:
-    """Refuse what an engine does not know.
+def check_request(name: str, quality: str, keep_source: bool, setup: EngineSetup | None = None) -> None:
+    """Refuse what an engine does not know, or what cannot be combined, before any work is done.
 
     Args:
         name: of the engine.
         quality: one of its `qualities`; empty: its default.
         keep_source: asked to keep what was seen.
+        setup: how it is to be run.
 
     Raises:
         InputError: there is no such engine, or it does not know that.
@@ -164,27 +239,32 @@ def check_request(name: str, quality: str, keep_source: bool) -> None:
         raise InputError(f"The engine {name} has no quality {quality!r}: {known}.")
     if keep_source and not facts.keeps_source:
         raise InputError(f"The engine {name} cannot be asked to keep the source: leave that out.")
+    if setup is None or setup == EngineSetup():
+        return
+    from ex4d_core.generate.ladder import RUNGS
+    from ex4d_core.generate.profiles import profile
+
+    if not facts.reads_setup:
+        given = [field.name for field in fields(setup) if getattr(setup, field.name) != field.default]
+        raise InputError(f"The engine {name} has no use for {' and '.join(given)}: leave that out.")
+    if setup.model_dir is not None and not setup.model_dir.is_dir():
+        raise InputError(f"There is no folder {setup.model_dir} with models: check the name.")
+    if setup.memory and setup.memory not in RUNGS:
+        raise InputError(f"There is no way {setup.memory!r} to use the memory: choose one of {', '.join(RUNGS)}.")
+    profile(name, quality, setup)
 
 
-def engine_class(name: str) -> tuple[str, str]:
-    """Module and name of the class of an engine.
+def engine_class(name: str) -> tuple[str, str, bool]:
+    """Module and name of the class of an engine, or of its loader, and whether it is one.
 
     Raises:
         InputError: there is no engine of that name.
     """
     entry = _entry(name)
-    return entry.module, entry.kind
+    return entry.module, entry.kind, entry.diffusion
 
 
 def _entry(name: str) -> _Entry:
     if name not in _ENGINES:
         raise InputError(f"There is no engine {name!r}: choose one of {', '.join(_ENGINES)}.")
     return _ENGINES[name]
-
-
-def _has_model(hub_id: str) -> bool:
-    """Whether the hub's cache holds a snapshot of a model (its layout: models--OWNER--NAME/snapshots/REVISION/)."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    snapshots = cache / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    return any(any(snapshot.iterdir()) for snapshot in snapshots.glob("*/"))

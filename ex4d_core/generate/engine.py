@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.engines import EngineSetup, engine_class
-from ex4d_core.errors import InputError
+from ex4d_core.engines import EngineSetup, engine_class, missing
+from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate.video_model import OnPreview, no_preview
 from ex4d_core.progress import Cancelled, OnProgress
 
@@ -120,6 +120,14 @@ def make_engine(name: str, setup: EngineSetup | None = None) -> Engine:
 
     Raises:
         InputError: there is none.
+        MissingDependencyError: a package or a model that it needs is not there.
     """
-    module, kind = engine_class(name)
-    return getattr(importlib.import_module(module), kind)(setup or EngineSetup())
+    if sentences := missing(name, setup):
+        raise MissingDependencyError(sentences[0])
+    module, kind, diffusion = engine_class(name)
+    found = getattr(importlib.import_module(module), kind)
+    if diffusion:
+        from ex4d_core.generate.diffusion import DiffusionEngine
+
+        return DiffusionEngine(found, setup or EngineSetup())
+    return found(setup or EngineSetup())

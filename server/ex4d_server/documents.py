@@ -121,6 +121,13 @@ class GenerateFields(BaseModel):
     prompt: _Text = ""
     quality: str = Field(default="", max_length=100, description="One that the engine names; empty: its default.")
     keep_source: _Bool = Field(default=False, description="Only where the engine names it.")
+    model_dir: FromPath | None = Field(
+        default=None, description="A folder with models, for clients on the same machine; default the downloaded ones."
+    )
+    memory: str = Field(default="", max_length=100, description="Rung of the VRAM ladder; empty: what fits.")
+    attention: str = Field(default="", max_length=100, description="Attention backend; empty: the fastest.")
+    cache: str = Field(default="", max_length=100, description="first-block or taylorseer, with the quality cached.")
+    steps: _Int = Field(default=0, ge=0, le=1000, description="Denoising steps; 0: the quality's own.")
     exr: _Bool = Field(default=False, description="Also exr/000000.exr ...: linear half, with mask and depth.")
 
 
@@ -374,6 +381,7 @@ class EngineStatus(BaseModel):
     prompt: bool = Field(description="Whether it reads `prompt`.")
     seed: bool = Field(description="Whether it reads `seed`.")
     keep_source: bool = Field(description="Whether it knows `keep_source`.")
+    setup: bool = Field(description="Whether it reads `model_dir`, `memory`, `attention`, `cache` and `steps`.")
 
 
 class ModelStatus(BaseModel):

@@ -9,8 +9,17 @@ import pytest
 
 from ex4d_core import engines, sample
 from ex4d_core.depth import estimator_names, estimator_summaries
-from ex4d_core.engines import check_request, engine_facts, engine_names, engine_needs, missing
-from ex4d_core.errors import InputError
+from ex4d_core.engines import (
+    EngineSetup,
+    check_request,
+    engine_facts,
+    engine_models,
+    engine_names,
+    engine_needs,
+    missing,
+)
+from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.generate import make_engine
 from ex4d_core.ingest import import_scene
 from ex4d_core.presets import Move, preset
 from ex4d_core.rendering import render_shot
@@ -60,20 +69,35 @@ def test_facts_come_without_the_engine() -> None:
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("EX4D_STATE_DIR", str(tmp_path / "state"))
     assert missing("draft") == ()
-    draft = engines._ENGINES["draft"]
-    heavy = replace(draft.facts, name="heavy", packages=("numpy", "no_such_package"), models=("some/model",))
-    monkeypatch.setitem(engines._ENGINES, "heavy", replace(draft, facts=heavy))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    package, model = missing("heavy")
+    assert engine_models("draft") == ()
+    (model,) = engine_models("vace-1.3b")
+    (sentence,) = missing("vace-1.3b")
+    assert f"`ex4d models download {model}` (" in sentence
+    assert missing("vace-1.3b", EngineSetup(model_dir=tmp_path)) == (), "the user's own files are as good"
+    with pytest.raises(MissingDependencyError, match=model):
+        make_engine("vace-1.3b")
+    small = engines._ENGINES["vace-1.3b"]
+    heavy = replace(small.facts, packages=("numpy", "no_such_package"))
+    monkeypatch.setitem(engines._ENGINES, "vace-1.3b", replace(small, facts=heavy))
+    package, _ = missing("vace-1.3b")
     assert "no_such_package" in package
     assert "numpy" not in package
-    assert "some/model" in model
-    snapshot = tmp_path / "models--some--model/snapshots/0123abc"
-    snapshot.mkdir(parents=True)
-    assert len(missing("heavy")) == 2, "an interrupted download leaves an empty folder"
-    (snapshot / "weights.safetensors").write_bytes(b"x")
-    assert missing("heavy") == (package,)
+
+
+def test_what_cannot_be_combined_is_said_before_any_work(tmp_path: Path) -> None:
+    check_request("ex4d", "cached", True, EngineSetup(tmp_path, "block-offload", "native", "first-block", 30))
+    for engine, quality, setup, sentence in (
+        ("draft", "", EngineSetup(steps=4), r"draft has no use for steps: leave that out\.$"),
+        ("ex4d", "", EngineSetup(model_dir=tmp_path / "no"), "no folder .*no with models: check the name"),
+        ("ex4d", "", EngineSetup(memory="magic"), "'magic' to use the memory: choose one of resident, "),
+        ("ex4d", "final", EngineSetup(cache="taylorseer"), "uses no cache"),
+        ("ex4d", "fast", EngineSetup(steps=25), "few steps"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            check_request(engine, quality, False, setup)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")

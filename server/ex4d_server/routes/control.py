@@ -6,7 +6,7 @@ import shutil
 
 from fastapi import APIRouter
 
-from ex4d_core.engines import engine_facts, engine_names, missing
+from ex4d_core.engines import engine_facts, engine_models, engine_names, missing
 from ex4d_core.methods import METHODS, PASSES
 from ex4d_server import API_VERSION, __version__
 from ex4d_server.documents import (
@@ -51,11 +51,12 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
                 available=not lacks,
                 missing=lacks,
                 packages=list(facts.packages),
-                models=list(facts.models),
+                models=list(engine_models(name)),
                 qualities=list(facts.qualities),
                 prompt=facts.reads_prompt,
                 seed=facts.reads_seed,
                 keep_source=facts.keeps_source,
+                setup=facts.reads_setup,
             )
         )
     disk = Disk(
