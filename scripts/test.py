@@ -1,16 +1,39 @@
-"""Checks and tests: ruff, pyright, then every test not marked slow, then the extension's inside Blender.
+"""Checks and tests: ruff, pyright, then every test not marked slow, and the extension's inside Blender.
 
     python scripts/test.py [--all] [PYTEST ARGUMENTS]
 
 --all runs the long soaks too, and the extension's tests in each Blender instead of one. Makes `.venv`, and
 `.venv-bpy-VERSION` with Blender as a Python module, with what they need.
+
+The tests of the library and those of the extension run beside each other; those marked `timed` afterwards, one by
+one, for they measure time.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
 
 from environment import BLENDERS, ROOT, prepare, prepare_blender, say, with_a_fitting_python
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests that run in one interpreter."""
+
+    name: str
+    python: Path
+    folders: tuple[str, ...]
+    environment: dict[str, str]
+
+    def command(self, selected: str, arguments: list[str]) -> list[str]:
+        """pytest with those tests that the marker expression selects."""
+        marked = ["-m", selected] if selected else []
+        folders = [] if arguments else self.folders
+        return [str(self.python), "-m", "pytest", "--durations=10", *marked, *folders, *arguments]
 
 
 def main() -> int:
@@ -19,42 +42,86 @@ def main() -> int:
     arguments = sys.argv[1:]
     everything = "--all" in arguments
     arguments = [a for a in arguments if a != "--all"]
-    python = str(prepare(("dev",)))
-    pytest = ["pytest", "--durations=10", *([] if everything else ["-m", "not slow"]), *arguments]
-    failed: list[str] = []
-    for name, command in (
-        ("ruff check", ["ruff", "check", "."]),
-        ("ruff format", ["ruff", "format", "--check", "."]),
-        ("pyright", ["pyright"]),
-        ("pytest", pytest),
-    ):
-        say(f"== {name}")
-        if subprocess.run([python, "-m", *command], cwd=ROOT).returncode:
-            failed.append(name)
-    failed += in_blender(python, [*pytest, *([] if arguments else ["tests/blender"])], everything)
+    python = prepare(("dev",))
+    failed = [name for name, command in CHECKS if not _passes(name, [str(python), "-m", *command], dict(os.environ))]
+    blenders, failed_blenders = _blenders(python, everything)
+    failed += failed_blenders
+    library = Suite("pytest", python, (), dict(os.environ))
+    plain = "" if everything else "not slow"
+    if arguments:  # of one's own choice, which may name marks
+        for suite in (library, *blenders):
+            failed += [] if _passes(suite.name, suite.command(plain, arguments), suite.environment) else [suite.name]
+    else:
+        failed += _beside_each_other([library, *blenders], _both(plain, "not timed"))
+        for suite in (library, *blenders):
+            name = f"{suite.name}, timed"
+            passed = _passes(name, suite.command(_both(plain, "timed"), []), suite.environment)
+            failed += [] if passed else [name]
     if failed:
         say(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
-def in_blender(library_python: str, pytest: list[str], everything: bool) -> list[str]:
-    """The extension's tests: in the first Blender that runs here, or in each; the names of those that failed."""
+CHECKS = (
+    ("ruff check", ["ruff", "check", "."]),
+    ("ruff format", ["ruff", "format", "--check", "."]),
+    ("pyright", ["pyright"]),
+)
+_NO_TESTS = 5
+"""pytest's exit code where the arguments select none."""
+
+
+def _both(*marks: str) -> str:
+    return " and ".join(mark for mark in marks if mark)
+
+
+def _passes(name: str, command: list[str], environment: dict[str, str]) -> bool:
+    say(f"== {name}")
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode in (0, _NO_TESTS)
+
+
+def _beside_each_other(suites: list[Suite], selected: str) -> list[str]:
+    """Run the first suite, and the others one after another beside it; the names of those that failed."""
+    failed: list[str] = []
+
+    def run_others() -> None:
+        for suite in suites[1:]:
+            with tempfile.TemporaryFile() as said:
+                command = suite.command(selected, [])
+                code = subprocess.run(
+                    command, cwd=ROOT, env=suite.environment, stdout=said, stderr=subprocess.STDOUT
+                ).returncode
+                said.seek(0)
+                output = said.read().decode(errors="replace")
+            if code not in (0, _NO_TESTS):
+                failed.append(suite.name)
+            say(f"== {suite.name}\n{output}")
+
+    others = threading.Thread(target=run_others)
+    others.start()
+    if not _passes(suites[0].name, suites[0].command(selected, []), suites[0].environment):
+        failed.append(suites[0].name)
+    others.join()
+    return failed
+
+
+def _blenders(library_python: Path, everything: bool) -> tuple[list[Suite], list[str]]:
+    """The extension's tests in the first Blender that runs here, or in each; and the names of those that do not."""
+    suites: list[Suite] = []
     failed: list[str] = []
     for version in BLENDERS:
         python, why_not = prepare_blender(version)
+        name = f"pytest in Blender {version}"
         if python is None:
-            say(f"== pytest in Blender {version}: skipped: {why_not}.")
+            say(f"== {name}: skipped: {why_not}.")
             if everything:
-                failed.append(f"Blender {version}")
+                failed.append(name)
             continue
-        say(f"== pytest in Blender {version}")
-        environment = {**os.environ, "EX4D_PYTHON": library_python}
-        code = subprocess.run([str(python), "-m", *pytest], cwd=ROOT, env=environment).returncode
-        if code not in (0, 5):  # 5: the arguments select no test of the extension
-            failed.append(f"Blender {version}")
+        environment = {**os.environ, "EX4D_PYTHON": str(library_python)}
+        suites.append(Suite(name, python, ("tests/blender",), environment))
         if not everything:
             break
-    return failed
+    return suites, failed
 
 
 if __name__ == "__main__":

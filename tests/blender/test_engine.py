@@ -113,6 +113,7 @@ def test_another_uv_than_ours_is_never_run(stand: Stand, folder: Path) -> None:
     assert not (folder / "uv/uv").exists()
 
 
+@pytest.mark.timed
 def test_goes_on_after_cancel(stand: Stand, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_with_windows(monkeypatch)
     stand.misbehave("hang")

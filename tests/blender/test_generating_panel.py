@@ -97,6 +97,7 @@ def test_whether_it_fits_is_asked_when_it_may_have_changed(
     assert bpy.ops.ex4d.preflight() == {"FINISHED"}
 
 
+@pytest.mark.timed
 def test_a_long_shot_is_asked_about_without_a_hitch(shared_sidecar: Any, shot: Any) -> None:
     now, preflight = started(), module("generating.preflight")
     shot.frame_end = 20_000

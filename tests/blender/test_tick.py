@@ -46,6 +46,8 @@ CASES = (
     "flood of tiny chunks",
 )
 
+pytestmark = pytest.mark.timed
+
 
 def stood_ready() -> float:
     """Seconds that this thread has been ready to run and had no processor; 0 where the system does not tell."""

@@ -19,6 +19,8 @@ from ex4d_core.presets import Move, preset
 from ex4d_core.progress import Cancelled, never_cancelled
 from ex4d_core.rendering import render_shot
 
+pytestmark = pytest.mark.timed
+
 PROMISED_SECONDS = 1.0
 FRAMES = 4
 

@@ -196,6 +196,7 @@ def test_large_body_arrives_whole() -> None:
         assert scripted.requests[0].body == body
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", PLAIN[:-1]])
 def test_silence(sent: bytes) -> None:
     began = time.monotonic()
@@ -271,6 +272,7 @@ def test_names_are_looked_up_aside_and_addresses_are_not(monkeypatch: pytest.Mon
     assert started == ["ex4d-resolve"]
 
 
+@pytest.mark.timed
 def test_a_lookup_that_hangs_does_not_hold_up(monkeypatch: pytest.MonkeyPatch) -> None:
     look_up, release = socket.getaddrinfo, threading.Event()
 

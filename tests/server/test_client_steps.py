@@ -21,6 +21,8 @@ import pytest
 from ex4d_server.client import Call, Download, EventStream, Server, Task, Upload
 from scripted_server import TOKEN, Peer, ScriptedServer, head, sse
 
+pytestmark = pytest.mark.timed
+
 TICK_SECONDS = 0.002  # between two steps; Blender's timer leaves more
 WORK_SECONDS = 0.012  # most work in one step, in processor time; the aim of 0.008 with slack for a busy machine
 LIMIT_SECONDS = 0.05  # most time by the clock in a step that waited for anything

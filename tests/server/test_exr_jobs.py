@@ -61,6 +61,7 @@ def test_a_generate_from_a_shot_with_exr(sidecar: Running, reshot: dict[str, Any
     assert "exr/000005.exr" in names(sidecar, with_exr["id"])
 
 
+@pytest.mark.timed
 def test_cancelled_in_the_exr_stage_the_pictures_stay(start: Start, tiny_clip: Path, tmp_path: Path) -> None:
     running = start()
     scene = make_scene(tiny_clip, tmp_path)

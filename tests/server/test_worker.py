@@ -20,7 +20,10 @@ from job_cases import make_scene, orbit, render_request, reshoot_scene_request, 
 from ex4d_core import sample
 from ex4d_core.sample import import_options
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals to workers")
+pytestmark = [
+    pytest.mark.timed,
+    pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals to workers"),
+]
 
 
 @pytest.fixture(scope="module")
