@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from ex4d_core.engines import EngineSetup
 from ex4d_core.generate.engine import GeneratedFrame, Shot
 from ex4d_core.generate.ladder import Plan
-from ex4d_core.generate.planner import ComponentSizes
 from ex4d_core.generate.profiles import Profile
+from ex4d_core.generate.sizes import ComponentSizes
 from ex4d_core.generate.video_model import Limits, OnPreview, VideoModel, no_preview
 from ex4d_core.model_files import ModelFiles
 from ex4d_core.progress import Cancelled, OnProgress
@@ -27,7 +27,7 @@ class Loader(Protocol):
     def limits(self) -> Limits: ...
 
     def sizes(self, files: ModelFiles) -> ComponentSizes:
-        """What the files weigh, from their headers (`weights.sizes_of`); reads no weights."""
+        """What the files weigh, from their headers (`sizes.sizes_of`); reads no weights."""
         ...
 
     def load(self, files: ModelFiles, plan: Plan, profile: Profile) -> VideoModel:

@@ -1,45 +1,47 @@
-"""Which rung of the VRAM ladder fits: a pure function of a model's sizes, the video and the machine. No torch."""
+"""Which rung of the VRAM ladder fits: a pure function of a model's sizes, the video and the machine. No torch.
+
+How much a pass and the VAE take beside the weights was found by following every tensor of diffusers' own models at
+their real dimensions on the meta device; `tests/core/generate/test_planner.py` does it again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from ex4d_core.generate.ladder import Plan, Rung
+from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.generate.ladder import LADDER, RUNGS, Plan, Step, step
+from ex4d_core.generate.profiles import Profile, cache_bytes, check_plan, may_compile
+from ex4d_core.generate.sizes import ComponentSizes
 
-Stored = Literal["float", "gguf-q8", "gguf-q4"]
-"""What the transformer's file holds: floats of any width, or GGUF."""
+_ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
+# A pass, in tensors of tokens x dim (H) and tokens x ffn_dim (F). The most is held where a block adds its gated
+# attention in float32, or in the feed-forward network: with a LoRA three F (the layer's result, the LoRA's, and their
+# scaled sum), else two.
+_RESIDUAL_H, _FEED_H = 11.15, 4.15
+_VACE_H = 1  # the control stream runs beside
+_LORA_F, _PLAIN_F = 3, 2
 
-@dataclass(frozen=True)
-class ComponentSizes:
-    """What an engine's models weigh; parameters are counts, not bytes, unless the name says so."""
+# The VAE in float32, bytes for each pixel of a frame, and for each value of the video: in, and out.
+_ENCODE_PIXEL, _DECODE_PIXEL = 14_080, 19_470
+_TILE_PIXELS = 256 * 256  # of a side of diffusers' tiles, which overlap by a quarter
+_TILED_VIDEOS = 4.7  # tiles, rows of them, the whole, and the whole clamped
+_FLOAT = 4
 
-    dim: int
-    """Width of the transformer's tokens."""
-    ffn_dim: int
-    blocks: int
-    """Of the transformer, VACE's included."""
-    block_parameters: int
-    """Of the largest block."""
-    blocks_parameters: int
-    """Of all blocks."""
-    outside_parameters: int
-    """Of the transformer outside its blocks."""
-    vae_parameters: int
-    image_encoder_parameters: int = 0
-    text_encoder_parameters: int = 0
-    """Loaded for a prompt that is not stored yet, and freed before the rest is loaded."""
-    geometry_parameters: int = 0
-    lora_parameters: int = 0
-    hints: int = 0
-    """VACE's extra outputs that are kept until the blocks have used them, tokens x dim each."""
-    transformers: int = 1
-    """2: Wan2.2's pair, used one after the other."""
-    stored: Stored = "float"
-    bytes_per_parameter: float = 2.0
-    """In the transformer's file, for GGUF."""
+_ROUNDING = 1.08
+"""What torch's allocator reserves over what is asked for: pieces that fit nothing else."""
+_WORKSPACES = 250_000_000
+"""Of cuBLAS and cuDNN."""
+_DRIVER = 700_000_000
+"""What CUDA itself takes of a card, which torch does not count."""
+_PROCESS = 2_500_000_000
+"""RAM of Python, torch and CUDA's libraries."""
+_LIGHT_PROCESS = 1_000_000_000
+"""The same while the text encoder works, before anything is on the GPU."""
+_ARENA = 1.1
+"""Pinned memory is taken in pieces of powers of two, which layers do not fill (`placement.pinned`)."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class VideoSize:
         """Patches of 16x16 pixels and 4 frames."""
         return (self.width // 16) * (self.height // 16) * ((self.frames - 1) // 4 + 1)
 
+    @property
+    def video_bytes(self) -> int:
+        """Of all frames, RGB in float32."""
+        return 3 * _FLOAT * self.width * self.height * self.frames
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -70,22 +77,250 @@ class Machine:
     ram_bytes: int
     disk_bytes: int
     """Free where weights may be offloaded to."""
-    fp8: bool = True
-    """Whether the device can hold 8-bit floats."""
     name: str = ""
+    """Of the GPU."""
     offload_folder: Path | None = None
 
+    @property
+    def shared(self) -> bool:
+        """Whether the device computes in the machine's own memory, so that there is nowhere to offload to but disk."""
+        return self.device != "cuda"
 
-def plan(sizes: ComponentSizes, size: VideoSize, machine: Machine, rung: str = "") -> Plan:
+
+def plan(
+    sizes: ComponentSizes, size: VideoSize, machine: Machine, rung: str = "", profile: Profile | None = None
+) -> Plan:
     """The highest rung that fits, or the one that is asked for.
 
+    Args:
+        sizes: of the engine's models.
+        size: of a window.
+        machine: what is free.
+        rung: one of `ladder.RUNGS`, taken whether it fits or not; empty: chosen.
+        profile: how the video will be denoised; its cache takes memory, too.
+
     Raises:
-        InputError: there is no such rung, or the model's file cannot be run on it.
-        PlanError: nothing fits.
+        InputError: there is no such rung, or the model's file or the profile cannot be run on it.
+        MissingDependencyError: nothing fits; the sentence says what would.
     """
-    raise NotImplementedError
+    if rung:
+        return _asked_for(sizes, size, machine, rung, profile)
+    for candidate in candidates(sizes, size, machine, profile):
+        if fits(candidate, machine):
+            return candidate
+    raise MissingDependencyError(_nothing_fits(sizes, size, machine, profile))
 
 
-def below(sizes: ComponentSizes, size: VideoSize, machine: Machine, rung: Rung) -> Plan | None:
-    """The next plan after `rung` ran out of memory; None from the last."""
-    raise NotImplementedError
+def below(
+    sizes: ComponentSizes, size: VideoSize, machine: Machine, failed: Plan, profile: Profile | None = None
+) -> Plan | None:
+    """What to try after a plan ran out of memory; None after the last.
+
+    Args:
+        sizes: of the engine's models.
+        size: of the window that failed.
+        machine: of whose RAM and disk is enough; that its video memory was thought to be enough is what was wrong.
+        failed: the plan, tiled or not.
+        profile: how the video is denoised.
+    """
+    place = RUNGS.index(failed.rung)
+    for candidate in candidates(sizes, size, machine, profile):
+        later = (RUNGS.index(candidate.rung), candidate.tiled_vae) > (place, failed.tiled_vae)
+        smaller = candidate.vram_bytes < failed.vram_bytes
+        if later and smaller and candidate.disk_bytes <= machine.disk_bytes and _ram_fits(candidate, machine):
+            return candidate
+    return None
+
+
+def candidates(
+    sizes: ComponentSizes, size: VideoSize, machine: Machine, profile: Profile | None = None
+) -> Iterator[Plan]:
+    """All plans that the model's file and the device allow, from the fastest, whether they fit or not.
+
+    The VAE works in tiles only where a rung does not fit otherwise: tiles change the picture a little.
+    """
+    for rung in LADDER:
+        if not _possible(rung, sizes, machine, profile):
+            continue
+        for tiled in (False, True):
+            if tiled and rung.keeping == "device" and not machine.shared:
+                continue  # the next rung is as fast, and needs no tiles
+            yield _estimate(rung, tiled, sizes, size, machine, profile)
+
+
+def table(sizes: ComponentSizes, size: VideoSize, machine: Machine) -> tuple[Plan, ...]:
+    """Every rung of the ladder, those for GGUF files included, without tiles."""
+    stored = {"gguf-q8": "gguf-q8", "gguf-q4": "gguf-q4"}
+    widths = {"gguf-q8": 1.107, "gguf-q4": 0.692}
+
+    def of(rung: Step) -> ComponentSizes:
+        if rung.rung not in stored:
+            return sizes
+        return replace(sizes, stored=stored[rung.rung], bytes_per_parameter=widths[rung.rung])
+
+    return tuple(_estimate(rung, False, of(rung), size, machine, None) for rung in LADDER)
+
+
+def fits(plan: Plan, machine: Machine) -> bool:
+    """Whether the machine has what a plan takes."""
+    video = machine.shared or plan.vram_bytes + _DRIVER <= machine.vram_bytes
+    return video and _ram_fits(plan, machine) and plan.disk_bytes <= machine.disk_bytes
+
+
+def _ram_fits(plan: Plan, machine: Machine) -> bool:
+    return plan.ram_bytes <= machine.ram_bytes
+
+
+def _asked_for(sizes: ComponentSizes, size: VideoSize, machine: Machine, rung: str, profile: Profile | None) -> Plan:
+    chosen = next((known for known in RUNGS if known == rung), None)
+    if chosen is None:
+        raise InputError(f"There is no way {rung!r} to use the memory: choose one of {', '.join(RUNGS)}.")
+    if fault := _fault(step(chosen), sizes, machine):
+        raise InputError(fault)
+    if profile is not None:
+        check_plan(profile, chosen, compiled=False)
+    plans = [_estimate(step(chosen), tiled, sizes, size, machine, profile) for tiled in (False, True)]
+    return next((plan for plan in plans if fits(plan, machine)), plans[0])
+
+
+def _possible(rung: Step, sizes: ComponentSizes, machine: Machine, profile: Profile | None) -> bool:
+    if machine.shared and rung.keeping not in ("device", "disk") and rung.rung not in ("fp8", "gguf-q8", "gguf-q4"):
+        return False  # nothing is saved by moving weights within one memory
+    if profile is not None:
+        try:
+            check_plan(profile, rung.rung, compiled=False)
+        except InputError:
+            return False
+    return not _fault(rung, sizes, machine)
+
+
+def _fault(rung: Step, sizes: ComponentSizes, machine: Machine) -> str:
+    """Why a rung cannot be; empty if it can."""
+    of_gguf = rung.rung in ("gguf-q8", "gguf-q4")
+    if of_gguf and sizes.stored != rung.rung:
+        return f"The rung {rung.rung} needs such a GGUF file: download one, or choose another rung."
+    if sizes.stored != "float" and not of_gguf and (rung.rung in ("resident", "model-offload") or "fp8" in rung.rung):
+        return f"The rung {rung.rung} is for models that are not quantized, and this one is: choose {sizes.stored}."
+    if "fp8" in rung.rung and machine.device == "mps":
+        return f"The rung {rung.rung} needs 8-bit floats, which Apple's GPUs lack: take a GGUF file."
+    return ""
+
+
+def _estimate(
+    rung: Step, tiled: bool, sizes: ComponentSizes, size: VideoSize, machine: Machine, profile: Profile | None
+) -> Plan:
+    item = _ITEM_BYTES[machine.dtype]
+    weights = _Weights(sizes, rung, item, profile)
+    compute = activation_bytes(sizes, size, item) + _kept_bytes(sizes, size, item, profile)
+    encode, decode = vae_bytes(size, tiled)
+    coding = max(encode + 2 * size.video_bytes, decode)
+    helpers = _FLOAT * (sizes.vae_parameters + sizes.image_encoder_parameters) + item * sizes.geometry_parameters
+    vae, clip = _FLOAT * sizes.vae_parameters, _FLOAT * sizes.image_encoder_parameters
+    if rung.keeping == "device":
+        peak = helpers + weights.on_device + max(compute, coding)
+    else:
+        peak = max(weights.on_device + compute, vae + coding, clip)
+    vram = int(peak * _ROUNDING) + (0 if machine.device == "cpu" else _WORKSPACES)
+    text = _LIGHT_PROCESS + item * sizes.text_encoder_parameters
+    ram = _PROCESS + helpers + weights.in_ram + (vram if machine.shared else 0)
+    return Plan(
+        rung=rung.rung,
+        device=machine.device,
+        dtype=machine.dtype,
+        tiled_vae=tiled,
+        vram_bytes=vram,
+        ram_bytes=int(max(ram, text)),
+        disk_bytes=weights.on_disk,
+        offload_folder=machine.offload_folder if rung.keeping == "disk" else None,
+        compiled=rung.keeping == "device"
+        and machine.device == "cuda"
+        and rung.rung == "resident"
+        and (profile is None or may_compile(profile)),
+    )
+
+
+class _Weights:
+    """Where the bytes of the transformer are on a rung."""
+
+    def __init__(self, sizes: ComponentSizes, rung: Step, item: int, profile: Profile | None) -> None:
+        width = sizes.bytes_per_parameter if sizes.stored != "float" else 1.0 if "fp8" in rung.rung else float(item)
+        distilled = sizes.distilled_parameters if profile is not None and profile.distilled else 0
+        lora = item * (sizes.lora_parameters + distilled)
+        outside = sizes.outside_parameters * item
+        blocks = int(sizes.blocks_parameters * width)
+        leaf = int(sizes.leaf_parameters * item)  # cast or dequantized copy of the layer that computes
+        copy = leaf if width != item else 0
+        whole = blocks + outside + lora
+        block = int(sizes.block_parameters * width) + lora // sizes.blocks
+        self.on_device = {
+            "device": sizes.transformers * whole + copy,
+            "turns": whole + copy,
+            "blocks": outside + 2 * block + copy,  # one computes, the next arrives
+            "leaves": 3 * leaf,  # one computes, the next arrives, and what is outside the blocks is no larger
+            "disk": 2 * leaf,
+        }[rung.keeping]
+        fetched = rung.keeping in ("blocks", "leaves")
+        self.in_ram = 0 if rung.keeping == "disk" else int(sizes.transformers * whole * (_ARENA if fetched else 1.0))
+        self.on_disk = sizes.transformers * whole if rung.keeping == "disk" else 0
+
+
+def activation_bytes(sizes: ComponentSizes, size: VideoSize, item: int) -> int:
+    """The most that one pass of the transformer holds beside its weights.
+
+    Args:
+        sizes: of the model.
+        size: of the video.
+        item: bytes of a number.
+    """
+    hidden, inner = size.tokens * sizes.dim * item, size.tokens * sizes.ffn_dim * item
+    control = _VACE_H if sizes.hints else 0
+    feed = _FEED_H * hidden + (_LORA_F if sizes.lora_parameters else _PLAIN_F) * inner
+    return int(max(_RESIDUAL_H * hidden, feed) + (sizes.hints + control) * hidden)
+
+
+def vae_bytes(size: VideoSize, tiled: bool) -> tuple[int, int]:
+    """The most that Wan's VAE holds beside its weights while it encodes and while it decodes, in float32.
+
+    Args:
+        size: of the video.
+        tiled: whether it works in tiles.
+    """
+    pixels = size.width * size.height
+    if not tiled:
+        return _ENCODE_PIXEL * pixels + size.video_bytes, _DECODE_PIXEL * pixels + size.video_bytes
+    tile = min(pixels, _TILE_PIXELS)
+    overlapping = 1.8 * size.video_bytes
+    decode = max(_DECODE_PIXEL * tile + overlapping, _TILED_VIDEOS * size.video_bytes)
+    return int(_ENCODE_PIXEL * tile + 1.1 * size.video_bytes), int(decode)
+
+
+def _kept_bytes(sizes: ComponentSizes, size: VideoSize, item: int, profile: Profile | None) -> int:
+    """What stays on the device over all steps: the geometry, and what a cache keeps."""
+    geometry = size.tokens * sizes.dim * item if sizes.geometry_parameters else 0
+    cache = cache_bytes(profile, size.tokens, sizes.dim, sizes.blocks, item) if profile is not None else 0
+    return geometry + cache
+
+
+def _nothing_fits(sizes: ComponentSizes, size: VideoSize, machine: Machine, profile: Profile | None) -> str:
+    """One sentence: what the smallest way needs, what there is, what would help."""
+    plans = list(candidates(sizes, size, machine, profile))
+    least = min(plans, key=lambda p: (p.ram_bytes if machine.shared else p.vram_bytes, p.ram_bytes))
+    lacks = [
+        f"{needed / 1e9:.1f} GB of {what} ({free / 1e9:.1f} free)"
+        for needed, free, what in (
+            (0 if machine.shared else least.vram_bytes + _DRIVER, machine.vram_bytes, "video memory"),
+            (least.ram_bytes, machine.ram_bytes, "memory"),
+            (least.disk_bytes, machine.disk_bytes, "disk"),
+        )
+        if needed > free
+    ]
+    helps = [
+        words
+        for words, smaller in (
+            ("a shot of half the size", replace(size, width=size.width // 32 * 16, height=size.height // 32 * 16)),
+            ("fewer frames", replace(size, frames=min(size.frames, 17))),
+        )
+        if any(fits(p, machine) for p in candidates(sizes, smaller, machine, profile))
+    ]
+    remedy = ", ".join([*helps, "the engine vace-1.3b", "the engine draft"])
+    return f"{size.width}x{size.height}x{size.frames} needs at least {' and '.join(lacks)}: choose {remedy}."
