@@ -7,22 +7,22 @@ that it is an ordinary adapter that stacks with others. Names map one to one, an
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from ex4d_core.errors import InputError
 from ex4d_core.generate.geometry_encoder import PATCH, GeometryEncoder
 from ex4d_core.generate.state import Shape, check_names, fill, same_names, shapes
+from ex4d_core.generate.tensors import pickled
 from ex4d_core.generate.wan_keys import transformer_names
 
 _ATTENTIONS = ("self_attn", "cross_attn")
@@ -111,7 +111,7 @@ def read_checkpoint(path: Path, alpha: float | None = None) -> Ex4dCheckpoint:
     Raises:
         InputError: it cannot be read, or a tensor is missing, unexpected or of another shape than the rest asks for.
     """
-    state = _load(path)
+    state = pickled(path)
     found = shapes(state)
     adapters = Counter(match["adapter"] or "" for name in state if (match := _LORA.fullmatch(name)))
     adapter = adapters.most_common(1)[0][0] if adapters else "default"
@@ -162,12 +162,23 @@ def add_lora(
     targets = sorted({name.rsplit(".lora_", 1)[0] for name in checkpoint.lora})
     metadata = {"r": checkpoint.rank, "lora_alpha": checkpoint.alpha, "target_modules": targets}
     transformer.load_lora_adapter(
-        {name: tensor if dtype is None else tensor.to(dtype) for name, tensor in checkpoint.lora.items()},
-        prefix=None,
-        adapter_name=adapter_name,
-        metadata=metadata,
-        low_cpu_mem_usage=True,
+        dict(checkpoint.lora), prefix=None, adapter_name=adapter_name, metadata=metadata, low_cpu_mem_usage=True
     )
+    cast_adapter(transformer, adapter_name, dtype or next(iter(checkpoint.lora.values())).dtype)
+
+
+def cast_adapter(transformer: nn.Module, adapter_name: str, dtype: torch.dtype) -> None:
+    """Cast a loaded adapter, to which peft gives the type of the layer's weights, whatever it is computed in.
+
+    Args:
+        transformer: with the adapter.
+        adapter_name: of it.
+        dtype: that the transformer computes in.
+    """
+    for name, parameter in transformer.named_parameters():
+        if f".{adapter_name}." in name:
+            parameter.data = parameter.data.to(dtype)
+            parameter.requires_grad_(False)
 
 
 def check_fits(checkpoint: Ex4dCheckpoint, transformer: WanTransformer3DModel) -> None:
@@ -194,32 +205,27 @@ def check_fits(checkpoint: Ex4dCheckpoint, transformer: WanTransformer3DModel) -
     )
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path.name} is not a readable checkpoint of EX-4D: download ex4d.ckpt again.") from error
-    tensors = cast("dict[Any, Any]", state) if isinstance(state, dict) else {}
-    if not tensors or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in tensors.items()):
-        raise InputError(f"{path.name} does not hold named tensors alone: give EX-4D's ex4d.ckpt.")
-    return tensors
-
-
 def _measure(found: Mapping[str, Shape]) -> Dimensions:
     """The sizes that most tensors agree on, so that the one that does not is found."""
     blocks = [int(match["block"]) for name in found if (match := _LORA.fullmatch(name))]
 
-    def common(pattern: str, axis: int) -> int:
-        votes = Counter(s[axis] for n, s in found.items() if re.search(pattern, n) and -len(s) <= axis < len(s))
+    def common(*places: tuple[str, int]) -> int:
+        """What most tensors have: (pattern of names, axis) ..."""
+        votes = Counter(
+            shape[axis]
+            for pattern, axis in places
+            for name, shape in found.items()
+            if re.search(pattern, name) and axis < len(shape)
+        )
         return votes.most_common(1)[0][0] if votes else 0
 
     return Dimensions(
         blocks=1 + max(blocks, default=0),
-        width=common(r"_attn\.[qkvo]\.lora_A", 1),
-        feed_forward=common(r"ffn\.0\.lora_B", 0),
-        rank=common(r"lora_A", 0),
-        latent_channels=common(r"^latent_encoder\.0\.weight$", 1) // 2,
-        hidden_channels=common(r"^latent_encoder\.", 0),
+        width=common((r"_attn\.[qkvo]\.lora_A", 1), (r"_attn\.[qkvo]\.lora_B", 0)),
+        feed_forward=common((r"ffn\.0\.lora_B", 0), (r"ffn\.2\.lora_A", 1)),
+        rank=common((r"lora_A", 0), (r"lora_B", 1)),
+        latent_channels=common((r"^latent_encoder\.0\.weight$", 1)) // 2,
+        hidden_channels=common((r"^latent_encoder\.", 0)),
     )
 
 

@@ -6,7 +6,7 @@ The layout of a set stands in the README beside the data.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ex4d_core.generate.latents import decode
 from ex4d_core.generate.sampling import Branch, denoise
 from ex4d_core.generate.schedule import euler
 from ex4d_core.generate.sinusoid import exact_sinusoid
+from ex4d_core.generate.tensors import tensors
 from ex4d_core.generate.wan_keys import load_transformer, load_vae
 
 
@@ -58,10 +59,10 @@ def run(folder: str | Path) -> dict[str, NDArray[np.float32]]:
 
     checkpoint = read_checkpoint(folder / "ex4d_tiny.ckpt", alpha=config["lora"]["alpha"])
     base = folder / "base.safetensors"
-    transformer = load_transformer(_tensors(base), config["diffusers_transformer"], None, base.name)
+    transformer = load_transformer(tensors(base), config["diffusers_transformer"], None, base.name)
     exact_sinusoid(transformer)
     add_lora(transformer, checkpoint)
-    vae = load_vae(_tensors(folder / "vae.safetensors"), _vae_config(config["vae"]), None, "vae.safetensors")
+    vae = load_vae(tensors(folder / "vae.safetensors"), _vae_config(config["vae"]), None, "vae.safetensors")
 
     frames, masks = (inputs.get_tensor(name).numpy() for name in ("color_frames_u8", "mask_frames_u8"))
     window = videos(frames, masks > 127)
@@ -92,12 +93,6 @@ def run(folder: str | Path) -> dict[str, NDArray[np.float32]]:
     return {name: tensor.numpy() for name, tensor in results.items()}
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(path, "pt") as file:
-        for name in file.keys():  # noqa: SIM118 - the handle is not a mapping
-            yield name, file.get_tensor(name)
-
-
 def _vae_config(told: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `AutoencoderKLWan`: names as in Wan's code, but for the width."""
     same = ("z_dim", "dim_mult", "num_res_blocks", "temperal_downsample", "latents_mean", "latents_std")
@@ -106,5 +101,5 @@ def _vae_config(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tokens(folder: Path, told: Mapping[str, Any], frame: Tensor) -> Tensor:
     file = folder / "clip.safetensors"
-    encoder = load_image_encoder(_tensors(file), vision_config(told), None, file.name)
+    encoder = load_image_encoder(tensors(file), vision_config(told), None, file.name)
     return image_tokens(encoder, frame, tuple(told["pixel_mean"]), tuple(told["pixel_std"]))
