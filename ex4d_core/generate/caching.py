@@ -121,8 +121,9 @@ def _counted(transformer: Any, savings: Savings) -> Generator[None]:
             return None
         if module is blocks[0]:
             first_output = output
-        elif module is blocks[-1] and not computed:
-            return first_output
+        elif module is blocks[-1]:
+            wanted, first_output = first_output, None  # the pass is over: give its memory back
+            return None if computed else wanted
         return None
 
     handles: list[Any] = []
