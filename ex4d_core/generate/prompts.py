@@ -103,11 +103,8 @@ class Prompts:
         Raises:
             MissingDependencyError: the prompt is new and there is no text encoder.
         """
-        text = clean(text)
-        stored = self._read(text)
-        if stored is None:
-            self.prepare([text])
-            stored = self._read(text)
+        self.prepare([text])
+        stored = self._read(clean(text))
         assert stored is not None
         tokens = stored.to(self._device)  # (n, d)
         return torch.cat([tokens, tokens.new_zeros(TOKENS - len(tokens), tokens.shape[1])])[None]

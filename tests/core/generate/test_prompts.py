@@ -1,0 +1,175 @@
+"""Prompts are encoded as the reference does, once, and then come from a small store."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import models
+from transformers import AutoTokenizer, UMT5EncoderModel
+
+from ex4d_core.errors import MissingDependencyError
+from ex4d_core.generate import prompts
+from ex4d_core.generate.prompts import DEFAULTS, TOKENS, Prompts, clean
+from ex4d_core.model_files import ModelFiles
+
+_TEXT = "a sharp photograph of a street"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    """Text encoder and tokenizer of the real classes; the other models are not read here."""
+    folder = tmp_path_factory.mktemp("models")
+    models.text_encoder(0).save_pretrained(folder / "text_encoder")
+    models.tokenizer().save_pretrained(folder / "tokenizer")
+    return ModelFiles(folder, folder, text_encoder=folder / "text_encoder", tokenizer=folder / "tokenizer")
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
+    """The text encoders that were loaded, one reference for each time."""
+    references: list[weakref.ref[Any]] = []
+    load = prompts.load_text_encoder
+
+    def counted(files: ModelFiles, dtype: torch.dtype) -> Any:
+        encoder = load(files, dtype)
+        references.append(weakref.ref(encoder))
+        return encoder
+
+    monkeypatch.setattr(prompts, "load_text_encoder", counted)
+    return references
+
+
+def test_the_default_prompts_are_the_references() -> None:
+    """Hashes of the strings in generate.py of EX-4D and in shared_config.py of Wan2.1 (commits in `prompts`)."""
+
+    def short(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    assert short(DEFAULTS["ex4d"].prompt) == "258557eb00967f2b"
+    assert short(DEFAULTS["ex4d"].negative) == "e488b06083693241"
+    for engine in ("vace-1.3b", "vace-14b"):
+        assert short(DEFAULTS[engine].negative) == "ce96e0324e4b54ce"
+        assert DEFAULTS[engine].prompt
+
+
+@pytest.mark.parametrize(
+    ("given", "cleaned"),
+    # What whitespace_clean(basic_clean(text)) of the reference gives with ftfy 6.3.1.
+    [
+        ("  two\n words\t\u3000here ", "two words here"),
+        ("Tom &amp;amp; Jerry &lt;3 &#39;x&#39;", "Tom & Jerry <3 'x'"),
+        ("\u201cquoted\u201d \u2018so\u2019 \u02bcn\u02bc", "\"quoted\" 'so' 'n'"),
+        ("\uff21\uff22\uff0c\uff11 \ufb01lm", "AB,1 film"),
+        ("cafe\u0301 a\x07b\ufeffc", "caf\u00e9 abc"),
+        ("", ""),
+    ],
+)
+def test_text_is_cleaned_as_in_the_reference(given: str, cleaned: str) -> None:
+    assert clean(given) == cleaned
+    assert clean(cleaned) == cleaned
+
+
+def test_embeddings_are_the_encoders_padded_with_zeros(files: ModelFiles, tmp_path: Path) -> None:
+    """Against the reference's way: padded to 512 before the encoder, masked there, cut, padded with zeros."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(files.tokenizer)
+    encoder = UMT5EncoderModel.from_pretrained(files.text_encoder, dtype=torch.bfloat16).eval()
+    padded = tokenizer(_TEXT, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = encoder(padded.input_ids, padded.attention_mask).last_hidden_state[0]
+    count = int(padded.attention_mask.sum())
+
+    found = Prompts(files, tmp_path, "cpu").embeddings(f"  {_TEXT}\n")
+
+    assert found.shape == (1, TOKENS, 32)
+    assert found.dtype == torch.bfloat16
+    assert 4 < count < 64
+    assert (found[0, :count].float() - hidden[:count].float()).abs().max() < 0.03 * hidden.float().abs().max()
+    assert not found[0, count:].any()
+
+
+def test_a_prompt_longer_than_the_model_takes_is_cut(files: ModelFiles, tmp_path: Path) -> None:
+    found = Prompts(files, tmp_path, "cpu").embeddings("z" * 2000)
+    assert found.shape == (1, TOKENS, 32)
+    assert found[0, -1].any()
+
+
+def test_the_text_encoder_is_loaded_once_and_freed(
+    files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]
+) -> None:
+    first = Prompts(files, tmp_path, "cpu")
+    positive, negative = first.embeddings(_TEXT), first.embeddings(DEFAULTS["ex4d"].negative)
+    assert len(loaded) == 1, "the default prompts are encoded with the first one"
+    gc.collect()
+    assert loaded[0]() is None
+
+    second = Prompts(files, tmp_path, "cpu")  # as the next run makes it
+    assert torch.equal(second.embeddings(_TEXT), positive)
+    assert torch.equal(second.embeddings(DEFAULTS["ex4d"].negative), negative)
+    for engine in DEFAULTS.values():
+        second.prepare([engine.prompt, engine.negative])
+    assert len(loaded) == 1
+
+    second.embeddings("another one")
+    assert len(loaded) == 2
+
+
+def test_what_is_stored_is_small(files: ModelFiles, tmp_path: Path) -> None:
+    Prompts(files, tmp_path / "new" / "folder", "cpu").embeddings(_TEXT)
+    stored = [load_file(path)["embedding"] for path in (tmp_path / "new" / "folder").iterdir()]
+    assert len(stored) == 1 + 3, "the prompt, and the default ones"
+    assert all(tokens.dtype == torch.bfloat16 and len(tokens) < TOKENS for tokens in stored)
+
+
+def test_a_stored_prompt_needs_no_text_encoder(
+    files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]
+) -> None:
+    known = Prompts(files, tmp_path, "cpu").embeddings(_TEXT)
+    without = Prompts(replace(files, text_encoder=None, tokenizer=None), tmp_path, "cpu")
+    assert without.revision == ""
+    assert torch.equal(without.embeddings(_TEXT), known)
+    without.embeddings(DEFAULTS["vace-14b"].negative)
+    assert len(loaded) == 1
+    with pytest.raises(MissingDependencyError, match="'a new one' is new, and the text encoder.*: download it"):
+        without.embeddings("a new one")
+
+
+def test_another_text_encoder_encodes_anew(files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]) -> None:
+    models.text_encoder(1).save_pretrained(tmp_path / "text_encoder")
+    other = Prompts(replace(files, text_encoder=tmp_path / "text_encoder"), tmp_path / "store", "cpu")
+    same = Prompts(files, tmp_path / "store", "cpu")
+    assert other.revision != same.revision
+    assert not torch.equal(other.embeddings(_TEXT), same.embeddings(_TEXT))
+    assert len(loaded) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "emptied", "another"])
+def test_a_damaged_file_is_made_again(
+    damage: str, files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]
+) -> None:
+    made = Prompts(files, tmp_path, "cpu")
+    known = made.embeddings(_TEXT)
+    (path,) = [p for p in tmp_path.iterdir() if torch.equal(load_file(p)["embedding"], known[0, : _length(known)])]
+    whole = path.read_bytes()
+    other = next(p for p in tmp_path.iterdir() if p != path)
+    damaged = {
+        "cut": whole[:-10],
+        "changed": whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:],
+        "emptied": b"",
+        "another": other.read_bytes(),
+    }
+    path.write_bytes(damaged[damage])
+    assert torch.equal(made.embeddings(_TEXT), known)
+    assert len(loaded) == 2
+    assert torch.equal(load_file(path)["embedding"], known[0, : _length(known)])
+
+
+def _length(embeddings: torch.Tensor) -> int:
+    return int(embeddings[0].any(dim=1).sum())
