@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ex4d_core.errors import InputError
-from ex4d_core.generate.headers import damaged, weight_files
+from ex4d_core.weight_headers import damaged, weight_files
 
 _SCALES = (".scale_weight", ".weight_scale")
 """What ComfyUI's 8-bit files keep beside a weight, which is to be multiplied with it."""
@@ -29,7 +29,7 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     as ComfyUI's "fp8_scaled" has them, come multiplied, in bfloat16.
 
     Args:
-        path: a .safetensors, .pth, .pt or .ckpt file, or a folder as in `headers.weight_files`.
+        path: a .safetensors, .pth, .pt or .ckpt file, or a folder as in `weight_headers.weight_files`.
 
     Raises:
         InputError: a file is damaged, missing, or holds more than tensors.

@@ -63,9 +63,7 @@ def vae_config(shapes: Shapes, where: str) -> dict[str, Any]:
     try:
         width, latent = shapes["encoder.conv_in.weight"][0], shapes["post_quant_conv.weight"][0]
     except KeyError as error:
-        raise InputError(
-            f"{where} is not the VAE of Wan2.1: give Wan2.1_VAE.pth or wan_2.1_vae.safetensors."
-        ) from error
+        raise InputError(f"{where} is not the VAE of Wan2.1: give wan_2.1_vae.safetensors.") from error
     return {"base_dim": width, "z_dim": latent}
 
 
