@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from ex4d_core.engines import EngineSetup
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.engines import EngineSetup, Needs
+from ex4d_core.errors import Ex4dError, MissingDependencyError
+from ex4d_core.generate import around
+from ex4d_core.generate.attention import attending, choose
 from ex4d_core.generate.engine import GeneratedFrame, Shot
 from ex4d_core.generate.ladder import Plan
-from ex4d_core.generate.profiles import Profile
-from ex4d_core.generate.sizes import ComponentSizes
-from ex4d_core.generate.video_model import Limits, OnPreview, VideoModel, no_preview
+from ex4d_core.generate.machine import this_machine, with_torch
+from ex4d_core.generate.planner import VideoSize, below, candidates, plan
+from ex4d_core.generate.profiles import Profile, profile
+from ex4d_core.generate.revisions import model_files, model_revisions
+from ex4d_core.generate.sizes import WAN2_1, ComponentSizes, known_sizes, sizes_of
+from ex4d_core.generate.video_model import Limits, OnPreview, Report, VideoModel, Window, no_preview
 from ex4d_core.model_files import ModelFiles
 from ex4d_core.progress import Cancelled, OnProgress
+
+_log = logging.getLogger(__name__)
 
 
 class Loader(Protocol):
@@ -44,16 +57,148 @@ class DiffusionEngine:
     """An `Engine` over a `Loader`; keeps the model between shots."""
 
     def __init__(self, loader: Loader, setup: EngineSetup) -> None:
+        """Load nothing yet.
+
+        Args:
+            loader: of the models.
+            setup: where they are and how to use the machine; what it leaves open is chosen for the first shot.
+        """
         self._loader = loader
         self._setup = setup
+        self._model: VideoModel | None = None
+        self._plan: Plan | None = None
+        self._made_for: tuple[ModelFiles, str, float, int] | None = None
+        self._settings: dict[str, Any] = {}
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Engine.settings`."""
-        raise NotImplementedError
+        return self._settings
 
     def generate(
         self, shot: Shot, on_progress: OnProgress, cancelled: Cancelled, on_preview: OnPreview = no_preview
     ) -> Iterator[GeneratedFrame]:
         """See `Engine.generate`."""
-        raise NotImplementedError
+        name, facts = self._loader.engine, dict[str, Any]()
+        chosen = profile(name, shot.quality, self._setup)
+        files = model_files(name, self._setup)
+        self._settings = {"models": model_revisions(name, shot.quality, self._setup), "profile": asdict(chosen)}
+
+        def video(window: Window, report: Report) -> NDArray[np.uint8]:
+            return self._video(files, window, report)
+
+        yield from around.generate(shot, self._loader.limits, chosen, video, on_progress, cancelled, on_preview, facts)
+        self._settings |= facts
+
+    def _video(self, files: ModelFiles, window: Window, report: Report) -> NDArray[np.uint8]:
+        """One window, on a lower rung where memory runs out, which the next windows then stay on."""
+        chosen = self._plan_of(files, window)
+        while True:
+            try:
+                with attending(chosen.attention):
+                    model = self._loaded(files, chosen, window.profile)
+                    frames = model.video(window, report)
+            except Exception as error:
+                from ex4d_core.generate.memory import is_out_of_memory
+
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                self._settings |= _told(chosen) | dict(model.settings)
+                return frames
+            model = None  # the last reference but the engine's own
+            chosen = self._lower(chosen, files, window)
+
+    def _plan_of(self, files: ModelFiles, window: Window) -> Plan:
+        """The plan that is in use, where it was made for this or for more; else a new one, with all memory free."""
+        size, wanted = _size(window), window.profile
+        if self._plan is not None and self._made_for is not None:
+            *same, tokens = self._made_for
+            if same == [files, wanted.cache, wanted.distilled] and size.tokens <= tokens:
+                return self._plan
+        self._drop()
+        machine = with_torch(this_machine())
+        found = plan(self._loader.sizes(files), size, machine, self._setup.memory, wanted)
+        self._plan = replace(found, attention=choose(self._setup.attention, found.device))
+        self._made_for = (files, wanted.cache, wanted.distilled, size.tokens)
+        return self._plan
+
+    def _loaded(self, files: ModelFiles, chosen: Plan, wanted: Profile) -> VideoModel:
+        if self._model is None:
+            self._model = self._loader.load(files, chosen, wanted)
+        return self._model
+
+    def _lower(self, failed: Plan, files: ModelFiles, window: Window) -> Plan:
+        """Drop everything and take the next smaller plan.
+
+        Raises:
+            Ex4dError: there is none.
+        """
+        self._drop()
+        size = _size(window)
+        lower = below(self._loader.sizes(files), size, with_torch(this_machine()), failed, window.profile)
+        what = f"{size.width}x{size.height}x{size.frames}"
+        if lower is None:
+            raise Ex4dError(
+                f"The memory ran out while {self._loader.engine} made {what} on the rung {failed.rung}, and no smaller "
+                "one is left here: close other programs, or choose a smaller or shorter shot, the engine vace-1.3b or "
+                "the engine draft."
+            )
+        _log.warning(
+            "The memory ran out on the rung %s, with %.1f GB expected: trying again on %s%s.",
+            failed.rung,
+            failed.vram_bytes / 1e9,
+            lower.rung,
+            ", with the VAE in tiles" if lower.tiled_vae else "",
+        )
+        self._plan = replace(lower, attention=failed.attention)
+        return self._plan
+
+    def _drop(self) -> None:
+        """Let go of the model, with hooks, caches and compiled code."""
+        if self._model is not None or self._plan is not None:
+            from ex4d_core.generate.memory import release
+
+            self._model = None
+            release()
+
+
+def needs(name: str, width: int, height: int, frames: int, setup: EngineSetup) -> Needs:
+    """What a diffusion engine would take on this machine, as it would be run; without torch.
+
+    Args:
+        name: of the engine.
+        width: of the shot, pixels.
+        height: of the shot, pixels.
+        frames: of the shot.
+        setup: where the models are, and the rung if one is asked for.
+    """
+    machine = this_machine()
+    size = VideoSize(*around.model_size(width, height, frames, WAN2_1))
+    try:
+        sizes = sizes_of(model_files(name, setup))
+    except Ex4dError:  # absent or damaged, which others tell about
+        sizes = known_sizes(name)
+    try:
+        found = plan(sizes, size, machine, setup.memory)
+    except MissingDependencyError:
+        found = min(candidates(sizes, size, machine), key=lambda p: (p.vram_bytes, p.ram_bytes))
+    shot = 4 * width * height * frames  # colour and mask
+    return Needs(0 if machine.shared else found.vram_bytes, found.ram_bytes + shot)
+
+
+def _size(window: Window) -> VideoSize:
+    frames, height, width, _ = window.color.shape
+    return VideoSize(width, height, frames)
+
+
+def _told(chosen: Plan) -> dict[str, Any]:
+    """For `Engine.settings`."""
+    return {
+        "memory": chosen.rung,
+        "tiled_vae": chosen.tiled_vae,
+        "device": chosen.device,
+        "dtype": chosen.dtype,
+        "attention": chosen.attention,
+        "compiled": chosen.compiled,
+    }

@@ -77,7 +77,7 @@ class Plan:
     offload_folder: Path | None = None
     """Where the rung disk-offload keeps weights."""
     attention: str = "native"
-    """Name of the attention backend in diffusers."""
+    """One of `attention.BACKENDS`."""
     compiled: bool = False
     """Whether the blocks are compiled."""
     measured: bool = False
@@ -90,11 +90,13 @@ class Plan:
 
     @property
     def weights(self) -> Weights:
-        """How the transformer's weights are stored, unless the file is GGUF: that stays what it is.
-
-        fp8: loaders read a .safetensors in its own type, which maps the file instead of copying it into RAM, and
-        `placement.place` casts it layer by layer.
-        """
+        """How the transformer's weights are stored, unless the file is GGUF: that stays what it is."""
         if self.rung in _FP8:
             return "fp8"
         return "gguf" if self.rung in _GGUF else "full"
+
+    @property
+    def mapped(self) -> bool:
+        """Whether loaders leave the blocks' linear layers in their file's own type, mapped, not copied into RAM, so
+        that `placement.place` can cast one after the other without the whole ever being in memory."""
+        return self.weights == "fp8" or self.keeping == "disk"

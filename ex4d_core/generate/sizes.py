@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from ex4d_core.errors import InputError
+from ex4d_core.generate.video_model import Limits
 from ex4d_core.model_files import ModelFiles
 from ex4d_core.weight_headers import Entry, entries
 
 Stored = Literal["float", "gguf-q8", "gguf-q4"]
 """What the transformer's file holds: floats of any width, or GGUF."""
+
+WAN2_1 = Limits(frames=81, pixels=832 * 480)
+"""Of the 480p models, all of ours: what they were trained at."""
 
 _BLOCK = re.compile(r"(?:^|\.)((?:vace_)?blocks\.\d+)\.")
 _FFN = re.compile(r"(?:^|\.)blocks\.0\.ffn\.(?:0|net\.0\.proj)\.weight$")
