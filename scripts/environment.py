@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)
 
+TORCH = "torch==2.13.0"
+"""The build that the tests run with; an environment that has another one keeps it."""
+TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
+"""Where Linux finds it without 3 GB of CUDA; for Windows and macOS, PyPI's own is such a build."""
+
 BLENDERS = {"4.5.15": (3, 11), "5.2.3": (3, 13), "4.2.23": (3, 11), "5.0.1": (3, 11)}
 """Blender as a Python module (`bpy`) -> the only Python it runs under; the plain test run takes the first that fits."""
 
@@ -103,12 +108,14 @@ def prepare_blender(version: str) -> tuple[Path | None, str]:
 def prepare(extras: tuple[str, ...] = ()) -> Path:
     """Make `.venv` with EX-4D and the named extras installed; instant when it is there already.
 
+    With the extra gpu, torch is built for CPUs unless there is an NVIDIA GPU: all but the tests marked gpu run on it.
+
     Returns:
         The interpreter to run things with.
     """
     wanted = {*extras, "core"}
     stamp = VENV / "ex4d-installed.txt"
-    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + TORCH.encode()).hexdigest()
     known = stamp.read_text().split() if stamp.is_file() else []
     have = set(known[1:]) if known[:1] == [digest] else set()
     if wanted <= have and _answers([str(venv_python())]):
@@ -125,10 +132,27 @@ def prepare(extras: tuple[str, ...] = ()) -> Path:
             )
     extras_wanted = sorted((wanted | have) - {"core"})
     target = f"{ROOT}[{','.join(extras_wanted)}]" if extras_wanted else str(ROOT)
-    say(f"Installing EX-4D {' + '.join(['core', *extras_wanted])} (about 200 MB to download the first time) ...")
-    pip = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "-e", target]
-    if subprocess.run(pip, stdout=sys.stderr).returncode:
+    size = "500 MB" if "gpu" in extras_wanted else "200 MB"
+    say(f"Installing EX-4D {' + '.join(['core', *extras_wanted])} (about {size} to download the first time) ...")
+    if ("gpu" in extras_wanted and not _install_torch()) or not _pip("-e", target):
         fail("pip could not install EX-4D; its message stands above: mend that (often the network), run this again.")
     stamp.write_text("\n".join([digest, "core", *extras_wanted]))
     say(f"Installed in {time.monotonic() - begun:.0f} s.")
     return venv_python()
+
+
+def _install_torch() -> bool:
+    """Have torch in `.venv`, before anything asks for it and gets a build for GPUs; whether it is there."""
+    if _answers([str(venv_python())], "from importlib.metadata import version; version('torch')"):
+        return True
+    for_cpus = ("--index-url", TORCH_FOR_CPUS, "--retries", "1", "--timeout", "15")
+    if sys.platform == "linux" and not shutil.which("nvidia-smi") and _pip("--no-deps", TORCH, *for_cpus, quietly=True):
+        return True
+    return _pip("--no-deps", TORCH)  # what it depends on comes with the rest
+
+
+def _pip(*arguments: str, quietly: bool = False) -> bool:
+    """Install into `.venv`; whether it worked."""
+    pip = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *arguments]
+    told = subprocess.DEVNULL if quietly else None
+    return subprocess.run(pip, stdout=told or sys.stderr, stderr=told).returncode == 0

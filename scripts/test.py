@@ -42,7 +42,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     everything = "--all" in arguments
     arguments = [a for a in arguments if a != "--all"]
-    python = prepare(("dev",))
+    python = prepare(("dev", "gpu"))
     failed = [name for name, command in CHECKS if not _passes(name, [str(python), "-m", *command], dict(os.environ))]
     blenders, failed_blenders = _blenders(python, everything)
     failed += failed_blenders
