@@ -19,14 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ex4d_core.errors import InputError
+from ex4d_core.generate.latents import FRAMES_PER_LATENT, PIXELS_PER_LATENT
 
 MULTIPLE = 16
 """Width and height in pixels: 8 of the VAE, times 2 of the transformer's patches."""
-
-_TIME = 4
-"""Frames of a latent frame; the first latent frame holds the first frame alone."""
-_SPACE = 8
-"""Pixels of a latent pixel, each way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +35,11 @@ class VaceInputs:
     """(1, 1, T, h, w) float32: 1 = generate, 0 = keep; the same in the frames of a latent frame."""
     reference: Tensor | None
     """(1, 3, 1, h, w) float32, -1..1."""
+
+    @property
+    def reference_frames(self) -> int:
+        """Latent frames at the beginning that are the reference's, not the video's."""
+        return 0 if self.reference is None else 1
 
 
 def vace_inputs(
@@ -77,8 +78,8 @@ def joined_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         (T, h, w) bool, True = to be generated.
     """
     holes = ~mask
-    groups = holes[1:].reshape(-1, _TIME, *mask.shape[1:]).any(axis=1)  # (n, h, w)
-    return np.concatenate([holes[:1], np.repeat(groups, _TIME, axis=0)])
+    groups = holes[1:].reshape(-1, FRAMES_PER_LATENT, *mask.shape[1:]).any(axis=1)  # (n, h, w)
+    return np.concatenate([holes[:1], np.repeat(groups, FRAMES_PER_LATENT, axis=0)])
 
 
 def control_latents(inputs: VaceInputs, encode: Callable[[Tensor], Tensor]) -> Tensor:
@@ -90,7 +91,7 @@ def control_latents(inputs: VaceInputs, encode: Callable[[Tensor], Tensor]) -> T
 
     Returns:
         (1, 96, R + 1 + (T-1)/4, h/8, w/8) as `encode` gives them: 16 channels of the video where it is kept, 16
-        where it is generated, 64 of the mask. R is 1 with a reference, whose latent frame comes first, else 0.
+        where it is generated, 64 of the mask. R is `reference_frames`; these come first.
     """
     kept = encode(inputs.video * (1 - inputs.generate))
     generated = encode(inputs.video * inputs.generate)
@@ -112,8 +113,10 @@ def mask_channels(generate: Tensor) -> Tensor:
     Returns:
         (1, 64, 1 + (T-1)/4, h/8, w/8).
     """
-    frames = torch.cat([generate[0, 0, :1], generate[0, 0, 1::_TIME]])  # (n+1, h, w), one for each latent frame
-    blocks = frames.unflatten(2, (-1, _SPACE)).unflatten(1, (-1, _SPACE))  # (n+1, h/8, 8, w/8, 8)
+    frames = torch.cat(
+        [generate[0, 0, :1], generate[0, 0, 1::FRAMES_PER_LATENT]]
+    )  # (n+1, h, w), one for each latent frame
+    blocks = frames.unflatten(2, (-1, PIXELS_PER_LATENT)).unflatten(1, (-1, PIXELS_PER_LATENT))  # (n+1, h/8, 8, w/8, 8)
     return blocks.permute(2, 4, 0, 1, 3).flatten(0, 1)[None]
 
 
@@ -124,8 +127,9 @@ def _check(color: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
             "make them of one size and length."
         )
     frames, height, width = mask.shape
-    if frames % _TIME != 1:
-        raise InputError(f"VACE cannot make {frames} frames: give it 4n+1, such as {frames // _TIME * _TIME + 1}.")
+    if frames % FRAMES_PER_LATENT != 1:
+        fewer = frames // FRAMES_PER_LATENT * FRAMES_PER_LATENT + 1
+        raise InputError(f"VACE cannot make {frames} frames: give it 4n+1, such as {fewer}.")
     if height % MULTIPLE or width % MULTIPLE:
         raise InputError(f"VACE cannot make {width}x{height}: make both multiples of {MULTIPLE}.")
 
