@@ -92,7 +92,7 @@ def load_transformer(path: Path, plan: Plan) -> Any:
 
     Args:
         path: file or folder.
-        plan: its dtype, and `weights`: "fp8" leaves the linear layers of the blocks in the file's own type, mapped,
+        plan: its dtype, and `mapped`: that leaves the linear layers of the blocks in the file's own type, mapped,
             so that `placement.place` can cast them one by one without the whole ever being in memory.
 
     Raises:
@@ -199,7 +199,7 @@ def _cast(found: Iterator[tuple[str, Tensor]], model: Any, rename: Rename, plan:
         new = rename([name])[name]
         if any(part in kept for part in new.split(".")):
             yield name, tensor.float()
-        elif plan.weights == "fp8" and "blocks." in new and new.rpartition(".")[0] in linear:
+        elif plan.mapped and "blocks." in new and new.rpartition(".")[0] in linear:
             yield name, tensor
         else:
             yield name, tensor.to(dtype)
