@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ex4d_core import models
+from ex4d_core.errors import Ex4dError, InputError, MissingDependencyError
+from ex4d_core.model_kinds import Candidate, Part
+from ex4d_core.model_layouts import COMFY, candidates, tokenizer
+
+_LOG = logging.getLogger(__name__)
+_OTHERS: tuple[Part, ...] = ("vae", "image_encoder", "text_encoder", "adapter", "distilled", "preview_decoder")
+_EX4D_ONLY = ("image_encoder", "adapter", "distilled")
+_CALLED: dict[Part, str] = {
+    "transformer": "transformer",
+    "vae": "VAE",
+    "image_encoder": "image encoder (CLIP)",
+    "adapter": "checkpoint ex4d.ckpt",
+}
+_HIGH = re.compile(r"high_?noise", re.IGNORECASE)
+_LOW = re.compile(r"low_?noise|^transformer_2$", re.IGNORECASE)
+_Q8_BITS = 7.0
+"""GGUF of at least so many bits a number counts as 8-bit, of fewer as 4-bit: Q4 to Q6."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +45,125 @@ class ModelFiles:
     """The step-distilled LoRA of the profile `fast`."""
     preview_decoder: Path | None = None
     """`taew2_1`, which shows latents in milliseconds."""
+
+
+def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFiles:
+    """Find what an engine loads.
+
+    What the folders lack is taken from the models that `ex4d models` has on this machine.
+
+    Args:
+        engine: ex4d, vace-1.3b or vace-14b.
+        folders: of any known layout, or single files; the first that has a part counts. Of ComfyUI its own folder or
+            its `models`.
+        rung: of the VRAM ladder, if one is asked for: gguf-q8 and gguf-q4 take a file of that kind, others a file of
+            floats where there is one.
+
+    Raises:
+        InputError: a folder is not there, a file is damaged, or it is not clear which is meant.
+        MissingDependencyError: a part is not there; the sentence names the command and the gigabytes.
+    """
+    if absent := [folder for folder in folders if not folder.exists()]:
+        raise InputError(f"There is no {absent[0]}: give a folder with the models, or leave it out.")
+    around = [place for folder in folders for place in _around(folder)]
+    places = list(dict.fromkeys([*folders, *around, *models.folders(engine)]))
+    damaged: list[Ex4dError] = []
+    shelves = [candidates(folder, damaged) for folder in places]
+    kind = "i2v" if engine == "ex4d" else "vace"
+    transformers = [[c for c in shelf if c.part == "transformer" and c.model == kind] for shelf in shelves]
+    # one who gives a transformer does not mean another one that happens to be on the machine
+    own = [c for shelf in transformers[: len(folders)] for c in shelf] or [c for shelf in transformers for c in shelf]
+    if not own:
+        raise _missing(engine, "transformer", folders, damaged)
+    first, second = _transformer(engine, own, rung)
+    paths: dict[Part, Path] = {}
+    for part in _OTHERS if engine == "ex4d" else [p for p in _OTHERS if p not in _EX4D_ONLY]:
+        found = ([c for c in shelf if c.part == part and c.image_dim in (0, first.image_dim)] for shelf in shelves)
+        if same := next((shelf for shelf in found if shelf), None):
+            paths[part] = max(same, key=lambda c: (c.bits, c.path.name)).path
+        elif part in _CALLED:
+            raise _missing(engine, part, folders, damaged)
+    for error in damaged:
+        _LOG.warning("%s", error)
+    near = [paths["text_encoder"].parent] if "text_encoder" in paths else []
+    words = next((found for place in (*near, *places) if (found := tokenizer(place))), None)
+    return ModelFiles(
+        transformer=first.path,
+        second_transformer=second.path if second is not None else None,
+        tokenizer=words,
+        vae=paths["vae"],
+        image_encoder=paths.get("image_encoder"),
+        text_encoder=paths.get("text_encoder"),
+        adapter=paths.get("adapter"),
+        distilled=paths.get("distilled"),
+        preview_decoder=paths.get("preview_decoder"),
+    )
+
+
+def _transformer(engine: str, found: Sequence[Candidate], rung: str) -> tuple[Candidate, Candidate | None]:
+    """The transformer, or Wan2.2's pair.
+
+    Raises:
+        InputError: it is not clear which.
+        MissingDependencyError: there is none for that rung.
+    """
+    floats, eight = [c for c in found if not c.is_gguf], [c for c in found if c.is_gguf and c.bits >= _Q8_BITS]
+    four = [c for c in found if c.is_gguf and c.bits < _Q8_BITS]
+    fitting = {"gguf-q8": eight, "gguf-q4": four}.get(rung, floats or eight or four)
+    if not fitting:
+        raise _no_gguf(engine, rung)
+    widths = [c.dim for c in fitting]
+    width = min(widths) if engine == "vace-1.3b" else max(widths)
+    fitting = [c for c in fitting if c.dim == width]
+    later = [c for c in fitting if _LOW.search(c.path.name)]
+    if later:
+        second = _one(later)
+        earlier = [c for c in fitting if _HIGH.search(c.path.name) or c.path == second.path.parent / "transformer"]
+        if not earlier:
+            raise InputError(
+                f"{second.path} is one of a pair, and the other is not there: get the high noise one, too."
+            )
+        return _one(earlier), second
+    # EX-4D was trained on the model for 480p
+    return _one([c for c in fitting if "480" in c.path.name] or fitting), None
+
+
+def _one(found: Sequence[Candidate]) -> Candidate:
+    """The most precise; in the first place that has it."""
+    best = [c for c in found if c.bits == max(c.bits for c in found)]
+    same = [c for c in best if c.path.parent == best[0].path.parent]
+    if len(same) > 1:
+        names = ", ".join(c.path.name for c in same)
+        raise InputError(
+            f"{best[0].path.parent} has {len(same)} transformers that may be meant, {names}: give one's path."
+        )
+    return best[0]
+
+
+def _around(file: Path) -> list[Path]:
+    """Where the rest may lie of what one gives as a single file: beside it, and in the ComfyUI that it is part of."""
+    if not file.is_file():
+        return []
+    return [file.parent, *(parent.parent for parent in file.parents if parent.name in COMFY)]
+
+
+def _missing(engine: str, part: Part, folders: Sequence[Path], damaged: Sequence[Ex4dError]) -> Ex4dError:
+    """What to raise where a part is not there: a file that cannot be read may be it."""
+    if damaged:
+        return damaged[0]
+    needed = models.needed(engine)
+    model = next((m for m in needed if m.part == part), needed[0])
+    if not folders:
+        return MissingDependencyError(models.absence(model))
+    where, accept = " or ".join(str(folder) for folder in folders), "" if model.commercial else " --accept"
+    return MissingDependencyError(
+        f"There is no {_CALLED[part]} for {engine} in {where}: put it there, or run "
+        f"`ex4d models download {model.name}{accept}` ({models.gigabytes(model.bytes)})."
+    )
+
+
+def _no_gguf(engine: str, rung: str) -> MissingDependencyError:
+    offered = [m for m in models.CATALOGUE if engine in m.engines and m.name.endswith(rung.removeprefix("gguf"))]
+    download = [f"run `ex4d models download {m.name}` ({models.gigabytes(m.bytes)})" for m in offered]
+    remedy = ", ".join([*download, "give one with --model-dir", "or choose another rung"])
+    return MissingDependencyError(f"The rung {rung} needs a GGUF file of {rung[-1]} bits, and there is none: {remedy}.")

@@ -46,7 +46,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
             return _shards(index)
     if found := [path / name for name in SINGLES if (path / name).is_file()]:
         return (found[0],)
-    if found := sorted(path.glob("*.safetensors")):
+    if found := sorted(path.glob("*-of-*.safetensors")):
         return tuple(found)
     raise InputError(f"There are no weights (.safetensors) in {path}: download the model again.")
 

@@ -342,14 +342,14 @@ def original_text_names(tensors: Mapping[str, torch.Tensor]) -> Tensors:
 
 
 def write_gguf(file: Path, tensors: Mapping[str, torch.Tensor], kind: str) -> None:
-    """A transformer as city96's converter writes it: matrices of the blocks quantised, the rest in F16 and F32."""
+    """A transformer as city96's converter writes it: matrices quantised, some in F16, the rest in F32."""
     quantised = gguf.GGMLQuantizationType[kind]
     writer = gguf.GGUFWriter(str(file), "wan")
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
     for name, tensor in tensors.items():
         array = tensor.float().numpy()
-        if array.ndim == 2 and name.startswith("blocks."):
+        if array.ndim == 2 and not name.startswith(("time_embedding", "head")):
             writer.add_tensor(name, gguf.quants.quantize(array, quantised), raw_dtype=quantised)
         else:
             writer.add_tensor(name, array.astype(np.float16) if array.ndim == 2 else array)

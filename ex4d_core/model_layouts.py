@@ -1,0 +1,65 @@
+"""The parts of models that lie in a folder: of diffusers, of Wan's own files, of ComfyUI, of the hub's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ex4d_core.errors import Ex4dError
+from ex4d_core.model_kinds import PICKLES, Candidate, candidate
+
+COMFY = ("diffusion_models", "unet", "vae", "vae_approx", "clip_vision", "text_encoders", "clip", "loras")
+"""In ComfyUI's `models`; artists sort what is in them into folders of their own."""
+_WHOLE = ("transformer", "transformer_2", "vae", "image_encoder", "text_encoder")
+"""Folders of diffusers, one component each."""
+_PAIR = ("high_noise_model", "low_noise_model")
+"""Wan2.2's own folders of its two transformers."""
+_TOKENIZERS = ("tokenizer", "google/umt5-xxl", "umt5-xxl", "text_encoders/umt5-xxl", "models/text_encoders/umt5-xxl")
+_SUFFIXES = (".safetensors", ".gguf", *PICKLES)
+_SHARD = "diffusion_pytorch_model"
+
+
+def candidates(folder: Path, damaged: list[Ex4dError]) -> list[Candidate]:
+    """All that may serve as part of a model.
+
+    Args:
+        folder: or a single file.
+        damaged: what cannot be read is noted here, for it may be what is missed later.
+    """
+    found: list[Candidate] = []
+    for path in _components(folder):
+        try:
+            serves = candidate(path)
+        except Ex4dError as error:
+            damaged.append(error)
+            continue
+        found += [serves] if serves is not None else []
+    return found
+
+
+def tokenizer(folder: Path) -> Path | None:
+    """The folder of the text encoder's tokenizer."""
+    places = [folder / name for name in _TOKENIZERS]
+    files = ("tokenizer.json", "spiece.model")
+    return next((place for place in places if any((place / file).is_file() for file in files)), None)
+
+
+def _components(folder: Path) -> Iterator[Path]:
+    """Files and folders that hold one component each."""
+    if folder.is_file():
+        yield folder
+        return
+    for name in (*_WHOLE, *_PAIR):
+        if any((folder / name).glob("*.safetensors")) and (folder / name / "config.json").is_file():
+            yield folder / name
+    if any(folder.glob(f"{_SHARD}*.safetensors")):
+        yield folder
+    yield from (path for path in _files(folder.glob("*")) if not path.name.startswith((_SHARD, "model.")))
+    for parent in (folder, folder / "models"):
+        for name in COMFY:
+            if not (parent / name / "config.json").is_file():  # diffusers has a folder vae, too
+                yield from _files((parent / name).rglob("*"))
+
+
+def _files(paths: Iterator[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix in _SUFFIXES and path.is_file())
