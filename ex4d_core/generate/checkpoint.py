@@ -161,7 +161,8 @@ def add_lora(
     check_fits(checkpoint, transformer)
     targets = sorted({name.rsplit(".lora_", 1)[0] for name in checkpoint.lora})
     metadata = {"r": checkpoint.rank, "lora_alpha": checkpoint.alpha, "target_modules": targets}
-    transformer.load_lora_adapter(
+    model: Any = transformer  # annotated too narrowly: the names have no prefix
+    model.load_lora_adapter(
         dict(checkpoint.lora), prefix=None, adapter_name=adapter_name, metadata=metadata, low_cpu_mem_usage=True
     )
     cast_adapter(transformer, adapter_name, dtype or next(iter(checkpoint.lora.values())).dtype)

@@ -102,7 +102,7 @@ def _vision_tensors(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str
         if name.startswith(_UNUSED):
             continue
         if match := _BLOCK.fullmatch(name):
-            yield from _block_tensors(*match.groups(), tensor)
+            yield from _block_tensors(match[1], match[2], match[3], tensor)
         elif name in ("cls_embedding", "pos_embedding"):
             yield _TOP[name], tensor.flatten(0, -2).squeeze(0)  # (1, 1, D) -> (D,); (1, n, D) -> (n, D)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -56,7 +56,7 @@ class GeometryEncoder(ModelMixin, ConfigMixin):
 
 
 @contextmanager
-def geometry_added(transformer: nn.Module, latent: Tensor) -> Iterator[None]:
+def geometry_added(transformer: nn.Module, latent: Tensor) -> Generator[None]:
     """Add the geometry to the patch tokens of a Wan transformer while this lasts.
 
     A hook on its patch embedding: it leaves names and configuration of the transformer alone, and holds under every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,7 +84,7 @@ def _decoder_calls(vae: AutoencoderKLWan, latents: Tensor) -> int:
 
 
 @contextmanager
-def _forgetting(vae: AutoencoderKLWan) -> Iterator[None]:
+def _forgetting(vae: AutoencoderKLWan) -> Generator[None]:
     """Free what it keeps of earlier frames, also where it was cancelled among them."""
     try:
         yield

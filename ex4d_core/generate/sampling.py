@@ -6,7 +6,7 @@ stop between blocks nor show what is being made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -74,7 +74,7 @@ def denoise(
 
 
 @contextmanager
-def cancellable(modules: Iterable[nn.Module], cancelled: Cancelled) -> Iterator[None]:
+def cancellable(modules: Iterable[nn.Module], cancelled: Cancelled) -> Generator[None]:
     """Ask before each of these modules runs whether to go on: blocks of a transformer, a VAE's encoder and decoder.
 
     Modules that are compiled are left alone: the question would be compiled with them.

@@ -69,12 +69,13 @@ def fill(
         InputError: names each that is missing, unexpected or of the wrong shape.
     """
     originals: dict[str, str] = {}
-    kept: tuple[str, ...] = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
+    told_kept: Any = getattr(model, "_keep_in_fp32_modules", None)
+    kept = frozenset[str](told_kept or ())
     state: dict[str, Tensor] = {}
     for name, tensor in tensors:
         new = rename([name])[name]
         originals[new] = name
-        wanted = torch.float32 if any(part in kept for part in new.split(".")) else dtype
+        wanted = dtype if kept.isdisjoint(new.split(".")) else torch.float32
         state[new] = tensor if dtype is None else tensor.to(wanted)
 
     def told(shapes_of: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -1,4 +1,4 @@
-"""Wan's own files (`diffusion_pytorch_model-*.safetensors`, `Wan2.1_VAE.pth`, config.json) as models of diffusers."""
+"""Wan's own files (`diffusion_pytorch_model-*.safetensors`, `Wan2.1_VAE.pth`) as models of diffusers."""
 
 from __future__ import annotations
 
@@ -54,33 +54,6 @@ def vae_names(names: Iterable[str], res_blocks: int = 2) -> dict[str, str]:
     return {name: _vae_name(name, res_blocks) for name in names}
 
 
-def transformer_config(original: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `WanTransformer3DModel` from the config.json of Wan's own folders.
-
-    Args:
-        original: model_type ("t2v" or "i2v"), dim, ffn_dim, num_heads, num_layers, in_dim, out_dim, and those that
-            are the same in all released models: patch_size, freq_dim, text_dim, eps, image_dim.
-    """
-    dim, heads = original["dim"], original["num_heads"]
-    config: dict[str, Any] = {
-        "patch_size": tuple(original.get("patch_size", (1, 2, 2))),
-        "num_attention_heads": heads,
-        "attention_head_dim": dim // heads,
-        "in_channels": original["in_dim"],
-        "out_channels": original["out_dim"],
-        "text_dim": original.get("text_dim", 4096),
-        "freq_dim": original["freq_dim"],
-        "ffn_dim": original["ffn_dim"],
-        "num_layers": original["num_layers"],
-        "cross_attn_norm": original.get("cross_attn_norm", True),
-        "qk_norm": "rms_norm_across_heads",
-        "eps": original["eps"],
-    }
-    if original["model_type"] == "i2v":
-        config |= {"image_dim": original.get("image_dim", 1280), "added_kv_proj_dim": dim}
-    return config
-
-
 def load_transformer(
     tensors: Iterable[tuple[str, Tensor]], config: Mapping[str, Any], dtype: torch.dtype | None, where: str
 ) -> WanTransformer3DModel:
@@ -88,7 +61,7 @@ def load_transformer(
 
     Args:
         tensors: of all its files, one by one.
-        config: arguments of the model, see `transformer_config`.
+        config: arguments of the model.
         dtype: to cast to, save what is kept in float32; None: as in the files.
         where: the file or folder, for messages.
 
