@@ -99,12 +99,9 @@ def with_torch(machine: Machine) -> Machine:
     Args:
         machine: from `this_machine`.
     """
-    import torch
+    from ex4d_core.generate.device import choose, probe
 
-    if machine.device == "cuda" and torch.cuda.is_available():
-        # torch emulates bfloat16 on older cards, slowly
-        wide = torch.cuda.is_bf16_supported(including_emulation=False)
-        return replace(machine, dtype="bfloat16" if wide else "float16")
-    if machine.device == "mps" and torch.backends.mps.is_available():
-        return machine
-    return replace(machine, device="cpu", dtype="float32", vram_bytes=0)
+    found = choose(probe())
+    if found.name != machine.device:
+        return replace(machine, device="cpu", dtype="float32", vram_bytes=0)
+    return replace(machine, dtype=found.dtype, fp8=found.fp8)
