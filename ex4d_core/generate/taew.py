@@ -6,19 +6,19 @@ little memory, whatever the length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ex4d_core.errors import InputError
+from ex4d_core.generate.state import check_names, shapes
+from ex4d_core.generate.tensors import tensors
 
 LATENT_CHANNELS = 16
 _WIDTHS = (256, 128, 64, 64)
 _FULL_TIME, _FULL_SPACE = (1, 2, 2), (2, 2, 2)
-_PREFIX = "decoder."
+_UNUSED = "encoder."
 
 
 class _SoftClamp(nn.Module):
@@ -103,36 +103,17 @@ def read_tiny_decoder(
     """Read `taew2_1.safetensors` or `taew2_1.pth`; see `TinyDecoder` for the factors.
 
     Raises:
-        InputError: it is not one of these, with the tensors that are missing, unexpected or of another shape.
+        InputError: it is damaged, or names each tensor that is missing, unexpected or of the wrong shape.
     """
-    try:
-        held: Mapping[str, Tensor] = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
-    except Exception as error:
-        raise InputError(f"The preview decoder {path} cannot be read ({error}): download it again.") from error
-    given = {name: tensor for name, tensor in held.items() if not name.startswith("encoder.")}
-    _check(path, given)
-    decoder = TinyDecoder(time, space)
-    wanted = decoder.state_dict()
-    # Of each group of frames that is not made, the last is the one that is.
-    decoder.load_state_dict({name: given[name][-len(tensor) :] for name, tensor in wanted.items()})
-    return decoder.eval().requires_grad_(False)
-
-
-def _check(path: Path, given: Mapping[str, Tensor]) -> None:
+    given = {name: tensor for name, tensor in tensors(path) if not name.startswith(_UNUSED)}
     with torch.device("meta"):
-        wanted = TinyDecoder().state_dict()
-    wrong = [f"{name} is missing" for name in wanted if name not in given]
-    wrong += [f"{name} is unexpected" for name in given if name not in wanted]
-    for name, tensor in wanted.items():
-        if name in given and given[name].shape != tensor.shape:
-            wrong.append(f"{name} has shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}")
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(
-            f"{path} is not the preview decoder taew2_1 ({', '.join(wrong[:3])}{more}): download it again."
-        )
+        whole = TinyDecoder().state_dict()
+    check_names(shapes(given), shapes(whole), str(path))
+    decoder = TinyDecoder(time, space)
+    # Of each group of frames that is not made, the last is the one that is.
+    parts = {name: given[name][-len(tensor) :] for name, tensor in decoder.state_dict().items()}
+    decoder.load_state_dict(parts)
+    return decoder.eval().requires_grad_(False)
 
 
 def _conv(wide: int, narrow: int, bias: bool = True) -> nn.Conv2d:
