@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
-from ex4d_core.errors import InputError
+from ex4d_core.errors import InputError, MissingDependencyError
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,17 @@ def missing(name: str, setup: EngineSetup | None = None) -> tuple[str, ...]:
     return tuple(lacks)
 
 
+def require(name: str, setup: EngineSetup | None = None) -> None:
+    """Refuse an engine that this machine cannot run; see `missing`.
+
+    Raises:
+        InputError: there is no engine of that name.
+        MissingDependencyError: a package or a model that it needs is not there.
+    """
+    if sentences := missing(name, setup):
+        raise MissingDependencyError(sentences[0])
+
+
 def check_request(name: str, quality: str, keep_source: bool, setup: EngineSetup | None = None) -> None:
     """Refuse what an engine does not know, or what cannot be combined, before any work is done.
 
@@ -247,7 +258,7 @@ def check_request(name: str, quality: str, keep_source: bool, setup: EngineSetup
     if not facts.reads_setup:
         given = [field.name for field in fields(setup) if getattr(setup, field.name) != field.default]
         raise InputError(f"The engine {name} has no use for {' and '.join(given)}: leave that out.")
-    if setup.model_dir is not None and not setup.model_dir.is_dir():
+    if setup.model_dir is not None and not setup.model_dir.exists():
         raise InputError(f"There is no folder {setup.model_dir} with models: check the name.")
     if setup.memory and setup.memory not in RUNGS:
         raise InputError(f"There is no way {setup.memory!r} to use the memory: choose one of {', '.join(RUNGS)}.")

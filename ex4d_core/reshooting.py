@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Trajectory, load_trajectory
 from ex4d_core.clip import iter_frames
 from ex4d_core.contact import contact_sheet, pick_times
-from ex4d_core.engines import check_request
+from ex4d_core.engines import EngineSetup, check_request, require
 from ex4d_core.errors import Ex4dError, InputError
 from ex4d_core.files import atomic_file, require_new, require_replaceable
 from ex4d_core.generate import add_exr, generate_shot
-from ex4d_core.generate.folder import EXR_FRAMES, is_generated
+from ex4d_core.generate.folder import EXR_FRAMES, is_generated, request_fields
 from ex4d_core.images import to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.rendering import render_shot
@@ -53,6 +53,7 @@ def reshoot(
     prompt: str = "",
     quality: str = "",
     keep_source: bool = False,
+    setup: EngineSetup | None = None,
     exr: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress = silent,
@@ -73,8 +74,9 @@ def reshoot(
         allow_unseen: see there.
         seed: for engines that draw at random.
         prompt: for engines that read one.
-        quality: see `generate_shot`; likewise the next two.
+        quality: see `generate_shot`; likewise the next three.
         keep_source: see there.
+        setup: see there.
         exr: see there.
         overwrite: replace the results of another request.
         on_progress: told about each stage.
@@ -84,7 +86,8 @@ def reshoot(
         InputError: `out` holds the results of another request; else as the stages.
         Ex4dError: as `render_shot` and `generate_shot`.
     """
-    check_request(engine, quality, keep_source)
+    setup = setup or EngineSetup()
+    check_request(engine, quality, keep_source, setup)
     result = Reshot(scene.path, out / "shot", out / "output.mp4", out / "contact.png")
     rendered = _finished(result.shot)
     if rendered is None:  # what lies here is not an earlier run of ours
@@ -92,6 +95,7 @@ def reshoot(
         for name in (result.output, result.contact):
             require_new(name, overwrite)
     if rendered is None or not _same_render(result.shot, rendered, scene, trajectory, method, background, passes):
+        require(engine, setup)  # said now, not after the render
         if rendered is not None and not overwrite:
             raise InputError(
                 f"{out} holds a shot of another request: choose another -o, or add --overwrite to replace it."
@@ -109,7 +113,7 @@ def reshoot(
             cancelled=cancelled,
         )
         rendered = read_shot(result.shot)
-    asked = {"engine": engine, "seed": seed, "prompt": prompt, "quality": quality, "keep_source": keep_source}
+    asked = request_fields(engine, seed, prompt, quality, keep_source, setup)
     if not is_generated(result.shot, rendered, asked):
         generate_shot(
             result.shot,
@@ -118,6 +122,7 @@ def reshoot(
             prompt=prompt,
             quality=quality,
             keep_source=keep_source,
+            setup=setup,
             exr=exr,
             overwrite=overwrite,
             on_progress=on_progress,

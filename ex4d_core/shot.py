@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from ex4d_core.errors import InputError
 from ex4d_core.files import atomic_file
@@ -59,6 +59,14 @@ class ShotRequest(BaseModel):
     quality: str | None = None
     """Name of the engine's quality; empty: its default."""
     keep_source: bool | None = None
+    memory: str | None = None
+    """Of `engines.EngineSetup`, likewise the next three; empty or 0: chosen by the engine, see `ShotResult.engine`."""
+    attention: str | None = None
+    cache: str | None = None
+    steps: int | None = None
+    models: dict[str, str] | None = None
+    """Fingerprints of the weights (see `generate.revisions`), wherever they lie: paths of one machine say nothing on
+    another, and are nobody's business."""
     trajectory: str = TRAJECTORY_FILE
     """File name inside the shot folder."""
     background: bool = True
@@ -69,6 +77,8 @@ class ShotResult(BaseModel):
     """How it was made."""
 
     model_config = _MODEL
+    engine: dict[str, JsonValue] = {}
+    """What the engine chose and did (`Engine.settings`)."""
     versions: dict[str, str] = {}
     """Library name -> version."""
     timings: dict[str, float] = {}

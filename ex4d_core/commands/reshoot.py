@@ -17,6 +17,7 @@ from ex4d_core.commands.shot import (
     move_options,
     render_options,
     split_passes,
+    take_setup,
 )
 from ex4d_core.errors import InputError
 
@@ -63,7 +64,7 @@ def reshoot_command(
     the same command again goes on where it stopped.
     """
     from ex4d_core.camera import load_trajectory
-    from ex4d_core.engines import check_request
+    from ex4d_core.engines import check_request, require
     from ex4d_core.reshooting import reshoot
     from ex4d_core.scene import Scene
     from ex4d_core.scene_format import SCENE_FILE
@@ -72,7 +73,10 @@ def reshoot_command(
     move = {name: options.pop(name) for name in (*timing, *MOVE_NAMES)}
     if bool(trajectory) == bool(move["preset"]):
         raise InputError("Say how the camera moves with either --preset or --trajectory.")
-    check_request(engine, quality, keep_source)  # said now, not after the import
+    setup = take_setup(options)
+    check_request(engine, quality, keep_source, setup)  # said now, not after the import
+    if not (output / "shot").exists():  # else it may be finished already
+        require(engine, setup)
     announce_kernels(console)
     if (source / SCENE_FILE).is_file():
         scene = Scene.open(source)
@@ -99,6 +103,7 @@ def reshoot_command(
             prompt=prompt,
             quality=quality,
             keep_source=keep_source,
+            setup=setup,
             exr=exr,
             overwrite=overwrite,
             on_progress=on_progress,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ex4d_core.commands.console import Console, command
 from ex4d_core.errors import InputError
@@ -14,6 +16,7 @@ from ex4d_core.methods import METHODS
 
 if TYPE_CHECKING:
     from ex4d_core.camera import Trajectory
+    from ex4d_core.engines import EngineSetup
     from ex4d_core.scene import Scene
 
 _MOVE_OPTIONS = (
@@ -67,6 +70,15 @@ _ENGINE_OPTIONS = (
     click.option("--prompt", default="", help="For engines that read one."),
     click.option("--quality", default="", metavar="Q", help="One of the engine's; default its first."),
     click.option("--keep-source", is_flag=True, help="For engines that can be asked to keep what was seen."),
+    click.option(
+        "--model-dir",
+        type=click.Path(path_type=Path),
+        help="A folder with the engine's models, of any known layout; default what `ex4d models` has.",
+    ),
+    click.option("--memory", default="", metavar="M", help="How the GPU's memory is used; default what fits."),
+    click.option("--attention", default="", metavar="A", help="Attention backend; default the fastest here."),
+    click.option("--cache", default="", metavar="C", help="With --quality cached: first-block or taylorseer."),
+    click.option("--steps", type=click.IntRange(1), metavar="N", help="Denoising steps; default the quality's."),
     click.option("--exr", is_flag=True, help="Also write exr/: linear half-float frames with mask and depth."),
 )
 
@@ -98,6 +110,14 @@ def make_path(scene: Scene, frames: int | None, options: dict[str, Any]) -> Traj
     move = Move(options["preset"], **chosen)
     timing = {name: options[name] for name in ("radius", "follow", "freeze", "speed")}
     return preset(scene, move, frames=frames, **timing)
+
+
+def take_setup(options: dict[str, Any]) -> EngineSetup:
+    """How the engine is to be run, taken out of a command's options (see `engine_options`)."""
+    from ex4d_core.engines import EngineSetup
+
+    given = {field.name: options.pop(field.name) for field in fields(EngineSetup)}
+    return EngineSetup(**{name: value for name, value in given.items() if value is not None})
 
 
 def split_passes(text: str) -> tuple[str, ...]:
@@ -206,9 +226,17 @@ def announce_kernels(console: Console) -> None:
     """
   ex4d generate shot.ex4d/shots/orbit --engine draft --exr
   ex4d generate --color color.mp4 --mask mask.mp4 --engine draft -o output.mp4
+  ex4d generate --from shots/orbit/shot.json --overwrite
 """,
 )
 @click.argument("shot", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "recipe",
+    metavar="SHOT.JSON",
+    type=click.Path(path_type=Path),
+    help="Make a shot as this one was made; options that are given replace what it says.",
+)
 @click.option("--color", type=click.Path(path_type=Path), help="Conditioning made elsewhere: colour video.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Its mask video: white = seen.")
 @engine_options
@@ -217,9 +245,9 @@ def announce_kernels(console: Console) -> None:
 def generate_command(
     console: Console,
     shot: Path | None,
+    recipe: Path | None,
     color: Path | None,
     mask: Path | None,
-    engine: str,
     exr: bool,
     output: Path | None,
     overwrite: bool,
@@ -229,23 +257,41 @@ def generate_command(
 
     Give a shot folder made by `ex4d render` (writes output.mp4 and output/ into it, and exr/ with --exr), or --color,
     --mask and -o. A shot that is generated already keeps its output: the same request with --exr then only writes
-    exr/, anew where it was there.
+    exr/, anew where it was there. --from takes engine, seed and settings from the shot.json of a shot; without
+    another shot folder that one is made again.
     """
     from ex4d_core.generate import generate_pair, generate_shot
 
+    if recipe is not None:
+        shot, options = _as_before(recipe, shot, options)
+    else:
+        options["setup"] = take_setup(options)
     if (shot is None) == (color is None and mask is None):
         raise InputError("Give either a shot folder, or --color and --mask with -o: see `ex4d generate --help`.")
     with console.progress() as on_progress:
         if shot is not None:
             if output is not None:
                 raise InputError("A shot folder keeps its own output.mp4: leave out -o.")
-            written = generate_shot(shot, engine, exr=exr, overwrite=overwrite, on_progress=on_progress, **options)
+            written = generate_shot(shot, exr=exr, overwrite=overwrite, on_progress=on_progress, **options)
         else:
             if color is None or mask is None or output is None:
                 raise InputError("Conditioning made elsewhere needs all of --color, --mask and -o.")
             if exr:
                 raise InputError("Two videos give one video, and no folder for EXR files: leave out --exr.")
-            written = generate_pair(
-                color, mask, engine, output, overwrite=overwrite, on_progress=on_progress, **options
-            )
-    console.result({"output": str(written), "engine": engine}, str(written))
+            written = generate_pair(color, mask, out=output, overwrite=overwrite, on_progress=on_progress, **options)
+    console.result({"output": str(written), "engine": options["engine"]}, str(written))
+
+
+def _as_before(recipe: Path, shot: Path | None, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The shot to make, and the arguments of `generate_shot` as a shot.json and the command line have them."""
+    from ex4d_core.engines import EngineSetup
+    from ex4d_core.generate.again import read_recipe
+
+    context = click.get_current_context()
+    typed = {name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    of_setup = typed & {field.name for field in fields(EngineSetup)}
+    again = read_recipe(recipe).changed(
+        {name: options[name] for name in typed - of_setup}, {name: options[name] for name in of_setup}
+    )
+    again.check()
+    return shot or again.folder, again.options()

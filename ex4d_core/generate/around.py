@@ -89,6 +89,8 @@ def generate(
         numbers, fresh = pieces.frames(index), pieces.fresh(index)
         window = source.window(numbers, tail, window_seed(shot.seed, index), profile)
         share = _Share(on_progress, index, pieces.count, profile.steps)
+        if index == 0:
+            share(0, 1, "loading")
         made = video(window, Report(share, lambda frames: on_preview(size.cropped(frames)), cancelled))
         if made.shape != window.color.shape:
             raise ValueError(f"The model gave {made.shape} for a window of {window.color.shape}.")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.engines import EngineSetup, engine_class, missing
-from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.engines import EngineSetup, engine_class, require
+from ex4d_core.errors import InputError
 from ex4d_core.generate.video_model import OnPreview, no_preview
 from ex4d_core.progress import Cancelled, OnProgress
 
@@ -122,8 +122,7 @@ def make_engine(name: str, setup: EngineSetup | None = None) -> Engine:
         InputError: there is none.
         MissingDependencyError: a package or a model that it needs is not there.
     """
-    if sentences := missing(name, setup):
-        raise MissingDependencyError(sentences[0])
+    require(name, setup)
     module, kind, diffusion = engine_class(name)
     found = getattr(importlib.import_module(module), kind)
     if diffusion:

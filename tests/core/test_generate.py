@@ -13,6 +13,7 @@ import pytest
 
 from ex4d_core.camera import Camera, Intrinsics, look_at
 from ex4d_core.clip import load_clip, probe_clip, write_lossless
+from ex4d_core.engines import EngineSetup
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.generate import Engine, Shot, generate_pair, generate_shot, make_engine
 from ex4d_core.generate.fill import elevation_prior, fill
@@ -227,7 +228,7 @@ def test_generating_a_folder(scene: Scene, folder: Path) -> None:
 def test_a_caller_may_keep_the_engine_and_watch_the_frames(folder: Path) -> None:
     kept, asked, shown = make_engine("draft"), [], {}
 
-    def make(name: str) -> Engine:
+    def make(name: str, _setup: EngineSetup) -> Engine:
         asked.append(name)
         return kept
 
