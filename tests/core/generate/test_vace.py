@@ -1,0 +1,262 @@
+"""VACE through its loader: the stock pipeline's numbers, pairs, seeds, previews, cancelling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UniPCMultistepScheduler, WanVACEPipeline
+from PIL import Image
+
+from ex4d_core.errors import CancelledError, InputError
+from ex4d_core.files import cache_folder
+from ex4d_core.generate.ladder import Plan
+from ex4d_core.generate.latents import encode
+from ex4d_core.generate.loading import Components, load_components
+from ex4d_core.generate.preview import Previewer
+from ex4d_core.generate.profiles import PROFILES
+from ex4d_core.generate.prompts import DEFAULTS, Prompts
+from ex4d_core.generate.sampling import Branch, denoise
+from ex4d_core.generate.unipc import UniPC
+from ex4d_core.generate.vace import VACE_1_3B, VACE_14B, VaceModel, flow_shift, predictor
+from ex4d_core.generate.vace_conditioning import control_latents, vace_inputs
+from ex4d_core.generate.video_model import Report, Window
+from ex4d_core.model_files import ModelFiles, find_files
+
+FRAMES, HEIGHT, WIDTH = 5, 32, 48
+PLAN = Plan("resident", "cpu", "float32", tiled_vae=False, vram_bytes=0, ram_bytes=0)
+FINAL = replace(PROFILES["vace-14b"]["final"], steps=4)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Prompts and previews of the models here, not of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EX4D_CACHE_DIR", str(tmp_path_factory.mktemp("store")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_models: Callable[[str], Path]) -> ModelFiles:
+    """Of two transformers, as Wan2.2-VACE-Fun-A14B."""
+    return find_files("vace-14b", [tiny_models("vace-fun-a14b")])
+
+
+@pytest.fixture(scope="module")
+def single(tiny_vace: Path) -> ModelFiles:
+    return find_files("vace-1.3b", [tiny_vace])
+
+
+@pytest.fixture(scope="module")
+def model(single: ModelFiles) -> VaceModel:
+    return VACE_1_3B.load(single, PLAN, FINAL)
+
+
+@pytest.fixture
+def window() -> Window:
+    """The same hole in all frames, for which the stock pipeline takes the mask of the right frames."""
+    color = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    mask = np.ones((FRAMES, HEIGHT, WIDTH), np.bool_)
+    mask[:, 7:26, 9:37] = False
+    color[~mask] = 0
+    return Window(color, mask, "", 5, FINAL, reference=color[3, ::-1].copy())
+
+
+def _stock(parts: Components, files: ModelFiles, window: Window, output: str) -> Any:
+    """The same by diffusers' own pipeline, which takes grey holes, a mask that says where to generate, and noise."""
+    scheduler = UniPCMultistepScheduler.from_pretrained(files.vae.parent / "scheduler")
+    boundary = parts.boundary if parts.second_transformer is not None else None
+    pipeline: Any = WanVACEPipeline(
+        None, None, parts.vae, scheduler, parts.transformer, parts.second_transformer, boundary
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    prompt, negative = (Prompts(files, cache_folder() / "prompts", "cpu").embeddings(t).float() for t in _texts())
+    return pipeline(
+        video=[np.where(window.mask[..., None], window.color, 127.5) / 255],
+        mask=[np.repeat(1.0 - window.mask[..., None], 3, axis=3)],
+        reference_images=None if window.reference is None else Image.fromarray(window.reference),
+        prompt_embeds=prompt,
+        negative_prompt_embeds=negative,
+        height=HEIGHT,
+        width=WIDTH,
+        num_frames=FRAMES,
+        num_inference_steps=window.profile.steps,
+        guidance_scale=window.profile.guidance,
+        latents=_noise(window),
+        output_type=output,
+    ).frames
+
+
+def _texts() -> tuple[str, str]:
+    told = DEFAULTS["vace-14b"]
+    return told.prompt, told.negative
+
+
+def _noise(window: Window) -> torch.Tensor:
+    frames = (FRAMES + 3) // 4 + (window.reference is not None)
+    generator = torch.Generator("cpu").manual_seed(window.seed)
+    return torch.randn(1, 16, frames, HEIGHT // 8, WIDTH // 8, generator=generator)
+
+
+@pytest.mark.parametrize("kind", ["single", "pair"])
+def test_latents_are_those_of_the_stock_pipeline(kind: str, window: Window, request: pytest.FixtureRequest) -> None:
+    files: ModelFiles = request.getfixturevalue(kind)
+    parts = load_components(files, PLAN, FINAL)
+    expected = _stock(parts, files, window, "latent")
+
+    inputs = vace_inputs(window.color, window.mask, window.reference)
+    control = control_latents(inputs, lambda video: encode(parts.vae, video))
+    prompts = Prompts(files, cache_folder() / "prompts", "cpu")
+    contexts: dict[Branch, Any] = dict(zip(("cond", "uncond"), map(prompts.embeddings, _texts()), strict=True))
+    predict = predictor(parts, control, contexts, torch.float32)
+    ours = denoise(predict, UniPC(FINAL.steps, flow_shift(WIDTH, HEIGHT)), _noise(window), FINAL.guidance)
+
+    assert ours.dtype == torch.float32
+    assert ours.std() > 0.5
+    assert (ours - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_the_video_is_that_of_the_stock_pipeline(
+    reference: bool, model: VaceModel, single: ModelFiles, window: Window
+) -> None:
+    window = window if reference else replace(window, reference=None)
+    ours = model.video(window, Report())
+    expected = _stock(load_components(single, PLAN, FINAL), single, window, "np")[0]
+
+    assert ours.shape == window.color.shape
+    assert ours.std() > 1
+    assert np.abs(ours - np.rint(expected * 255)).max() <= 1  # a rounding apart
+
+
+def test_the_pair_changes_over_where_the_model_says(pair: ModelFiles, window: Window, tmp_path: Path) -> None:
+    parts = load_components(pair, PLAN, FINAL)
+    assert parts.boundary == json.loads((pair.transformer.parent / "model_index.json").read_text())["boundary_ratio"]
+    told: dict[str, list[float]] = {"first": [], "second": []}
+    for name, transformer in (("first", parts.transformer), ("second", parts.second_transformer)):
+        transformer.register_forward_pre_hook(
+            lambda _module, _args, given, name=name: told[name].append(given["timestep"].item()), with_kwargs=True
+        )
+    place = Prompts(pair, tmp_path, "cpu"), Previewer(parts.vae, pair, "cpu", tmp_path)
+    VaceModel(parts, PLAN, *place, DEFAULTS["vace-14b"]).video(window, Report())
+    steps = [t for t in UniPC(FINAL.steps, 3.0).timesteps.tolist() for _pass in range(2)]
+    assert told["first"] == [t for t in steps if t >= 875]
+    assert told["second"] == [t for t in steps if t < 875]
+    assert told["first"]
+    assert told["second"]
+
+
+def test_the_seed_decides(model: VaceModel, window: Window) -> None:
+    once, again, other = (model.video(replace(window, seed=seed), Report()) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(once, again)
+    assert np.abs(once.astype(int) - other).mean() > 1
+
+
+def test_prompt_and_guidance_count(model: VaceModel, window: Window) -> None:
+    plain, told = model.video(window, Report()), model.video(replace(window, prompt="a street in the sun"), Report())
+    assert np.abs(plain.astype(int) - told).max() > 0
+    passes: list[str] = []
+    unguided = replace(window, profile=replace(FINAL, guidance=1.0))
+    handle = model._parts.transformer.register_forward_pre_hook(lambda *_: passes.append("pass"))
+    model.video(unguided, Report())
+    handle.remove()
+    assert len(passes) == FINAL.steps
+
+
+def test_steps_and_previews_are_told(model: VaceModel, window: Window) -> None:
+    heard: list[tuple[int, int, str]] = []
+    seen: list[Any] = []
+    model.video(window, Report(lambda *told: heard.append(told), seen.append))
+    stages = [stage for _done, _total, stage in heard]
+    assert stages == sorted(stages, key=["encoding", "denoising", "decoding"].index)
+    for stage, total in (("encoding", 3), ("denoising", FINAL.steps), ("decoding", 2)):
+        assert [done for done, _total, each in heard if each == stage][-1] == total
+        assert {each_total for _done, each_total, each in heard if each == stage} == {total}
+    assert seen
+    assert all(frames.shape == (2, HEIGHT // 8, WIDTH // 8, 3) and frames.dtype == np.uint8 for frames in seen)
+
+
+def test_the_reference_is_not_in_the_video(model: VaceModel, window: Window) -> None:
+    """Nor may a model that is told another picture give the same video."""
+    white = np.full_like(window.color[0], 255)
+    one, other = (model.video(replace(window, reference=picture), Report()) for picture in (window.reference, white))
+    assert len(one) == len(other) == FRAMES
+    assert np.abs(one.astype(int) - other).max() > 0
+
+
+def test_cancelling_stops_between_blocks_and_leaves_no_trace(model: VaceModel, window: Window) -> None:
+    cached = replace(window, profile=replace(FINAL, cache="first-block", threshold=0.5))
+    expected = model.video(cached, Report())
+    saved = model.settings["block_calls_saved"]
+    assert 0 < saved < model.settings["block_calls"]
+
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= limit
+
+    limit = 10**9
+    model.video(cached, Report(cancelled=cancelled))
+    whole = asked
+    for limit in (1, whole // 3, whole // 2, whole - 1):
+        asked = 0
+        with pytest.raises(CancelledError):
+            model.video(cached, Report(cancelled=cancelled))
+        assert asked == limit
+    np.testing.assert_array_equal(model.video(cached, Report()), expected)
+    assert model.settings["block_calls_saved"] == saved
+    blocks = 4 + 2  # of the tiny model, with VACE's
+    assert whole > 2 * FINAL.steps * blocks
+
+
+@pytest.mark.slow
+def test_all_rungs_of_this_machine_give_the_same_video(single: ModelFiles, model: VaceModel, window: Window) -> None:
+    expected = model.video(window, Report())
+    for rung in ("model-offload", "block-offload", "leaf-offload"):
+        placed = VACE_1_3B.load(single, replace(PLAN, rung=rung), FINAL)
+        np.testing.assert_array_equal(placed.video(window, Report()), expected)
+
+
+def test_a_pair_takes_turns(pair: ModelFiles, window: Window) -> None:
+    expected = VACE_14B.load(pair, PLAN, FINAL).video(window, Report())
+    in_turns = VACE_14B.load(pair, replace(PLAN, rung="model-offload"), FINAL)
+    np.testing.assert_array_equal(in_turns.video(window, Report()), expected)
+
+
+def test_settings_are_told(model: VaceModel, window: Window) -> None:
+    model.video(window, Report())
+    settings = json.loads(json.dumps(model.settings))
+    assert settings["solver"] == "unipc"
+    assert settings["flow_shift"] == 3.0
+    assert settings["reference"] is True
+    assert 0 < settings["vae_share"] < 1
+    assert settings["seconds"].keys() == {"prompts", "encoding", "denoising", "decoding"}
+
+
+def test_a_wan_without_vace_is_refused(tiny_ex4d: Path) -> None:
+    files = replace(find_files("ex4d", [tiny_ex4d]), adapter=None)
+    with pytest.raises(InputError, match="without VACE, which the engine vace-14b cannot use"):
+        VACE_14B.load(files, PLAN, FINAL)
+
+
+@pytest.mark.parametrize(
+    ("size", "shift"), [((832, 480), 3.0), ((480, 832), 3.0), ((512, 512), 3.0), ((1280, 720), 5.0), ((960, 960), 5.0)]
+)
+def test_the_shift_goes_by_size(size: tuple[int, int], shift: float) -> None:
+    assert flow_shift(*size) == shift
+
+
+def test_the_solver_is_the_released_models(tiny_vace: Path) -> None:
+    """Its noise levels from scheduler_config.json of Wan2.1-VACE-14B-diffusers, which says what is default here."""
+    solver = UniPC(25, 3.0)
+    even = np.linspace(1, 0.001, 26)[:-1]
+    np.testing.assert_allclose(solver.sigmas, 3 * even / (1 + 2 * even), atol=1e-5)
+    np.testing.assert_array_equal(solver.timesteps, np.floor(np.minimum(3 * even / (1 + 2 * even), 1 - 1e-6) * 1000))
