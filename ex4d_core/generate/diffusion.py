@@ -81,6 +81,8 @@ class DiffusionEngine:
         """See `Engine.generate`."""
         name, facts = self._loader.engine, dict[str, Any]()
         chosen = profile(name, shot.quality, self._setup)
+        if chosen.note:
+            _log.warning("%s", chosen.note)
         files = model_files(name, self._setup)
         self._settings = {"models": model_revisions(name, shot.quality, self._setup), "profile": asdict(chosen)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -10,8 +9,6 @@ from typing import Literal, get_args
 from ex4d_core.engines import EngineSetup
 from ex4d_core.errors import InputError
 from ex4d_core.generate.ladder import RUNGS, Rung
-
-_LOG = logging.getLogger(__name__)
 
 Cache = Literal["none", "first-block", "taylorseer"]
 
@@ -40,6 +37,13 @@ class Profile:
     def passes(self) -> int:
         """Passes through the transformer, saved ones among them."""
         return self.steps * (1 if self.guidance == 1 else 2)
+
+    @property
+    def note(self) -> str:
+        """What the user is to be told before it is used; empty: nothing."""
+        if self.guidance == 1:
+            return f"The quality {self.name} works without guidance: the negative prompt has no effect."
+        return ""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,6 @@ def profile(engine: str, quality: str = "", setup: EngineSetup | None = None) ->
         chosen = _with_cache(chosen, setup.cache)
     if setup.steps:
         chosen = _with_steps(chosen, setup.steps)
-    if chosen.distilled:
-        _LOG.warning("The quality %s works without guidance: the negative prompt has no effect.", chosen.name)
     return chosen
 
 

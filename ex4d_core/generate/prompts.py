@@ -167,7 +167,7 @@ def _encode(files: ModelFiles, texts: Sequence[str], device: str) -> list[Tensor
 
     Not padded as in the reference: the encoder masks the padding, so that it changes nothing but the time.
     """
-    tokenizer: Any = AutoTokenizer.from_pretrained(files.tokenizer)
+    tokenizer: Any = AutoTokenizer.from_pretrained(files.tokenizer, local_files_only=True)
     encoder: Any = load_text_encoder(files, torch.bfloat16).eval()
     if _fits(encoder, device):
         encoder = encoder.to(device)
