@@ -78,6 +78,17 @@ def generate_bytes(width: int, height: int, frames: int, *, exr: bool = False) -
     return output + exr_bytes(width, height, frames) if exr else output
 
 
+def scratch_bytes(width: int, height: int, frames: int) -> int:
+    """Bytes on disk that generating takes while it lasts: colour and mask as they are (see `generate.opening`).
+
+    Args:
+        width: of the shot, pixels.
+        height: see `width`.
+        frames: of the shot.
+    """
+    return 4 * width * height * frames
+
+
 def exr_bytes(width: int, height: int, frames: int) -> int:
     """Bytes on disk of exr/ in a shot folder.
 

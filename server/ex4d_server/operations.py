@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ex4d_core.errors import BusyError, InputError
 from ex4d_core.progress import Cancelled, OnProgress
+from ex4d_server.setups import setup_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ex4d_core.engines import EngineSetup
     from ex4d_core.generate import Engine
     from ex4d_core.import_request import ImportOptions
 
@@ -39,7 +41,7 @@ class Context:
     cancelled: Cancelled
     on_preview: Callable[[], None]
     """Told that the preview file is new."""
-    engine: Callable[[str], Engine]
+    engine: Callable[[str, EngineSetup], Engine]
     """Gives engines that stay loaded between jobs."""
 
 
@@ -122,6 +124,7 @@ def generate(arguments: Arguments, context: Context) -> Result:
     from ex4d_core.generate.folder import EXR_FRAMES, OUTPUT_FRAMES, OUTPUT_VIDEO
     from ex4d_core.scene import clear_folder
 
+    show = _previews(Path(arguments["preview"]), context)
     with partial_folder(Path(arguments["out"])) as partial:
         clear_folder(partial)
         _link_shot(Path(arguments["shot"]), partial, (OUTPUT_FRAMES, OUTPUT_VIDEO, EXR_FRAMES))
@@ -132,8 +135,10 @@ def generate(arguments: Arguments, context: Context) -> Result:
             prompt=arguments["prompt"],
             quality=arguments["quality"],
             keep_source=arguments["keep_source"],
+            setup=setup_of(arguments),
             make=context.engine,
-            on_frame=_previews(Path(arguments["preview"]), context),
+            on_frame=lambda _, color: show(color),
+            on_preview=lambda frames: show(frames[len(frames) // 2]),
             on_progress=context.on_progress,
             cancelled=context.cancelled,
         )
@@ -262,11 +267,11 @@ def _link_shot(shot: Path, folder: Path, without: tuple[str, ...]) -> None:
             shutil.copyfile(source, target)
 
 
-def _previews(file: Path, context: Context) -> Callable[[int, NDArray[np.uint8]], None]:
-    """A small JPEG of the newest frame, once a second at most."""
+def _previews(file: Path, context: Context) -> Callable[[NDArray[np.uint8]], None]:
+    """A small JPEG of the newest picture, once a second at most."""
     last = -_PREVIEW_EVERY
 
-    def on_frame(index: int, color: NDArray[np.uint8]) -> None:
+    def show(color: NDArray[np.uint8]) -> None:
         nonlocal last
         if time.monotonic() - last < _PREVIEW_EVERY:
             return
@@ -284,4 +289,4 @@ def _previews(file: Path, context: Context) -> Callable[[int, NDArray[np.uint8]]
         temporary.replace(file)
         context.on_preview()
 
-    return on_frame
+    return show

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ex4d_core.engines import check_request, engine_names, engine_needs, missing
+from ex4d_core.engines import EngineSetup, check_request, engine_names, engine_needs, missing
 from ex4d_core.errors import Ex4dError
-from ex4d_core.footprint import generate_bytes, render_bytes
+from ex4d_core.footprint import generate_bytes, render_bytes, scratch_bytes
 from ex4d_core.scene_format import SCENE_FILE
 from ex4d_server.cache import Cache
-from ex4d_server.documents import GenerateJob, ImportJob, ModelsJob, RenderJob, ReshootJob, Shortage
+from ex4d_server.documents import GenerateJob, ImportJob, ModelsJob, RenderJob, ReshootJob, Shortage, canonical
 from ex4d_server.folders import DataFolder
-from ex4d_server.models import check_model
+from ex4d_server.models import model_shortages
 from ex4d_server.results import read_scene_document
+from ex4d_server.setups import setup_of
 from ex4d_server.store import Store
 
 DISK_MARGIN = 128 * 2**20
@@ -30,15 +31,17 @@ def preflight(request: BaseModel, store: Store, cache: Cache) -> list[Shortage]:
         RequestError: there is no such model, or its licence was not accepted.
     """
     if isinstance(request, ModelsJob):
-        check_model(request)
+        return model_shortages(request)
     folder, evictable = cache.folder, cache.evictable_bytes()
     size = _shot_size(request, store, folder)
     found: list[Shortage | None] = []
     if isinstance(request, GenerateJob | ReshootJob):
-        check_request(request.engine, request.quality, request.keep_source)
-        found += engine_shortages(request.engine, *(size or (0, 0, 0)))
+        setup = setup_of(canonical(request))
+        check_request(request.engine, request.quality, request.keep_source, setup)
+        found += engine_shortages(request.engine, *(size or (0, 0, 0)), setup)
         if size is not None:
-            found.append(disk_shortage(folder.root, generate_bytes(*size, exr=request.exr), "The shot", evictable))
+            needed = generate_bytes(*size, exr=request.exr) + scratch_bytes(*size)
+            found.append(disk_shortage(folder.root, needed, "The shot", evictable))
     if isinstance(request, RenderJob | ReshootJob) and size is not None:
         found.append(disk_shortage(folder.root, render_bytes(*size, request.passes), "The render", evictable))
     if isinstance(request, ImportJob | ReshootJob):
@@ -93,8 +96,17 @@ def disk_shortage(folder: Path, needed: int, what: str, evictable: int = 0) -> S
     )
 
 
-def engine_shortages(engine: str, width: int, height: int, frames: int) -> list[Shortage]:
+def engine_shortages(
+    engine: str, width: int, height: int, frames: int, setup: EngineSetup | None = None
+) -> list[Shortage]:
     """What an engine lacks on this machine for a shot of that size.
+
+    Args:
+        engine: its name.
+        width: of the shot, pixels; 0 where it is not known, likewise the next two.
+        height: see `width`.
+        frames: see `width`.
+        setup: how the engine is to be run.
 
     Raises:
         InputError: there is no such engine.
@@ -104,9 +116,9 @@ def engine_shortages(engine: str, width: int, height: int, frames: int) -> list[
     found: list[Shortage] = []
     others = [e for e in engine_names() if e != engine and not missing(e)]
     choices = [f"the {other} engine" for other in others]
-    for sentence in missing(engine):
+    for sentence in missing(engine, setup):
         found.append(Shortage(what="engine", needed_bytes=None, free_bytes=None, message=sentence, choices=choices))
-    needs = engine_needs(engine, width, height, frames)
+    needs = engine_needs(engine, width, height, frames, setup)
     if needs.vram_bytes:
         free = max((gpu.free_bytes for gpu in gpus()), default=0)
         if needs.vram_bytes > free:

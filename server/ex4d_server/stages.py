@@ -17,15 +17,16 @@ from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import RowMapping
 
 from ex4d_core import __version__
-from ex4d_core.engines import engine_facts
+from ex4d_core.engines import EngineSetup, engine_facts
 from ex4d_core.errors import InputError, SpaceError
-from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes
+from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes, scratch_bytes
 from ex4d_server.cache import Cache
 from ex4d_server.documents import JobRequest, canonical
 from ex4d_server.folders import Kind
 from ex4d_server.preflight import DISK_MARGIN, DoesNotFit, disk_shortage, engine_shortages
 from ex4d_server.progress import JobProgress
 from ex4d_server.results import read_scene_document
+from ex4d_server.setups import SETUP_FIELDS, setup_of
 from ex4d_server.uploads import Uploads, file_of
 
 JOB_STAGES: dict[str, tuple[Kind, ...]] = {
@@ -41,6 +42,7 @@ _OPTIONS = (
 )
 _REQUESTS: TypeAdapter[BaseModel] = TypeAdapter(JobRequest)
 _RENDER_OPTIONS = ("method", "background", "passes", "allow_unseen")
+_GENERATE_OPTIONS = ("engine", "seed", "prompt", "quality", "keep_source", *SETUP_FIELDS)
 
 
 class Ask(Protocol):
@@ -164,13 +166,16 @@ class JobRun:
     def _generate(self, request: dict[str, Any], shot: dict[str, Any]) -> dict[str, Any]:
         engine: str = request["engine"]
         grace = engine_facts(engine).cancel_seconds
-        options = {name: request[name] for name in ("engine", "seed", "prompt", "quality", "keep_source")}
-        key = _key("generate", shot["render_key"], options)
+        options = {name: request[name] for name in _GENERATE_OPTIONS}
+        setup = setup_of(options)
+        # Where the models lie makes no difference, what they are does.
+        models = _models(engine, request["quality"], setup)
+        key = _key("generate", shot["render_key"], {**options, "model_dir": None}, models)
         size = (shot["width"], shot["height"], shot["frames"])
 
         def fits() -> None:
-            self._check_disk(generate_bytes(*size) + render_bytes(*size, ()), "The shot")
-            shortages = engine_shortages(engine, *size)
+            self._check_disk(generate_bytes(*size) + scratch_bytes(*size) + render_bytes(*size, ()), "The shot")
+            shortages = engine_shortages(engine, *size, setup)
             if shortages:
                 raise DoesNotFit(shortages[0].message)
 
@@ -271,6 +276,15 @@ class JobRun:
 
 _CPU_GRACE = 1.0
 """Seconds until a worker that does not notice a cancel is ended; what it did stays for the next run."""
+
+
+def _models(engine: str, quality: str, setup: EngineSetup) -> dict[str, str]:
+    """What weights an engine would load."""
+    if not engine_facts(engine).reads_setup:
+        return {}
+    from ex4d_core.generate.revisions import model_revisions  # half a second, and memory, for those who need it
+
+    return model_revisions(engine, quality, setup)
 
 
 def _key(*parts: Any) -> str:

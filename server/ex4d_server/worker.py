@@ -25,6 +25,7 @@ from ex4d_core.errors import Ex4dError
 from ex4d_server.operations import Context, perform
 
 if TYPE_CHECKING:
+    from ex4d_core.engines import EngineSetup
     from ex4d_core.generate import Engine
 
 HEARTBEAT_SECONDS = 1.0
@@ -43,7 +44,7 @@ class Worker:
         self._writing = threading.Lock()
         self._asked: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._cancelled: set[int] = set()
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[tuple[str, EngineSetup], Engine] = {}
         self._warm = False
         self._number = 0
 
@@ -89,14 +90,22 @@ class Worker:
             time.sleep(HEARTBEAT_SECONDS)
 
     def _say_alive(self) -> None:
-        self.tell(alive=True, loaded=sorted(self._engines), warm=self._warm)
+        self.tell(alive=True, loaded=sorted({name for name, _ in self._engines}), warm=self._warm)
 
-    def _engine(self, name: str) -> Engine:
+    def _engine(self, name: str, setup: EngineSetup) -> Engine:
+        """An engine that stays; but of those with models only one, for two do not fit."""
+        from ex4d_core.engines import engine_facts
         from ex4d_core.generate import make_engine
 
-        if name not in self._engines:
-            self._engines[name] = make_engine(name)
-        return self._engines[name]
+        if (name, setup) not in self._engines:
+            if engine_facts(name).reads_setup:
+                self._engines = {key: e for key, e in self._engines.items() if not engine_facts(key[0]).reads_setup}
+                if "torch" in sys.modules:  # else there was none
+                    from ex4d_core.generate.memory import release
+
+                    release()
+            self._engines[name, setup] = make_engine(name, setup)
+        return self._engines[name, setup]
 
     def _perform(self, asked: dict[str, Any]) -> None:
         number: int = asked["n"]

@@ -19,7 +19,7 @@ from job_cases import make_scene, orbit, reshoot_scene_request, wait_for
 from raw_http import ask, run_job, wait_job
 
 from ex4d_core.clip import load_clip
-from ex4d_core.footprint import exr_bytes, generate_bytes
+from ex4d_core.footprint import exr_bytes, generate_bytes, scratch_bytes
 from ex4d_core.images import read_image
 
 
@@ -94,8 +94,9 @@ def test_the_preflight_counts_the_exr(tmp_path: Path, tiny_clip: Path, monkeypat
     finally:
         store.close()
     size = (64, 48, 6)
-    assert generate_bytes(*size) in asked
-    assert generate_bytes(*size) + exr_bytes(*size) in asked
+    needed = generate_bytes(*size) + scratch_bytes(*size)
+    assert needed in asked
+    assert needed + exr_bytes(*size) in asked
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,7 @@ def test_the_preflight_counts_the_exr(tmp_path: Path, tiny_clip: Path, monkeypat
     [
         ({"quality": "fine"}, "The engine draft has no quality 'fine': leave it out."),
         ({"keep_source": True}, "The engine draft cannot be asked to keep the source: leave that out."),
+        ({"memory": "fp8", "steps": 4}, "The engine draft has no use for memory and steps: leave that out."),
     ],
 )
 def test_what_the_engine_does_not_know_is_refused(sidecar: Running, asked: dict[str, Any], says: str) -> None:
@@ -119,8 +121,9 @@ def test_what_the_engine_does_not_know_is_refused(sidecar: Running, asked: dict[
 def test_capabilities_tell_what_an_engine_reads(sidecar: Running) -> None:
     told = ask(sidecar.server, "GET", "/v1/capabilities").json()
     draft = next(engine for engine in told["engines"] if engine["name"] == "draft")
-    assert (draft["qualities"], draft["prompt"], draft["seed"], draft["keep_source"]) == ([], False, False, False)
-    assert told["models"] == []
+    assert [draft[name] for name in ("qualities", "prompt", "seed", "keep_source", "setup")] == [[], *[False] * 4]
+    known = {model["name"] for model in told["models"]}
+    assert all(engine["models"] and set(engine["models"]) <= known for engine in told["engines"] if engine["setup"])
     schema = ask(sidecar.server, "GET", "/v1/openapi.json").json()["components"]["schemas"]["ModelStatus"]
     fields = {"name", "title", "size_bytes", "licence", "commercial", "where", "folder", "state"}
     assert set(schema["properties"]) == set(ModelStatus.model_fields) == fields

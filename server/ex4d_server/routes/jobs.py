@@ -34,6 +34,7 @@ from ex4d_server.problems import RequestError, not_found
 from ex4d_server.results import NO_PAGE, file_response, list_files
 from ex4d_server.routes.scenes import FileName, refuse_remote_path
 from ex4d_server.routes.shared import IsLocal, ThisSidecar, problems
+from ex4d_server.setups import setup_of
 from ex4d_server.sidecar import Sidecar
 from ex4d_server.store import preview_url
 
@@ -48,12 +49,11 @@ _States = Annotated[Sequence[State], Query(description="Only jobs in these state
 def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id, body: JobRequest) -> JobStatus:
     """Ask for a job. The same request again, after a lost answer say, changes nothing."""
     if isinstance(body, ImportJob | ReshootJob):
-        for media in (body.footage, body.depth):
-            if isinstance(media, FromPath):
-                refuse_remote_path(media.path, is_local)
-                _check_path(media.path)
+        _check_media(body.footage, is_local)
+        _check_media(body.depth, is_local)
     if isinstance(body, GenerateJob | ReshootJob):
-        check_request(body.engine, body.quality, body.keep_source)
+        _check_media(body.model_dir, is_local)
+        check_request(body.engine, body.quality, body.keep_source, setup_of(canonical(body)))
     if isinstance(body, ModelsJob):
         check_model(body)
     request = canonical(body)
@@ -213,6 +213,9 @@ def _status(row: RowMapping, sidecar: Sidecar, is_local: bool) -> JobStatus:
     return JobStatus.model_validate({**values, "preview_url": preview_url(row), "result": result})
 
 
-def _check_path(path: str) -> None:
-    if not Path(path).is_absolute():
-        raise RequestError(f"{path!r} is not an absolute path: give the whole path.", "bad-path", 422)
+def _check_media(media: FromPath | FromUpload | None, is_local: bool) -> None:
+    """Require a path to be one of this machine, and whole."""
+    if isinstance(media, FromPath):
+        refuse_remote_path(media.path, is_local)
+        if not Path(media.path).is_absolute():
+            raise RequestError(f"{media.path!r} is not an absolute path: give the whole path.", "bad-path", 422)
