@@ -120,9 +120,7 @@ def _transformer(engine: str, found: Sequence[Candidate], rung: str) -> tuple[Ca
         second = _one(later)
         earlier = [c for c in fitting if _HIGH.search(c.path.name) or c.path == second.path.parent / "transformer"]
         if not earlier:
-            raise InputError(
-                f"{second.path} is one of a pair, and the other is not there: get the high noise one, too."
-            )
+            raise InputError(f"{second.path} is one of a pair: put the one for high noise beside it.")
         return _one(earlier), second
     # EX-4D was trained on the model for 480p
     return _one([c for c in fitting if "480" in c.path.name] or fitting), None
@@ -134,9 +132,7 @@ def _one(found: Sequence[Candidate]) -> Candidate:
     same = [c for c in best if c.path.parent == best[0].path.parent]
     if len(same) > 1:
         names = ", ".join(c.path.name for c in same)
-        raise InputError(
-            f"{best[0].path.parent} has {len(same)} transformers that may be meant, {names}: give one's path."
-        )
+        raise InputError(f"{best[0].path.parent} has more than one transformer that fits, {names}: give a path.")
     return best[0]
 
 

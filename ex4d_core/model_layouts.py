@@ -8,7 +8,10 @@ from pathlib import Path
 from ex4d_core.errors import Ex4dError
 from ex4d_core.model_kinds import PICKLES, Candidate, candidate
 
-COMFY = ("diffusion_models", "unet", "vae", "vae_approx", "clip_vision", "text_encoders", "clip", "loras")
+COMFY = (
+    *("diffusion_models", "unet", "checkpoints", "loras"),
+    *("vae", "vae_approx", "clip_vision", "text_encoders", "clip"),
+)
 """In ComfyUI's `models`; artists sort what is in them into folders of their own."""
 _WHOLE = ("transformer", "transformer_2", "vae", "image_encoder", "text_encoder")
 """Folders of diffusers, one component each."""
@@ -55,6 +58,7 @@ def _components(folder: Path) -> Iterator[Path]:
     if any(folder.glob(f"{_SHARD}*.safetensors")):
         yield folder
     yield from (path for path in _files(folder.glob("*")) if not path.name.startswith((_SHARD, "model.")))
+    yield from _files((folder / "models").glob("*"))
     for parent in (folder, folder / "models"):
         for name in COMFY:
             if not (parent / name / "config.json").is_file():  # diffusers has a folder vae, too

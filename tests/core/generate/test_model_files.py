@@ -1,0 +1,276 @@
+"""Files of an engine found in every layout, by what is in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.model_files import ModelFiles, find_files
+from ex4d_core.model_kinds import candidate
+from ex4d_core.models import CATALOGUE
+from ex4d_core.weight_headers import entries
+
+Tiny = Callable[[str], Path]
+LORA = "wan2.1_i2v_lora_rank64_lightx2v_4step.safetensors"
+DIFFUSERS = {part: part for part in ("transformer", "vae", "image_encoder", "text_encoder", "tokenizer")}
+COMFY = {
+    "vae": "vae/wan_2.1_vae.safetensors",
+    "image_encoder": "clip_vision/clip_vision_h.safetensors",
+    "text_encoder": "text_encoders/umt5_xxl_fp16.safetensors",
+    "tokenizer": "text_encoders/umt5-xxl",
+    "adapter": "ex4d.ckpt",
+    "distilled": f"loras/{LORA}",
+}
+Q8, Q4 = (f"diffusion_models/wan2.1-i2v-14b-480p-{kind}.gguf" for kind in ("Q8_0", "Q4_0"))
+FP16 = "diffusion_models/wan2.1_i2v_480p_14B_fp16.safetensors"
+
+
+def told(files: ModelFiles, folder: Path) -> dict[str, str]:
+    """What was found, relative to the folder."""
+    found = {part: path for part, path in vars(files).items() if path}
+    return {part: "" if path == folder else path.relative_to(folder).as_posix() for part, path in found.items()}
+
+
+@pytest.fixture
+def mine(tiny_models: Tiny, tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a layout, to be changed."""
+
+    def copied(layout: str) -> Path:
+        return Path(shutil.copytree(tiny_models(layout), tmp_path / layout))
+
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("ex4d-diffusers", DIFFUSERS | {"adapter": "ex4d.ckpt", "distilled": LORA}),
+        (
+            "ex4d-original",
+            {
+                "transformer": "",
+                "vae": "Wan2.1_VAE.pth",
+                "image_encoder": "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
+                "text_encoder": "models_t5_umt5-xxl-enc-bf16.pth",
+                "tokenizer": "google/umt5-xxl",
+                "adapter": "ex4d.ckpt",
+                "distilled": LORA,
+            },
+        ),
+        ("ex4d-comfy", COMFY | {"transformer": FP16}),
+        ("ex4d-gguf", COMFY | {"transformer": Q8}),
+    ],
+)
+def test_ex4d_in_every_layout(tiny_models: Tiny, layout: str, expected: Mapping[str, str]) -> None:
+    folder = tiny_models(layout)
+    assert told(find_files("ex4d", [folder]), folder) == expected
+
+
+def test_vace_takes_no_parts_of_ex4d(tiny_models: Tiny, tiny_vace: Path) -> None:
+    found = find_files("vace-1.3b", [tiny_vace, tiny_models("ex4d-diffusers")])
+    assert (found.adapter, found.image_encoder, found.distilled) == (None, None, None)
+    assert found.transformer == tiny_vace / "transformer"
+
+
+def test_the_pair_of_wan_2_2(tiny_models: Tiny, tmp_path: Path) -> None:
+    folder = tiny_models("vace-fun-a14b")
+    found = find_files("vace-14b", [folder])
+    assert (found.transformer, found.second_transformer) == (folder / "transformer", folder / "transformer_2")
+    # under the names that Wan's own folders and ComfyUI's files have
+    for names in (
+        ("high_noise_model/diffusion_pytorch_model", "low_noise_model/diffusion_pytorch_model"),
+        ("diffusion_models/wan2.2_vace_high_noise_14B", "diffusion_models/wan2.2_vace_low_noise_14B"),
+    ):
+        place = tmp_path / names[0].split("/")[0]
+        shutil.copytree(folder / "vae", place / "vae")
+        for name, source in zip(names, ("transformer", "transformer_2"), strict=True):
+            target = place / f"{name}.safetensors"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / source / "diffusion_pytorch_model.safetensors", target)
+            if "models" not in name:
+                shutil.copy(folder / source / "config.json", target.parent / "config.json")
+        found = find_files("vace-14b", [place])
+        assert found.second_transformer is not None
+        assert "high_noise" in str(found.transformer.relative_to(place))
+        assert "low_noise" in str(found.second_transformer.relative_to(place))
+    found.transformer.unlink()
+    with pytest.raises(InputError, match=r"low_noise.* is one of a pair: put"):
+        find_files("vace-14b", [place])
+
+
+def test_a_rung_takes_its_gguf(tiny_models: Tiny) -> None:
+    folder = tiny_models("ex4d-gguf")
+    assert find_files("ex4d", [folder], "gguf-q4").transformer == folder / Q4
+    assert find_files("ex4d", [folder], "gguf-q8").transformer == folder / Q8
+    assert find_files("ex4d", [folder], "block-offload").transformer == folder / Q8  # nothing else is there
+    both = [tiny_models("ex4d-comfy"), folder]
+    assert find_files("ex4d", both).transformer == both[0] / FP16
+    assert find_files("ex4d", both, "gguf-q8").transformer == folder / Q8
+    with pytest.raises(MissingDependencyError, match=r"The rung gguf-q4 needs .* 4 bits.*: run .*-q4` \(11.3 GB\)"):
+        find_files("ex4d", both[:1], "gguf-q4")
+    with pytest.raises(MissingDependencyError, match=r"The rung gguf-q8 needs .* 8 bits.*: give one with --model-dir"):
+        find_files("vace-14b", [tiny_models("vace-14b")], "gguf-q8")
+
+
+def test_a_single_file_with_the_rest_of_its_comfyui(mine: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = mine("ex4d-gguf")
+    assert told(find_files("ex4d", [folder / Q4]), folder) == COMFY | {"transformer": Q4}
+    (tmp_path / "ComfyUI").mkdir()
+    root = folder.rename(tmp_path / "ComfyUI" / "models").parent
+    assert told(find_files("ex4d", [root]), root / "models") == COMFY | {"transformer": Q8}
+
+
+def test_a_single_file_with_the_rest_of_the_catalogue(
+    tiny_models: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hub's cache as `ex4d models download` leaves it, the transformer from elsewhere."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    base, lora = (in_the_cache(tmp_path / "hub", name) for name in ("wan2.1-i2v-14b-480p", "ex4d-lora"))
+    shutil.copytree(tiny_models("ex4d-diffusers"), base, dirs_exist_ok=True)
+    (base / "image_processor").mkdir()
+    (base / "image_processor" / "preprocessor_config.json").write_text("{}")
+    (base / LORA).unlink()
+    (base / "ex4d.ckpt").rename(lora / "ex4d.ckpt")
+    alone = Path(shutil.copy(tiny_models("ex4d-gguf") / Q8, tmp_path / "mine.gguf"))
+    found = find_files("ex4d", [alone])
+    assert (found.transformer, found.adapter) == (alone, lora / "ex4d.ckpt")
+    assert {part: getattr(found, part) for part in DIFFUSERS if part != "transformer"} == {
+        part: base / part for part in DIFFUSERS if part != "transformer"
+    }
+    assert find_files("ex4d", [base]).transformer == base / "transformer"
+
+
+def in_the_cache(cache: Path, name: str) -> Path:
+    """The empty snapshot of a model of the catalogue."""
+    model = next(model for model in CATALOGUE if model.name == name)
+    repository, revision = cache / f"models--{model.hub_id.replace('/', '--')}", model.revision or "0" * 40
+    (repository / "snapshots" / revision).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    return repository / "snapshots" / revision
+
+
+def test_the_480p_model_and_the_most_precise_file(mine: Callable[[str], Path]) -> None:
+    folder = mine("ex4d-comfy")
+    models = folder / "diffusion_models"
+    shutil.copy(folder / FP16, models / "wan2.1_i2v_720p_14B_fp16.safetensors")
+    save_file({n: t.float() for n, t in load_file(folder / FP16).items()}, models / "my_480p_precise.safetensors")
+    save_file({"unrelated": load_file(folder / FP16)["head.modulation"]}, models / "sd15.safetensors")
+    assert find_files("ex4d", [folder]).transformer.name == "my_480p_precise.safetensors"
+    shutil.copy(models / "my_480p_precise.safetensors", models / "other_480p.safetensors")
+    with pytest.raises(InputError, match=r"my_480p_precise.safetensors, other_480p.safetensors: give a path"):
+        find_files("ex4d", [folder])
+    assert find_files("ex4d", [models / "other_480p.safetensors"]).transformer.name == "other_480p.safetensors"
+
+
+def test_two_vace_in_one_folder(tiny_models: Tiny, mine: Callable[[str], Path]) -> None:
+    folder = mine("vace-1.3b")
+    (folder / "diffusion_models").mkdir()
+    big = folder / "diffusion_models" / "wan2.1_vace_14B.safetensors"
+    shards = sorted((tiny_models("vace-14b") / "transformer").glob("*.safetensors"))
+    save_file({name: tensor for shard in shards for name, tensor in load_file(shard).items()}, big)
+    assert find_files("vace-1.3b", [folder]).transformer == folder / "transformer"
+    assert find_files("vace-14b", [folder]).transformer == big
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ("diffusion_models", r"no transformer for ex4d in .*: put it there, or run `.*-transformer` \(65.6 GB\)"),
+        ("vae", r"no VAE for ex4d in .* run `ex4d models download wan2.1-i2v-14b-480p` \(24.5 GB\)"),
+        ("clip_vision", r"no image encoder \(CLIP\) for ex4d in "),
+        ("ex4d.ckpt", r"no checkpoint ex4d.ckpt for ex4d in .* ex4d-lora --accept` \(400.0 MB|0.4 GB\)"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_command(mine: Callable[[str], Path], part: str, says: str) -> None:
+    folder = mine("ex4d-comfy")
+    shutil.rmtree(folder / part) if (folder / part).is_dir() else (folder / part).unlink()
+    with pytest.raises(MissingDependencyError, match=says):
+        find_files("ex4d", [folder])
+
+
+def test_nothing_at_all() -> None:
+    with pytest.raises(MissingDependencyError, match=r"run `ex4d models download .*GB"):
+        find_files("ex4d", [])
+    with pytest.raises(InputError, match=r"There is no .*nowhere: give"):
+        find_files("ex4d", [Path("nowhere")])
+
+
+def test_optional_parts_may_be_absent(mine: Callable[[str], Path]) -> None:
+    folder = mine("ex4d-comfy")
+    for part in ("text_encoders", "loras"):
+        shutil.rmtree(folder / part)
+    found = find_files("ex4d", [folder])
+    assert (found.text_encoder, found.tokenizer, found.distilled) == (None, None, None)
+
+
+def test_the_wrong_image_encoder_is_left_alone(mine: Callable[[str], Path]) -> None:
+    folder = mine("ex4d-comfy")
+    clip = folder / COMFY["image_encoder"]
+    other = {name: tensor[..., :80].contiguous() for name, tensor in load_file(clip).items()}
+    save_file({name: tensor.float() for name, tensor in other.items()}, clip.with_name("another.safetensors"))
+    assert find_files("ex4d", [folder]).image_encoder == clip
+
+
+@pytest.mark.parametrize(("file", "layout"), [(FP16, "ex4d-comfy"), (Q8, "ex4d-gguf")])
+@pytest.mark.parametrize("left", [0, 5, 900, -1000])
+def test_a_damaged_file_is_named(mine: Callable[[str], Path], file: str, layout: str, left: int) -> None:
+    folder = mine(layout)
+    content = (folder / file).read_bytes()
+    for other in (folder / "diffusion_models").iterdir():
+        other.unlink()
+    (folder / file).write_bytes(content[:left])
+    with pytest.raises(InputError, match=rf"{Path(file).name} is damaged .*: download it again"):
+        find_files("ex4d", [folder])
+
+
+def test_damage_elsewhere_is_told(mine: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
+    folder = mine("ex4d-gguf")
+    os.truncate(folder / Q8, 1000)
+    assert find_files("ex4d", [folder]).transformer == folder / Q4
+    assert "Q8_0.gguf is damaged" in caplog.text
+
+
+def test_a_missing_shard_is_named(mine: Callable[[str], Path]) -> None:
+    folder = mine("ex4d-original")
+    (folder / "diffusion_pytorch_model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(InputError, match=r"lacks diffusion_pytorch_model-00002-of-00003.safetensors: download"):
+        find_files("ex4d", [folder])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="NTFS would give the file its 33 GB")
+def test_the_real_model_is_known_by_its_header(tmp_path: Path) -> None:
+    """A file of the released dimensions with nothing in it: 14B parameters as fp16 take no room on disk."""
+    file = tmp_path / "wan2.1_i2v_480p_14B_fp16.safetensors"
+    sparse_transformer(file)
+    found = candidate(file)
+    assert found is not None
+    assert (found.part, found.model, found.dim, found.image_dim, found.bits) == ("transformer", "i2v", 5120, 1280, 16)
+    tensors = entries(file).values()
+    assert (len(tensors), round(sum(entry.count for entry in tensors) / 1e9, 3)) == (1303, 16.395)
+
+
+def sparse_transformer(file: Path) -> None:
+    """The 1303 tensors of Wan2.1-I2V-14B in float16, zeros that the file system does not store."""
+    from accelerate import init_empty_weights
+    from diffusers import WanTransformer3DModel
+    from tiny import models
+
+    with init_empty_weights():
+        model = WanTransformer3DModel(in_channels=36, image_dim=1280, added_kv_proj_dim=5120)
+    header, end = {}, 0
+    for name, tensor in models.original_transformer_names(model.state_dict()).items():
+        header[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [end, end + 2 * tensor.numel()]}
+        end += 2 * tensor.numel()
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
+    os.truncate(file, 8 + len(text) + end)
