@@ -277,6 +277,21 @@ def location(model: Model, folder: Path | None = None) -> Path | None:
     return None
 
 
+def bytes_left(model: Model) -> int:
+    """What a download of a model would still bring, and take on disk; an estimate before it has begun."""
+    if state(model) == "ready":
+        return 0
+    record, folder = read_record(model.name), repository(places(model.name)[0], model.hub_id)
+    if record is None or not record.files:
+        return model.bytes
+    here = 0
+    for path, facts in record.files.items():
+        blob = folder / "blobs" / facts.blob
+        found = (folder / "snapshots" / record.revision / path, blob, blob.with_name(f"{blob.name}.incomplete"))
+        here += next((size for file in found if (size := _size(file)) >= 0), 0)
+    return max(sum(facts.bytes for facts in record.files.values()) - here, 0)
+
+
 def revision_of(model: Model) -> str:
     """The commit that a model is kept to; empty before the first download of one without a pinned commit."""
     record = read_record(model.name)

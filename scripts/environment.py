@@ -152,7 +152,7 @@ def _install_torch() -> bool:
 
 
 def _pip(*arguments: str, quietly: bool = False) -> bool:
-    """Install into `.venv`; whether it worked."""
-    pip = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *arguments]
+    """Install into `.venv`; whether it worked. Modules are compiled when they are first used: few of them are."""
+    pip = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-compile"]
     told = subprocess.DEVNULL if quietly else None
-    return subprocess.run(pip, stdout=told or sys.stderr, stderr=told).returncode == 0
+    return subprocess.run([*pip, *arguments], stdout=told or sys.stderr, stderr=told).returncode == 0

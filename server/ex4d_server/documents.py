@@ -300,7 +300,7 @@ class JobStatus(BaseModel):
     number: int = Field(description="Jobs run in this order.")
     kind: str
     state: State
-    stage: str | None = Field(description="depth, scene, render, generate or exr")
+    stage: str | None = Field(description="depth, scene, render, generate, exr or models")
     fraction: float | None = Field(ge=0, le=1)
     eta_s: Seconds | None
     message: str = Field(description="What goes on, for people.")

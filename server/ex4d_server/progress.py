@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-_WEIGHTS = {"scene": 2.0, "render": 1.5, "generate": 9.0, "exr": 1.7}
+_WEIGHTS = {"scene": 2.0, "render": 1.5, "generate": 9.0, "exr": 1.7, "models": 1.0}
 """Shares of the time, as measured with the bundled clip and the draft engine."""
 
 _IMPORT_STEPS = {

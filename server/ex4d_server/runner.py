@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 
 _TRIES = 3
 """How often a job is begun again by itself after its worker died."""
-_PROGRESS_SECONDS = 0.25
+PROGRESS_SECONDS = 0.25
+"""At least so much time lies between two events of progress."""
 _FAILED_AFTER = 3
 """So many workers that die at their start make the device a failed one; it is tried again all the same."""
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
@@ -50,6 +51,9 @@ class RunnerSettings:
 
 class Runner(threading.Thread):
     """The thread of one device."""
+
+    downloads = False
+    """Whether it claims downloads of models, or else all other jobs."""
 
     def __init__(self, settings: RunnerSettings, store: Store, cache: Cache, uploads: Uploads) -> None:
         super().__init__(name=f"runner {settings.device}", daemon=True)
@@ -167,7 +171,7 @@ class Runner(threading.Thread):
         if self._stopping.is_set():
             return None
         try:
-            return self._store.claim()
+            return self._store.claim(downloads=self.downloads)
         except OperationalError as error:
             _log.error("cannot start a job: %s", error)
             return None
@@ -230,7 +234,8 @@ class Runner(threading.Thread):
         except (OSError, OperationalError) as error:
             _log.warning("tidying up: %s", error)
 
-    def _with_retries(self, row: RowMapping, log: JobLog) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _with_retries(self, row: RowMapping, log: JobLog) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Do a job: its result, if it has one, and its stages."""
         for remaining in reversed(range(_TRIES)):
             ask, on_stage = partial(self._ask, row["id"]), self._stage_reporter(row["id"])
             run = JobRun(row, self._cache, self._uploads, ask, on_stage)
@@ -294,7 +299,7 @@ class Runner(threading.Thread):
             if "progress" in message:
                 done, total, step = message["progress"]
                 fraction = progress.update(stage, done, total, step)
-                if step == last_step and time.monotonic() - last_time < _PROGRESS_SECONDS:
+                if step == last_step and time.monotonic() - last_time < PROGRESS_SECONDS:
                     return
                 last_time, last_step = time.monotonic(), step
                 text = f"{step}: {done} of {total}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from ex4d_server.announcer import Announcer
 from ex4d_server.cache import Cache
 from ex4d_server.documents import Health
+from ex4d_server.downloads import DownloadRunner
 from ex4d_server.folders import DataFolder
 from ex4d_server.runner import Runner, RunnerSettings
 from ex4d_server.store import Store
@@ -58,6 +59,8 @@ class Sidecar:
         self.announcer = Announcer()
         self.store.on_event = self.announcer.announce
         self.runners: list[Runner] = []
+        """One for each device."""
+        self.downloads = DownloadRunner(self.store, self.cache, self.uploads)
         self.asked_to_stop = threading.Event()
         """Somebody wants the whole server to end."""
         self.last_request = time.monotonic()
@@ -78,26 +81,27 @@ class Sidecar:
             )
             runner = Runner(settings, self.store, self.cache, self.uploads)
             self.runners.append(runner)
+        for runner in self._all_runners:
             runner.start()
 
     def stop(self) -> None:
         """End the workers; what runs goes back into the queue."""
         self.announcer.close()
-        for runner in self.runners:
+        for runner in self._all_runners:
             runner.stop()
-        for runner in self.runners:
+        for runner in self._all_runners:
             runner.join(_STOP_SECONDS)
         self.left = len(self.store.list_jobs(("queued", "running")))
         self.store.close()
 
     def wake(self) -> None:
         """There is work."""
-        for runner in self.runners:
+        for runner in self._all_runners:
             runner.wake()
 
     def cancel(self, job: str) -> None:
         """Stop a job wherever it runs."""
-        for runner in self.runners:
+        for runner in self._all_runners:
             runner.cancel(job)
 
     def delete_job(self, job: str) -> bool:
@@ -117,6 +121,10 @@ class Sidecar:
     def note_request(self) -> None:
         """Somebody who may asked for something."""
         self.last_request = time.monotonic()
+
+    @property
+    def _all_runners(self) -> list[Runner]:
+        return [*self.runners, self.downloads]
 
     @property
     def idle(self) -> bool:

@@ -208,10 +208,15 @@ class Store:
         with self.reading() as connection:
             return list(connection.execute(query).mappings())
 
-    def claim(self) -> RowMapping | None:
-        """The next queued job with its request, now running; None if none waits."""
+    def claim(self, downloads: bool = False) -> RowMapping | None:
+        """The next queued job with its request, now running; None if none waits.
+
+        Args:
+            downloads: one that downloads a model, or else one of any other kind.
+        """
+        kind = jobs.c.kind == "models" if downloads else jobs.c.kind != "models"
         with self.writing() as connection:
-            first = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.number).limit(1)
+            first = select(jobs.c.id).where(jobs.c.state == "queued", kind).order_by(jobs.c.number).limit(1)
             job = connection.execute(first).scalar()
             if job is None:
                 return None

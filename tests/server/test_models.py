@@ -9,6 +9,8 @@ from ex4d_server.documents import ModelsJob, ModelStatus
 from ex4d_server.problems import RequestError
 from raw_http import ask, new_id
 
+from ex4d_core.models import CATALOGUE
+
 KNOWN = [
     ModelStatus(name=f"lab/{name}", title=name.title(), size_bytes=1, licence=licence, commercial=commercial,
                 where="https://hub.invalid", folder="/models", state="absent")
@@ -26,7 +28,8 @@ def test_a_model_that_nobody_knows_is_refused_with_a_sentence(sidecar: Running) 
         assert "'lab/free'" in problem["detail"]
         assert problem["remedy"]
     ask(sidecar.server, "GET", f"/v1/jobs/{job}").problem(404, "no-job")
-    assert ask(sidecar.server, "GET", "/v1/capabilities").json()["models"] == []
+    known = ask(sidecar.server, "GET", "/v1/capabilities").json()["models"]
+    assert [document["name"] for document in known] == [model.name for model in CATALOGUE]
 
 
 def test_a_licence_without_commercial_work_has_to_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from ex4d_server.documents import (
     JobRequest,
     Preflight,
 )
+from ex4d_server.downloads import STAGE as DOWNLOAD_STAGE
 from ex4d_server.models import known_models
 from ex4d_server.preflight import preflight
 from ex4d_server.routes.shared import ThisSidecar, problems
@@ -67,7 +68,7 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
     return Capabilities(
         version=__version__,
         api=API_VERSION,
-        job_kinds=list(JOB_STAGES),
+        job_kinds=[*JOB_STAGES, DOWNLOAD_STAGE],
         methods=list(METHODS),
         passes=list(PASSES),
         engines=engines,
