@@ -159,6 +159,16 @@ def test_a_cancel_is_heard_everywhere_and_leaves_no_trace(
     assert np.array_equal(model.video(window, Report()), usual)
 
 
+def test_half_floats_hardly_change_the_picture(
+    tiny_ex4d: Path, window: Window, usual: Video, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The VAE encodes in bfloat16, too; latents stay float32, so that the steps add no error of their own."""
+    monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path))
+    half = EX4D.load(files_in(tiny_ex4d), replace(PLAN, dtype="bfloat16"), FINAL)
+    off = np.abs(half.video(window, Report()).astype(float) - usual).mean()
+    assert 0 < off < 0.05 * usual.std()
+
+
 def test_a_cached_video_is_the_same_after_a_cancel(model: Ex4dModel, window: Window) -> None:
     profile = replace(FINAL, name="cached", steps=6, cache="first-block", threshold=0.5)
     cached = replace(window, profile=profile)
