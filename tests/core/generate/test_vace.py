@@ -13,6 +13,8 @@ import pytest
 import torch
 from diffusers import UniPCMultistepScheduler, WanVACEPipeline
 from PIL import Image
+from safetensors.torch import save_file
+from tiny import models
 
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.files import cache_folder
@@ -229,6 +231,21 @@ def test_a_pair_takes_turns(pair: ModelFiles, window: Window) -> None:
     expected = VACE_14B.load(pair, PLAN, FINAL).video(window, Report())
     in_turns = VACE_14B.load(pair, replace(PLAN, rung="model-offload"), FINAL)
     np.testing.assert_array_equal(in_turns.video(window, Report()), expected)
+
+
+def test_the_pair_as_its_authors_publish_it(pair: ModelFiles, window: Window, tmp_path: Path) -> None:
+    """Wan's own names in two folders, without a word about the boundary."""
+    for name, seed in (("high_noise_model", 0), ("low_noise_model", 100)):
+        tensors = models.original_transformer_names(models.vace_transformer(seed, heads=1, layers=2).state_dict())
+        (tmp_path / name).mkdir()
+        save_file(tensors, tmp_path / name / "diffusion_pytorch_model.safetensors")
+        config = {"_class_name": "VaceWanModel", "dim": 128, "num_heads": 1, "vace_layers": [0]}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    torch.save(models.original_vae_names(models.vae(0).state_dict()), tmp_path / "Wan2.1_VAE.pth")
+    found = find_files("vace-14b", [tmp_path, pair.vae.parent])
+    assert found.second_transformer == tmp_path / "low_noise_model"
+    ours, expected = (VACE_14B.load(files, PLAN, FINAL).video(window, Report()) for files in (found, pair))
+    np.testing.assert_array_equal(ours, expected)
 
 
 def test_settings_are_told(model: VaceModel, window: Window) -> None:
