@@ -19,7 +19,7 @@ from ex4d_core.generate.keeping import keep_source
 from ex4d_core.generate.lead_in import lead_in
 from ex4d_core.generate.profiles import Profile
 from ex4d_core.generate.sizing import Fit, fit
-from ex4d_core.generate.video_model import Limits, OnPreview, Report, Window
+from ex4d_core.generate.video_model import Limits, OnPreview, Report, Window, no_preview
 from ex4d_core.generate.windows import blended, cut, window_seed
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
@@ -83,6 +83,8 @@ def generate(
     told = {} if facts is None else facts
     told |= {"size": list(size.model), "frames": pieces.length, "windows": pieces.count, "overlap": pieces.overlap}
     told |= {"lead_in": len(source.lead), "drift": drift.levels}
+    # where nobody looks, none are made
+    show = no_preview if on_preview is no_preview else lambda frames: on_preview(size.cropped(frames))
     tail: NDArray[np.uint8] | None = None
     for index in range(pieces.count):
         stop_if(cancelled)
@@ -91,7 +93,7 @@ def generate(
         share = _Share(on_progress, index, pieces.count, profile.steps)
         if index == 0:
             share(0, 1, "loading")
-        made = video(window, Report(share, lambda frames: on_preview(size.cropped(frames)), cancelled))
+        made = video(window, Report(share, show, cancelled))
         if made.shape != window.color.shape:
             raise ValueError(f"The model gave {made.shape} for a window of {window.color.shape}.")
         drift.add(made, window, 0 if tail is None else len(tail))
