@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -92,8 +92,8 @@ def _forgetting(vae: AutoencoderKLWan) -> Generator[None]:
         vae.clear_cache()
 
 
-def _computing_in(vae: AutoencoderKLWan, tensor: Tensor, dtype: torch.dtype) -> torch.autocast:
-    return torch.autocast(tensor.device.type, dtype, enabled=dtype not in (torch.float32, vae.dtype))
+def _computing_in(vae: AutoencoderKLWan, tensor: Tensor, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    return nullcontext() if dtype == vae.dtype else torch.autocast(tensor.device.type, dtype)
 
 
 def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
