@@ -57,10 +57,11 @@ def vace_inputs(
     """
     _check(color, mask)
     holes = joined_holes(mask)
-    grey = np.where(holes[..., None], np.float32(0), _signed(color))  # (T, h, w, 3)
+    grey = _signed(color)  # (T, h, w, 3)
+    grey[holes] = 0
     height, width = mask.shape[1:]
     return VaceInputs(
-        video=torch.from_numpy(grey.transpose(3, 0, 1, 2).copy())[None],
+        video=torch.from_numpy(grey).permute(3, 0, 1, 2).contiguous()[None],
         generate=torch.from_numpy(holes.astype(np.float32))[None, None],
         reference=None if reference is None else _fitted(reference, height, width),
     )
@@ -140,12 +141,16 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _signed(color: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return color.astype(np.float32) / 127.5 - 1
+    """uint8 0..255 as float32 -1..1, with no second copy of what may be 400 MB."""
+    signed = color.astype(np.float32)
+    signed /= 127.5
+    signed -= 1
+    return signed
 
 
 def _fitted(picture: NDArray[np.uint8], height: int, width: int) -> Tensor:
     """A picture made as large as fits, in the middle of a white one: (1, 3, 1, height, width) float32, -1..1."""
-    pixels = torch.from_numpy(_signed(picture).transpose(2, 0, 1).copy())[None]  # (1, 3, H, W)
+    pixels = torch.from_numpy(_signed(picture)).permute(2, 0, 1)[None]  # (1, 3, H, W)
     scale = min(height / pixels.shape[2], width / pixels.shape[3])
     inner = max(1, round(pixels.shape[2] * scale)), max(1, round(pixels.shape[3] * scale))
     # Antialiased, which the reference is not: footage is often several times larger than the window.
