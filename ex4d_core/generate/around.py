@@ -83,8 +83,11 @@ def generate(
     told = {} if facts is None else facts
     told |= {"size": list(size.model), "frames": pieces.length, "windows": pieces.count, "overlap": pieces.overlap}
     told |= {"lead_in": len(source.lead), "drift": drift.levels}
-    # where nobody looks, none are made
-    show = no_preview if on_preview is no_preview else lambda frames: on_preview(size.cropped(frames))
+
+    def cropped(frames: NDArray[np.uint8]) -> None:
+        on_preview(size.cropped(frames))
+
+    show = no_preview if on_preview is no_preview else cropped  # where nobody looks, none are made
     tail: NDArray[np.uint8] | None = None
     for index in range(pieces.count):
         stop_if(cancelled)
