@@ -43,8 +43,14 @@ class Loader(Protocol):
         """What the files weigh, from their headers (`sizes.sizes_of`); reads no weights."""
         ...
 
-    def load(self, files: ModelFiles, plan: Plan, profile: Profile) -> VideoModel:
+    def load(self, files: ModelFiles, plan: Plan, profile: Profile, prompt: str = "") -> VideoModel:
         """Read the weights, stack the LoRAs, and then `placement.place` them according to the plan.
+
+        Args:
+            files: of the models.
+            plan: how they are to be run.
+            profile: which LoRAs.
+            prompt: that the first video will be made with; encoded before anything else takes the memory.
 
         Raises:
             InputError: a file is not what it should be.
@@ -98,7 +104,7 @@ class DiffusionEngine:
         while True:
             try:
                 with attending(chosen.attention):
-                    model = self._loaded(files, chosen, window.profile)
+                    model = self._loaded(files, chosen, window)
                     frames = model.video(window, report)
             except Exception as error:
                 from ex4d_core.generate.memory import is_out_of_memory
@@ -125,9 +131,9 @@ class DiffusionEngine:
         self._made_for = (files, wanted.cache, wanted.distilled, size.tokens)
         return self._plan
 
-    def _loaded(self, files: ModelFiles, chosen: Plan, wanted: Profile) -> VideoModel:
+    def _loaded(self, files: ModelFiles, chosen: Plan, window: Window) -> VideoModel:
         if self._model is None:
-            self._model = self._loader.load(files, chosen, wanted)
+            self._model = self._loader.load(files, chosen, window.profile, window.prompt)
         return self._model
 
     def _lower(self, failed: Plan, files: ModelFiles, window: Window) -> Plan:

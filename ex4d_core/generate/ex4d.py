@@ -147,11 +147,11 @@ class Ex4dLoader:
         """See `Loader.sizes`."""
         return sizes_of(files)
 
-    def load(self, files: ModelFiles, plan: Plan, profile: Profile) -> Ex4dModel:
+    def load(self, files: ModelFiles, plan: Plan, profile: Profile, prompt: str = "") -> Ex4dModel:
         """See `Loader.load`."""
         store, told = cache_folder(), DEFAULTS[_ENGINE]
         prompts = Prompts(files, store / "prompts", plan.device)
-        prompts.prepare([told.prompt, told.negative])  # while the memory is free
+        prompts.prepare([prompt or told.prompt, told.negative])  # while the memory is free
         parts = load_components(files, plan, profile)
         exact_sinusoid(parts.transformer)
         place(parts, plan)

@@ -47,11 +47,11 @@ class VaceLoader:
         """See `diffusion.Loader`."""
         return sizes_of(files)
 
-    def load(self, files: ModelFiles, plan: Plan, profile: Profile) -> VaceModel:
+    def load(self, files: ModelFiles, plan: Plan, profile: Profile, prompt: str = "") -> VaceModel:
         """See `diffusion.Loader`."""
         told = DEFAULTS[self.engine]
         prompts = Prompts(files, cache_folder() / "prompts", plan.device)
-        prompts.prepare([told.prompt, told.negative])  # while the memory is free
+        prompts.prepare([prompt or told.prompt, told.negative])  # while the memory is free
         parts = load_components(files, plan, profile)
         if not isinstance(parts.transformer, WanVACETransformer3DModel):
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from safetensors.torch import save_file
 from tiny import models
 
 from ex4d_core.errors import CancelledError
-from ex4d_core.generate import golden
+from ex4d_core.generate import ex4d, golden, prompts
 from ex4d_core.generate.conditioning import eroded, videos
 from ex4d_core.generate.ex4d import EX4D, Ex4dModel, noise
 from ex4d_core.generate.ladder import Plan
+from ex4d_core.generate.loading import Components, load_components
 from ex4d_core.generate.profiles import PROFILES
 from ex4d_core.generate.prompts import DEFAULTS, Prompts
 from ex4d_core.generate.video_model import Report, Window
@@ -59,8 +61,8 @@ def test_a_window_is_what_the_golden_path_makes_of_it(
 ) -> None:
     """One path from files of the original layout, which golden data proves; the other from diffusers' folders."""
     told = DEFAULTS["ex4d"]
-    prompts = Prompts(files_in(tiny_ex4d), tmp_path / "prompts", "cpu")
-    texts = {name: prompts.embeddings(text)[0].float() for name, text in (("pos", told.prompt), ("neg", told.negative))}
+    store = Prompts(files_in(tiny_ex4d), tmp_path / "prompts", "cpu")
+    texts = {name: store.embeddings(text)[0].float() for name, text in (("pos", told.prompt), ("neg", told.negative))}
     save_file(models.original_transformer_names(models.wan_transformer(0).state_dict()), tmp_path / "base.safetensors")
     save_file(models.original_vae_names(models.vae(0).state_dict()), tmp_path / "vae.safetensors")
     save_file(models.original_clip_names(models.clip(0).state_dict()), tmp_path / "clip.safetensors")
@@ -157,6 +159,24 @@ def test_a_cancel_is_heard_everywhere_and_leaves_no_trace(
     vae = model._parts.vae
     assert all(kept is None for kept in (*vae._feat_map, *vae._enc_feat_map))
     assert np.array_equal(model.video(window, Report()), usual)
+
+
+def test_text_is_encoded_before_the_weights_take_the_memory(
+    tiny_ex4d: Path, window: Window, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path))
+    files, stored = files_in(tiny_ex4d), []
+
+    def load(*arguments: Any) -> Components:
+        stored.append(len(list((tmp_path / "prompts").iterdir())))
+        return load_components(*arguments)
+
+    monkeypatch.setattr(ex4d, "load_components", load)
+    told = replace(window, prompt="a street with cars")
+    loaded = EX4D.load(files, PLAN, FINAL, told.prompt)
+    assert stored[0] >= 3
+    monkeypatch.setattr(prompts, "load_text_encoder", None)  # would fail if it were called again
+    loaded.video(told, Report())
 
 
 def test_half_floats_hardly_change_the_picture(
