@@ -7,6 +7,7 @@ differences of weights (`diff`) and biases (`diff_b`), as ComfyUI applies them: 
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,15 @@ _PART = re.compile(
     r"|(?P<plain>.+)\.(?P<kind>alpha|diff|diff_b)"
 )
 
+_KINDS = {
+    "down": ".lora_A.weight",
+    "up": ".lora_B.weight",
+    "diff_b": ".lora_B.bias",
+    "diff": ".weight",
+    "alpha": ".alpha",
+}
+"""What the adapter calls the parts of a layer."""
+
 
 @dataclass(frozen=True, eq=False)
 class DistilledLora:
@@ -38,6 +48,8 @@ class DistilledLora:
     """MODULE.lora_A.weight (r, in), MODULE.lora_B.weight (out, r), times alpha / r, and MODULE.lora_B.bias (out,)."""
     differences: Mapping[str, Tensor]
     """Parameter -> what it changes by at strength 1, of layers without a low-rank pair."""
+    names: Mapping[str, str]
+    """Name here -> name in the file."""
 
 
 def read_distilled(path: Path) -> DistilledLora:
@@ -47,6 +59,7 @@ def read_distilled(path: Path) -> DistilledLora:
         InputError: it is damaged, or holds what is no part of a LoRA of Wan.
     """
     modules: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    names: dict[str, str] = {}
     strangers: list[str] = []
     for name, tensor in tensors(path):
         match = _PART.fullmatch(_PREFIX.sub("", name))
@@ -54,25 +67,29 @@ def read_distilled(path: Path) -> DistilledLora:
             strangers.append(name)
             continue
         kind = match["kind"] or ("down" if match["down"] else "up")
-        modules[_renamed(match["module"] or match["plain"])][kind] = tensor.float()
-    halves = [m for m, parts in modules.items() if ("down" in parts) != ("up" in parts)]
-    if strangers or halves or not modules:
-        what = ", ".join([*strangers[:8], *halves[:8]]) or "nothing"
+        module = _renamed(match["module"] or match["plain"])
+        modules[module][kind] = tensor.float()
+        names[f"{module}{_KINDS[kind]}"] = name
+    for module, parts in modules.items():
+        if ("down" in parts) != ("up" in parts):
+            strangers.append(f"half of a pair, {names[module + _KINDS['down' if 'down' in parts else 'up']]}")
+    if strangers or not modules:
+        what = ", ".join(strangers[:8]) or "nothing"
         raise InputError(f"{path} is not a LoRA of Wan, it holds {what}: give one with lora_down and lora_up.")
     low_rank: dict[str, Tensor] = {}
     differences: dict[str, Tensor] = {}
     for module, parts in modules.items():
-        if "down" not in parts:
-            renamed = {"diff": f"{module}.weight", "diff_b": f"{module}.bias"}
-            differences |= {renamed[kind]: tensor for kind, tensor in parts.items() if kind in renamed}
-            continue
-        rank = len(parts["down"])
-        low_rank[f"{module}.lora_A.weight"] = parts["down"]
-        low_rank[f"{module}.lora_B.weight"] = parts["up"] * (float(parts["alpha"]) / rank if "alpha" in parts else 1.0)
-        low_rank[f"{module}.lora_B.bias"] = parts.get("diff_b", torch.zeros(len(parts["up"])))
+        if "down" in parts:
+            down, up, alpha = parts["down"], parts["up"], parts.get("alpha")
+            low_rank[f"{module}.lora_A.weight"] = down
+            low_rank[f"{module}.lora_B.weight"] = up if alpha is None else up * (float(alpha) / len(down))
+            low_rank[f"{module}.lora_B.bias"] = parts.get("diff_b", torch.zeros(len(up)))
+        elif "diff_b" in parts:
+            differences[f"{module}.bias"] = parts["diff_b"]
+            names[f"{module}.bias"] = names[f"{module}{_KINDS['diff_b']}"]
         if "diff" in parts:
             differences[f"{module}.weight"] = parts["diff"]
-    return DistilledLora(low_rank, differences)
+    return DistilledLora(low_rank, differences, names)
 
 
 def add_distilled(transformer: Any, lora: DistilledLora, weight: float, dtype: torch.dtype, where: str) -> None:
@@ -97,13 +114,14 @@ def add_distilled(transformer: Any, lora: DistilledLora, weight: float, dtype: t
     for name, difference in lora.differences.items():
         data = parameters[name].data
         parameters[name].data = (data.float() + weight * difference).to(data.dtype)
-    transformer.load_lora_adapter(
-        {name: tensor.to(dtype) for name, tensor in lora.low_rank.items()},
-        prefix=None,
-        adapter_name=ADAPTER,
-        low_cpu_mem_usage=True,
-    )
-    cast_adapter(transformer, ADAPTER, dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # that is what stacking is
+        transformer.load_lora_adapter(
+            {name: tensor.to(dtype) for name, tensor in lora.low_rank.items()},
+            prefix=None,
+            adapter_name=ADAPTER,
+            low_cpu_mem_usage=True,
+        )
     transformer.set_adapters([*before, ADAPTER], [*[1.0] * len(before), weight])
 
 
@@ -117,16 +135,17 @@ def _check(transformer: Any, lora: DistilledLora, where: str) -> None:
     modules = ((name.removesuffix(".base_layer"), module) for name, module in transformer.named_modules())
     layers = {name: module for name, module in modules if hasattr(module, "in_features")}
     expected: dict[str, tuple[int, ...]] = {}
-    for name, tensor in lora.low_rank.items():
-        layer = layers.get(name.rsplit(".lora_", 1)[0])
-        if layer is None:
-            continue
-        rank = tensor.shape[0] if ".lora_A." in name else tensor.shape[-1]
-        sides = {"lora_A.weight": (rank, layer.in_features), "lora_B.weight": (layer.out_features, rank)}
-        expected[name] = (sides | {"lora_B.bias": (layer.out_features,)})[".".join(name.split(".")[-2:])]
+    for name in lora.low_rank:
+        module, _, end = name.rpartition(".lora_")
+        if layer := layers.get(module):
+            rank = len(lora.low_rank[f"{module}.lora_A.weight"])
+            sides = {"A.weight": (rank, layer.in_features), "B.weight": (layer.out_features, rank)}
+            expected[name] = sides.get(end, (layer.out_features,))
     parameters = _parameters(transformer)
     expected |= {name: tuple(parameters[name].shape) for name in lora.differences if name in parameters}
-    check_names(shapes(lora.low_rank) | shapes(lora.differences), expected, where)
+    found = shapes(lora.low_rank) | shapes(lora.differences)
+    told = {name: lora.names.get(name, name) for name in found}
+    check_names({told[n]: s for n, s in found.items()}, {told[n]: s for n, s in expected.items()}, where)
 
 
 def _parameters(transformer: Any) -> dict[str, Any]:

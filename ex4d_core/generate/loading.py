@@ -18,7 +18,8 @@ from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from ex4d_core.errors import InputError
+from ex4d_core import models
+from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate import clip_keys, wan_config, wan_keys
 from ex4d_core.generate.checkpoint import add_lora, read_checkpoint
 from ex4d_core.generate.distilled import add_distilled, read_distilled
@@ -63,6 +64,7 @@ def load_components(files: ModelFiles, plan: Plan, profile: Profile) -> Componen
 
     Raises:
         InputError: a file is damaged, lacks a tensor, or has one that does not belong there.
+        MissingDependencyError: the profile needs the distilled LoRA, and it is not there.
     """
     dtype = torch_dtype(plan.dtype)
     transformer = load_transformer(files.transformer, plan)
@@ -73,12 +75,10 @@ def load_components(files: ModelFiles, plan: Plan, profile: Profile) -> Componen
         components.geometry_encoder = checkpoint.geometry_encoder(dtype)
     if profile.distilled:
         if files.distilled is None:
-            raise InputError(
-                f"The quality {profile.name} needs the step-distilled LoRA, which is not there: "
-                "run `ex4d models download wan2.1-i2v-4step-lora`, or choose the quality final."
-            )
+            raise MissingDependencyError(models.absence(models.known_model("wan2.1-i2v-4step-lora")))
         lora = read_distilled(files.distilled)
         add_distilled(transformer, lora, profile.distilled, dtype, str(files.distilled))
+    transformer.requires_grad_(False)
     if files.image_encoder is not None:
         components.image_encoder = load_image_encoder(files.image_encoder)
     if files.second_transformer is not None:

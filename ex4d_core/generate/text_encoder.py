@@ -44,9 +44,7 @@ def load_text_encoder(files: ModelFiles, dtype: torch.dtype) -> UMT5EncoderModel
     """
     path = files.text_encoder
     if path is None:
-        raise MissingDependencyError(
-            "There is no text encoder among the models: download it with ex4d models download."
-        )
+        raise MissingDependencyError("There is no text encoder among the models: run `ex4d models download`.")
     state = {name: tensor.to(dtype) for name, tensor in tensors(path)}
     names = text_names(state)
     with init_empty_weights():
