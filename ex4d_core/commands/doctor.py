@@ -12,8 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import click
+
 from ex4d_core import __version__
 from ex4d_core.commands.console import Console, command
+from ex4d_core.commands.doctor_engine import ShotSize, report
 from ex4d_core.errors import MissingDependencyError
 
 State = Literal["ok", "missing", "broken"]
@@ -39,13 +42,24 @@ class Check:
     """
   ex4d doctor
   ex4d doctor --json
+  ex4d doctor --engine ex4d --size 832x480x81
 """,
 )
-def doctor_command(console: Console) -> int:
+@click.option("--engine", default="", metavar="E", help="How this engine would use the memory of this machine.")
+@click.option(
+    "--size",
+    type=ShotSize(),
+    default="832x480x81",
+    show_default=True,
+    help="With --engine: width, height and frames of a shot.",
+)
+def doctor_command(console: Console, engine: str, size: tuple[int, int, int]) -> int:
     """Say what this machine can run, and what to do about the rest.
 
-    Exits with 1 if something is broken that every job needs.
+    Exits with 1 if something is broken that every job needs, or if the engine of --engine fits in no way.
     """
+    if engine:
+        return report(console, engine, size)
     checks = [check() for check in CHECKS]
     marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
     lines = [f"ex4d {__version__}"]

@@ -36,6 +36,7 @@ def this_machine(offload_folder: Path | None = None) -> Machine:
         vram_bytes=free,
         ram_bytes=psutil.virtual_memory().available,
         disk_bytes=shutil.disk_usage(_existing(folder)).free,
+        fp8=device != "mps",
         name=name,
         offload_folder=folder,
     )
@@ -99,9 +100,12 @@ def with_torch(machine: Machine) -> Machine:
     Args:
         machine: from `this_machine`.
     """
+    import torch
+
     from ex4d_core.generate.device import choose, probe
 
     found = choose(probe())
-    if found.name != machine.device:
-        return replace(machine, device="cpu", dtype="float32", vram_bytes=0)
-    return replace(machine, dtype=found.dtype, fp8=found.fp8)
+    free = machine.vram_bytes if found.name == machine.device else 0
+    if found.name == "cuda" != machine.device:  # a GPU that NVML and sysfs do not show
+        free = torch.cuda.mem_get_info()[0]
+    return replace(machine, device=found.name, dtype=found.dtype, fp8=found.fp8, vram_bytes=free)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate.ladder import LADDER, RUNGS, Plan, Step, step
 from ex4d_core.generate.profiles import Profile, cache_bytes, check_plan, may_compile
-from ex4d_core.generate.sizes import ComponentSizes
+from ex4d_core.generate.sizes import SHAPES, ComponentSizes
 
 _ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -40,6 +40,7 @@ _PROCESS = 2_500_000_000
 """RAM of Python, torch and CUDA's libraries."""
 _LIGHT_PROCESS = 1_000_000_000
 """The same while the text encoder works, before anything is on the GPU."""
+_TEXT_BYTES = 2  # of the text encoder's parameters, bfloat16 on any device
 _ARENA = 1.1
 """Pinned memory is taken in pieces of powers of two, which layers do not fill (`placement.pinned`)."""
 
@@ -77,6 +78,8 @@ class Machine:
     ram_bytes: int
     disk_bytes: int
     """Free where weights may be offloaded to."""
+    fp8: bool = True
+    """Whether the device can hold 8-bit floats."""
     name: str = ""
     """Of the GPU."""
     offload_folder: Path | None = None
@@ -201,8 +204,8 @@ def _fault(rung: Step, sizes: ComponentSizes, machine: Machine) -> str:
         return f"The rung {rung.rung} needs such a GGUF file: download one, or choose another rung."
     if sizes.stored != "float" and not of_gguf and (rung.rung in ("resident", "model-offload") or "fp8" in rung.rung):
         return f"The rung {rung.rung} is for models that are not quantized, and this one is: choose {sizes.stored}."
-    if "fp8" in rung.rung and machine.device == "mps":
-        return f"The rung {rung.rung} needs 8-bit floats, which Apple's GPUs lack: take a GGUF file."
+    if "fp8" in rung.rung and not machine.fp8:
+        return f"The rung {rung.rung} needs 8-bit floats, which this device lacks: take a GGUF file."
     return ""
 
 
@@ -221,8 +224,8 @@ def _estimate(
     else:
         peak = max(weights.on_device + compute, vae + coding, clip)
     vram = int(peak * _ROUNDING) + (0 if machine.device == "cpu" else _WORKSPACES)
-    text = _LIGHT_PROCESS + item * sizes.text_encoder_parameters
-    ram = _PROCESS + helpers + weights.in_ram + (vram if machine.shared else 0)
+    text = _LIGHT_PROCESS + _TEXT_BYTES * sizes.text_encoder_parameters
+    ram = _PROCESS + (vram if machine.shared else helpers + weights.in_ram)
     return Plan(
         rung=rung.rung,
         device=machine.device,
@@ -289,8 +292,7 @@ def vae_bytes(size: VideoSize, tiled: bool) -> tuple[int, int]:
     if not tiled:
         return _ENCODE_PIXEL * pixels + size.video_bytes, _DECODE_PIXEL * pixels + size.video_bytes
     tile = min(pixels, _TILE_PIXELS)
-    overlapping = 1.8 * size.video_bytes
-    decode = max(_DECODE_PIXEL * tile + overlapping, _TILED_VIDEOS * size.video_bytes)
+    decode = max(_DECODE_PIXEL * tile + 1.15 * size.video_bytes, _TILED_VIDEOS * size.video_bytes)
     return int(_ENCODE_PIXEL * tile + 1.1 * size.video_bytes), int(decode)
 
 
@@ -322,5 +324,7 @@ def _nothing_fits(sizes: ComponentSizes, size: VideoSize, machine: Machine, prof
         )
         if any(fits(p, machine) for p in candidates(sizes, smaller, machine, profile))
     ]
-    remedy = ", ".join([*helps, "the engine vace-1.3b", "the engine draft"])
+    if sizes.dim > SHAPES["vace-1.3b"].dim:
+        helps.append("the engine vace-1.3b")
+    remedy = ", ".join([*helps, "the engine draft"])
     return f"{size.width}x{size.height}x{size.frames} needs at least {' and '.join(lacks)}: choose {remedy}."

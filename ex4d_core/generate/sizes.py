@@ -23,7 +23,8 @@ WAN2_1 = Limits(frames=81, pixels=832 * 480)
 
 _BLOCK = re.compile(r"(?:^|\.)((?:vace_)?blocks\.\d+)\.")
 _FFN = re.compile(r"(?:^|\.)blocks\.0\.ffn\.(?:0|net\.0\.proj)\.weight$")
-_PICKLED_BYTES = 4  # of a parameter in Wan's .pth files and in ex4d.ckpt, float32 in all of them
+_HALF = re.compile("bf16|fp16")
+"""In the names of Wan's .pth files, whose parameters are 2 bytes, not 4."""
 _Q8_BITS = 7.0  # files of fewer bits per parameter count as 4-bit ones: Q4 to Q6
 
 
@@ -205,7 +206,7 @@ def _count(path: Path | None) -> int:
     if path is None:
         return 0
     if path.is_file() and path.suffix not in (".safetensors", ".gguf"):
-        return path.stat().st_size // _PICKLED_BYTES
+        return path.stat().st_size // (2 if _HALF.search(path.name) else 4)
     return sum(entry.count for entry in entries(path).values())
 
 
@@ -215,7 +216,7 @@ def _geometry(adapter: Path | None, dim: int) -> int:
         return 0
     hidden = 1024
     encoder = _linear(32, hidden) + 2 * _linear(hidden, hidden) + _linear(4 * hidden, dim)
-    return min(encoder, _count(adapter))
+    return min(encoder, _count(adapter) // 4)  # it is just under a quarter of the released file
 
 
 def _stored(tensors: dict[str, Entry], path: Path, width: float) -> Stored:
