@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
@@ -32,8 +36,9 @@ from ex4d_core.generate.latents import decode
 from ex4d_core.generate.sampling import Branch, denoise
 from ex4d_core.generate.schedule import euler
 from ex4d_core.generate.sinusoid import exact_sinusoid
+from ex4d_core.generate.state import fill
 from ex4d_core.generate.tensors import tensors
-from ex4d_core.generate.wan_keys import load_transformer, load_vae
+from ex4d_core.generate.wan_keys import transformer_names, vae_names
 
 
 @torch.no_grad()
@@ -58,11 +63,14 @@ def run(folder: str | Path) -> dict[str, NDArray[np.float32]]:
     inputs = safe_open(folder / "inputs.safetensors", "pt")
 
     checkpoint = read_checkpoint(folder / "ex4d_tiny.ckpt", alpha=config["lora"]["alpha"])
-    base = folder / "base.safetensors"
-    transformer = load_transformer(tensors(base), config["diffusers_transformer"], None, base.name)
+    with init_empty_weights():
+        transformer = WanTransformer3DModel(**config["diffusers_transformer"])
+        vae = AutoencoderKLWan(**_vae_config(config["vae"]))
+    base, vae_file = folder / "base.safetensors", folder / "vae.safetensors"
+    fill(transformer, tensors(base), transformer_names, base.name)
+    fill(vae, tensors(vae_file), partial(vae_names, res_blocks=config["vae"]["num_res_blocks"]), vae_file.name)
     exact_sinusoid(transformer)
     add_lora(transformer, checkpoint)
-    vae = load_vae(tensors(folder / "vae.safetensors"), _vae_config(config["vae"]), None, "vae.safetensors")
 
     frames, masks = (inputs.get_tensor(name).numpy() for name in ("color_frames_u8", "mask_frames_u8"))
     window = videos(frames, masks > 127)

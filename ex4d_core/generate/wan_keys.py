@@ -1,20 +1,11 @@
-"""Wan's own files (`diffusion_pytorch_model-*.safetensors`, `Wan2.1_VAE.pth`) as models of diffusers."""
+"""What the tensors in Wan's own files (`diffusion_pytorch_model-*.safetensors`, `Wan2.1_VAE.pth`) are to diffusers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import Any, cast
+from collections.abc import Iterable
 
-import torch
-from accelerate import init_empty_weights
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from torch import Tensor
-
-from ex4d_core.generate.state import fill
 
 _VAE_PARTS = {
     r"^conv1\.": "quant_conv.",
@@ -52,47 +43,6 @@ def vae_names(names: Iterable[str], res_blocks: int = 2) -> dict[str, str]:
         res_blocks: `num_res_blocks` of the model.
     """
     return {name: _vae_name(name, res_blocks) for name in names}
-
-
-def load_transformer(
-    tensors: Iterable[tuple[str, Tensor]], config: Mapping[str, Any], dtype: torch.dtype | None, where: str
-) -> WanTransformer3DModel:
-    """A transformer from tensors with original names.
-
-    Args:
-        tensors: of all its files, one by one.
-        config: arguments of the model.
-        dtype: to cast to, save what is kept in float32; None: as in the files.
-        where: the file or folder, for messages.
-
-    Raises:
-        InputError: names each tensor that is missing, unexpected or of the wrong shape.
-    """
-    with init_empty_weights():
-        model = WanTransformer3DModel(**config)
-    fill(model, tensors, transformer_names, where, dtype)
-    return model
-
-
-def load_vae(
-    tensors: Iterable[tuple[str, Tensor]], config: Mapping[str, Any], dtype: torch.dtype | None, where: str
-) -> AutoencoderKLWan:
-    """A VAE from tensors with original names; see `load_transformer`.
-
-    Args:
-        tensors: of `Wan2.1_VAE.pth`, one by one.
-        config: arguments of the model; empty for the released one.
-        dtype: to cast to; None: as in the file.
-        where: the file, for messages.
-
-    Raises:
-        InputError: names each tensor that is missing, unexpected or of the wrong shape.
-    """
-    with init_empty_weights():
-        model = AutoencoderKLWan(**config)
-    res_blocks: int = cast("Any", model.config).num_res_blocks
-    fill(model, tensors, partial(vae_names, res_blocks=res_blocks), where, dtype)
-    return model
 
 
 def _vae_name(name: str, res_blocks: int) -> str:
