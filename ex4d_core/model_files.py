@@ -15,7 +15,7 @@ from ex4d_core.model_layouts import COMFY, candidates, tokenizer
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[Part, ...] = ("vae", "image_encoder", "text_encoder", "adapter", "distilled", "preview_decoder")
-_EX4D_ONLY = ("image_encoder", "adapter", "distilled")
+_EX4D_ONLY: tuple[Part, ...] = ("image_encoder", "adapter", "distilled")
 _CALLED: dict[Part, str] = {
     "transformer": "transformer",
     "vae": "VAE",
@@ -77,7 +77,9 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
         raise _missing(engine, "transformer", folders, damaged)
     first, second = _transformer(engine, own, rung)
     paths: dict[Part, Path] = {}
-    for part in _OTHERS if engine == "ex4d" else [p for p in _OTHERS if p not in _EX4D_ONLY]:
+    for part in _OTHERS:
+        if engine != "ex4d" and part in _EX4D_ONLY:
+            continue
         found = ([c for c in shelf if c.part == part and c.image_dim in (0, first.image_dim)] for shelf in shelves)
         if same := next((shelf for shelf in found if shelf), None):
             paths[part] = max(same, key=lambda c: (c.bits, c.path.name)).path

@@ -62,8 +62,7 @@ def candidate(path: Path) -> Candidate | None:
     """
     name = path.name.lower()
     if path.suffix in PICKLES or name.startswith("taew2_1"):
-        named = next((part for pattern, part in _NAMED if re.search(pattern, name)), None)
-        return Candidate(named, path) if named is not None else None
+        return next((Candidate(part, path) for pattern, part in _NAMED if re.search(pattern, name)), None)
     found = entries(path)
     plain = {re.sub(r"^(model\.)?(diffusion_model\.)?", "", name): entry for name, entry in found.items()}
     bits = 8 * sum(entry.bytes for entry in found.values()) / max(1, sum(entry.count for entry in found.values()))

@@ -165,21 +165,23 @@ def add_lora(
     model.load_lora_adapter(
         dict(checkpoint.lora), prefix=None, adapter_name=adapter_name, metadata=metadata, low_cpu_mem_usage=True
     )
-    cast_adapter(transformer, adapter_name, dtype or next(iter(checkpoint.lora.values())).dtype)
+    set_adapter(transformer, adapter_name, checkpoint.lora, dtype or next(iter(checkpoint.lora.values())).dtype)
 
 
-def cast_adapter(transformer: nn.Module, adapter_name: str, dtype: torch.dtype) -> None:
-    """Cast a loaded adapter, to which peft gives the type of the layer's weights, whatever it is computed in.
+def set_adapter(transformer: nn.Module, adapter_name: str, lora: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Give a loaded adapter its values again: peft has rounded them to the type of the layer's weights, be it 8 bits.
 
     Args:
         transformer: with the adapter.
         adapter_name: of it.
+        lora: MODULE.lora_A.weight ..., what it was loaded from.
         dtype: that the transformer computes in.
     """
-    for name, parameter in transformer.named_parameters():
-        if f".{adapter_name}." in name:
-            parameter.data = parameter.data.to(dtype)
-            parameter.requires_grad_(False)
+    for name, tensor in lora.items():
+        module, kind = name.rsplit(".", 1)
+        parameter = transformer.get_parameter(f"{module}.{adapter_name}.{kind}")
+        parameter.data = tensor.to(parameter.device, dtype)
+        parameter.requires_grad_(False)
 
 
 def check_fits(checkpoint: Ex4dCheckpoint, transformer: WanTransformer3DModel) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ex4d_core.errors import InputError
-from ex4d_core.generate.checkpoint import cast_adapter
+from ex4d_core.generate.checkpoint import set_adapter
 from ex4d_core.generate.state import check_names, shapes
 from ex4d_core.generate.tensors import tensors
 from ex4d_core.generate.wan_keys import transformer_names
@@ -122,6 +122,7 @@ def add_distilled(transformer: Any, lora: DistilledLora, weight: float, dtype: t
             adapter_name=ADAPTER,
             low_cpu_mem_usage=True,
         )
+    set_adapter(transformer, ADAPTER, lora.low_rank, dtype)
     transformer.set_adapters([*before, ADAPTER], [*[1.0] * len(before), weight])
 
 

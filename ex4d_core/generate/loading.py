@@ -232,11 +232,9 @@ def _clip_config(path: Path) -> CLIPVisionConfig:
         raise InputError(f"{path} is not the image encoder of Wan: give clip_vision_h.safetensors.")
     width, patch = patches[0], patches[-1]
     layers = sum(name.endswith(("mlp.0.weight", "mlp.fc1.weight")) for name in found)
-    return clip_keys.vision_config(
-        clip_keys.VIT_H_14
-        | {"hidden_size": width, "patch_size": patch, "num_heads": width // _HEAD_80, "num_layers": layers}
-        | {"image_size": round((positions[-2] - 1) ** 0.5) * patch, "mlp_ratio": hidden[0] / width}
-    )
+    size = {"hidden_size": width, "patch_size": patch, "num_heads": width // _HEAD_80, "num_layers": layers}
+    size |= {"image_size": round((positions[-2] - 1) ** 0.5) * patch, "mlp_ratio": hidden[0] / width}
+    return clip_keys.vision_config({**clip_keys.VIT_H_14, **size})
 
 
 def _vae_names(names: Any) -> dict[str, str]:

@@ -251,6 +251,20 @@ def test_8_bits_with_scales(
     assert off(forward(found.transformer, inputs), forward(reference.transformer, inputs)) < 0.05
 
 
+def test_loras_on_a_file_of_8_bits_keep_their_own(mine: Callable[[str], Path], reference: Components) -> None:
+    folder = mine("ex4d-comfy")
+    state = {
+        name: tensor.to(torch.float8_e4m3fn) if name.startswith("blocks.") and tensor.ndim == 2 else tensor
+        for name, tensor in load_file(folder / FP16).items()
+    }
+    save_file(state, folder / FP16)
+    found = load_components(find_files("ex4d", [folder]), plan("fp8", "bfloat16"), FAST).transformer.state_dict()
+    for name, expected in reference.transformer.state_dict().items():
+        if ".lora_" in name:
+            assert found[name].equal(expected.bfloat16()), name
+    assert found["blocks.0.attn1.to_q.base_layer.weight"].dtype == torch.float8_e4m3fn
+
+
 def altered(state: dict[str, torch.Tensor], how: str) -> str:
     """Spoil one tensor; its name."""
     name = sorted(name for name in state if state[name].ndim > 1)[3]
