@@ -155,9 +155,26 @@ def test_a_script_waits_for_the_end(server: Any, online: None, state: str) -> No
     assert job.state == state
 
 
-def test_the_real_sidecar_says_that_it_knows_none(shared_sidecar: Any, online: None) -> None:
+def test_the_real_sidecar_lists_its_own_and_refuses_others(
+    shared_sidecar: Any, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_with_windows(monkeypatch)
     now = started()
-    assert now.capabilities["models"] == []
+    known = {one.name: one for one in module("engine.models").models()}
+    vace = known["wan2.1-vace-1.3b"]
+    assert (vace.licence, vace.commercial, vace.where) == (
+        "Apache-2.0",
+        True,
+        "huggingface.co/Wan-AI/Wan2.1-VACE-1.3B-diffusers",
+    )
+    assert vace.size_bytes > 10**10
+    assert vace.folder
+    lora = known["ex4d-lora"]
+    assert not lora.commercial
+    seen = drawn()
+    assert {vace.title, lora.title, "Not for commercial work"} <= set(seen)
+    with pytest.raises(RuntimeError, match=r"licence|allows no commercial work"):
+        bpy.ops.ex4d.download_model(model=lora.name)
     now.capabilities = now.capabilities | {"models": [{"name": BIG, "commercial": True, "state": "absent"}]}
     with pytest.raises(RuntimeError, match="This sidecar knows no model 'lab/big'"):
         bpy.ops.ex4d.download_model(model=BIG)
