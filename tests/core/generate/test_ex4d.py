@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tiny import models
 
+from ex4d_core import cli
+from ex4d_core.clip import load_clip, write_viewing
 from ex4d_core.errors import CancelledError
 from ex4d_core.generate import ex4d, golden, prompts
 from ex4d_core.generate.conditioning import eroded, videos
@@ -228,3 +233,42 @@ def test_the_first_frame_goes_through_eight_bits_and_unseen_is_black() -> None:
     lower = (truncated.first_frame[0, 0].flatten() + 1) * 127.5 - torch.arange(256)
     assert set(lower.round().tolist()) == {0.0, -1.0}
     assert 0.1 < (lower.round() < 0).float().mean() < 0.3
+
+
+def test_from_a_clip_to_a_film_and_the_same_again(
+    tiny_models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line, with files as Wan publishes them: import, render, generate; and generate as it was noted."""
+    monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path / "cache"))
+
+    def ex4d(*arguments: str) -> None:
+        done = CliRunner().invoke(cli.ex4d, [*arguments, "--quiet"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+    clip, folder = tmp_path / "clip.mp4", tmp_path / "film"
+    y, x = np.mgrid[:48, :64]
+    frames = (np.stack([(x * 3 + t * 5) % 256, y * 4, (x + y) * 2], axis=-1).astype(np.uint8) for t in range(5))
+    write_viewing(clip, frames, Fraction(12))
+    ex4d(
+        *("reshoot", str(clip), "-o", str(folder), "--preset", "orbit", "--yaw", "15"),
+        *("--engine", "ex4d", "--model-dir", str(tiny_models("ex4d-original")), "--steps", "1", "--seed", "9"),
+    )
+    pictures = {path.name: path.read_bytes() for path in sorted((folder / "shot/output").iterdir())}
+    assert len(pictures) == 5
+    film = load_clip(folder / "output.mp4")
+    assert film.frames.shape[0] == 5
+    noted = json.loads((folder / "shot/shot.json").read_text(encoding="utf-8"))
+    assert noted["request"]["seed"] == 9
+    assert noted["result"]["engine"]["profile"]["steps"] == 1
+    assert noted["result"]["engine"]["vae_share"] > 0
+    assert set(noted["result"]["engine"]["models"]) >= {"transformer", "vae", "image_encoder", "adapter"}
+    assert {"torch", "diffusers", "peft", "transformers"} <= set(noted["result"]["versions"])
+    ex4d(
+        "generate",
+        "--from",
+        str(folder / "shot/shot.json"),
+        "--overwrite",
+        "--model-dir",
+        str(tiny_models("ex4d-original")),
+    )
+    assert {path.name: path.read_bytes() for path in (folder / "shot/output").iterdir()} == pictures
