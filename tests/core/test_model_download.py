@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,10 @@ from types import SimpleNamespace
 import fake_hub
 import pytest
 from fake_hub import COMMIT, Hub, content
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
 from ex4d_core import model_download, model_fetch, models
+from ex4d_core.cli import main
 from ex4d_core.errors import BusyError, CancelledError, InputError, MissingDependencyError, SpaceError
 from ex4d_core.model_check import drop_damaged, remove, verify
 from ex4d_core.model_download import DownloadError, check_licence, download
@@ -208,6 +210,22 @@ def test_a_hub_that_says_nothing_or_is_not_there(hub: Hub, monkeypatch: pytest.M
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DownloadError, match=r"http://127.0.0.1:9 cannot be reached: check the network, HTTPS_PROXY"):
         download(LORA)
+
+
+def test_a_proxy_is_used_where_one_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", hub.address)
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
+    )
+    close_session()  # it has read the variables
+    try:
+        download(LORA)
+    finally:
+        close_session()
+    assert state(LORA) == "ready"
+    assert all(path.startswith("http://") for path in hub.paths())
 
 
 def test_offline_mode_forbids_the_network_and_uses_what_is_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,6 +416,45 @@ def test_the_command_downloads_into_a_folder_lists_verifies_and_removes(hub: Hub
     assert models.folders("vace-1.3b") == models.require("vace-1.3b") == [Path(where["wan2.1-vace-1.3b"])]
     assert "hf_secret" not in errors
     assert "~19.0 GB" not in errors
+
+
+def test_the_command_lists_verifies_repairs_and_removes(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    def ex4d(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["models", *arguments])
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    assert ex4d("verify") == (0, "There are no models on this machine.\n", "")
+    code, said, errors = ex4d("download", "vace-1.3b", "ex4d-lora", "--accept")
+    assert code == 0
+    assert "Wan2.1 VACE 1.3B: 19.0 GB from https://huggingface.co/Wan-AI/Wan2.1-VACE-1.3B-diffusers into " in errors
+    (folder, _) = (Path(line.split(": ", 1)[1]) for line in said.splitlines())
+    code, said, _ = ex4d("list")
+    assert re.search(r"^ready +wan2.1-vace-1.3b +~19.0 GB  vace-1.3b$", said, re.M)
+    assert re.search(r"^absent +taew2.1 +22.6 MB .*\(optional\)$", said, re.M)
+    assert "NON-COMMERCIAL, needs --accept: none stated" in said
+    rows = {row["name"]: row for row in json.loads(ex4d("list", "--json")[1])["models"]}
+    assert (rows[LORA.name]["revision"], rows[LORA.name]["state"]) == (COMMIT, "ready")
+    code, said, _ = ex4d("where", "vace-1.3b")
+    assert said == f"wan2.1-vace-1.3b  ready        {folder}\n"
+    victim = folder / "tokenizer/spiece.model"
+    victim.resolve().write_bytes(bytes(5000))
+    code, said, _ = ex4d("verify")
+    assert code == 1
+    assert "  damaged: tokenizer/spiece.model\n  -> ex4d models verify wan2.1-vace-1.3b --repair downloads" in said
+    assert "ex4d-lora: 1 files are what they should be" in said
+    code, said, _ = ex4d("verify", "vace-1.3b", "--repair")
+    assert (code, "damaged" in said) == (0, False)
+    assert victim.read_bytes() == FILES["tokenizer/spiece.model"]
+    assert ex4d("remove", VACE.name)[:2] == (0, "wan2.1-vace-1.3b: 3.1 MB freed\n")
+    code, _, errors = ex4d("remove", VACE.name)
+    assert (code, errors) == (
+        1,
+        "ex4d: The model wan2.1-vace-1.3b is not on this machine: there is nothing to remove.\n",
+    )
+    code, _, errors = ex4d("download", "wan")
+    assert errors.endswith("taew2.1, or an engine: ex4d, vace-1.3b, vace-14b.\n")
 
 
 def test_ctrl_c_leaves_what_came_for_the_next_time(hub: Hub) -> None:
