@@ -155,10 +155,7 @@ def test_a_script_waits_for_the_end(server: Any, online: None, state: str) -> No
     assert job.state == state
 
 
-def test_the_real_sidecar_lists_its_own_and_refuses_others(
-    shared_sidecar: Any, online: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_with_windows(monkeypatch)
+def test_the_real_sidecar_lists_its_own_and_refuses_others(shared_sidecar: Any, online: None) -> None:
     now = started()
     known = {one.name: one for one in module("engine.models").models()}
     vace = known["wan2.1-vace-1.3b"]
