@@ -126,6 +126,7 @@ class VaceModel:
                     on_chunk=lambda done, total: report.on_progress(done, total, "decoding"),
                 )
         told = {"solver": "unipc", "flow_shift": shift, "reference": inputs.reference is not None}
+        told |= {} if parts.second_transformer is None else {"boundary": parts.boundary}
         self._settings = told | watch.settings(("encoding", "decoding")) | savings.settings
         return _frames(made)
 
