@@ -94,12 +94,16 @@ class _Turns:
         self._there = module
         for tensor in _tensors(module):
             self._in_ram.append((tensor, tensor.data))
-            tensor.data = tensor.data.to(self._device)
+            tensor.data = _copied(tensor.data, self._device)
 
     def _leave(self) -> None:
         for tensor, data in self._in_ram:
             tensor.data = data
         self._in_ram.clear()
+
+
+def _copied(data: Tensor, device: torch.device) -> Tensor:
+    return data.to(device)
 
 
 def _fetch(transformer: Any, plan: Plan) -> None:

@@ -47,7 +47,7 @@ LORA = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 
 def card(vram: float, ram: float, disk: float = 200) -> Machine:
     """A machine of these GiB, of which the system and the desktop have taken their part."""
-    return Machine("cuda", "bfloat16", int(vram * 0.93 * GIB), int(ram * 0.85 * GIB), int(disk * GIB), "GPU")
+    return Machine("cuda", "bfloat16", int(vram * 0.93 * GIB), int(ram * 0.85 * GIB), int(disk * GIB), name="GPU")
 
 
 def on_meta(make: Any, *arguments: Any, **options: Any) -> Any:
