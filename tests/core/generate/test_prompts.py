@@ -150,26 +150,21 @@ def test_another_text_encoder_encodes_anew(files: ModelFiles, tmp_path: Path, lo
     assert len(loaded) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "emptied", "another"])
-def test_a_damaged_file_is_made_again(
-    damage: str, files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]
-) -> None:
-    made = Prompts(files, tmp_path, "cpu")
-    known = made.embeddings(_TEXT)
-    (path,) = [p for p in tmp_path.iterdir() if torch.equal(load_file(p)["embedding"], known[0, : _length(known)])]
-    whole = path.read_bytes()
-    other = next(p for p in tmp_path.iterdir() if p != path)
-    damaged = {
-        "cut": whole[:-10],
-        "changed": whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:],
-        "emptied": b"",
-        "another": other.read_bytes(),
-    }
-    path.write_bytes(damaged[damage])
-    assert torch.equal(made.embeddings(_TEXT), known)
+def test_damaged_files_are_made_again(files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]) -> None:
+    made, defaults = Prompts(files, tmp_path, "cpu"), DEFAULTS["ex4d"]
+    texts = [_TEXT, defaults.prompt, defaults.negative, DEFAULTS["vace-14b"].negative]
+    known = [made.embeddings(text) for text in texts]
+    paths = [p for tokens in known for p in tmp_path.iterdir() if _same(load_file(p)["embedding"], tokens)]
+    whole = [path.read_bytes() for path in paths]
+    assert len(set(paths)) == 4
+    paths[0].write_bytes(whole[0][:-10])
+    paths[1].write_bytes(whole[1][:-10] + bytes([whole[1][-10] ^ 1]) + whole[1][-9:])
+    paths[2].write_bytes(b"")
+    paths[3].write_bytes(whole[0])  # that of another prompt
+    assert all(torch.equal(made.embeddings(text), tokens) for text, tokens in zip(texts, known, strict=True))
     assert len(loaded) == 2
-    assert torch.equal(load_file(path)["embedding"], known[0, : _length(known)])
+    assert all(_same(load_file(path)["embedding"], tokens) for path, tokens in zip(paths, known, strict=True))
 
 
-def _length(embeddings: torch.Tensor) -> int:
-    return int(embeddings[0].any(dim=1).sum())
+def _same(stored: torch.Tensor, embeddings: torch.Tensor) -> bool:
+    return torch.equal(stored, embeddings[0, : int(embeddings[0].any(dim=1).sum())])
