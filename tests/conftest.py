@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no measurement data at {folder}: set EX4D_SHARED to its parent")
     return folder.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests keep between runs of ex4d is theirs, and gone with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EX4D_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield

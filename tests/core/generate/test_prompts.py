@@ -16,6 +16,7 @@ from tiny import models
 from transformers import AutoTokenizer, UMT5EncoderModel
 
 from ex4d_core.errors import MissingDependencyError
+from ex4d_core.files import cache_folder
 from ex4d_core.generate import prompts
 from ex4d_core.generate.prompts import DEFAULTS, TOKENS, Prompts, clean
 from ex4d_core.model_files import ModelFiles
@@ -58,6 +59,14 @@ def test_the_default_prompts_are_the_references() -> None:
     for engine in ("vace-1.3b", "vace-14b"):
         assert short(DEFAULTS[engine].negative) == "ce96e0324e4b54ce"
         assert DEFAULTS[engine].prompt
+
+
+def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path / "here"))
+    assert cache_folder() == tmp_path / "here"
+    monkeypatch.delenv("EX4D_CACHE_DIR")
+    assert cache_folder().is_absolute()
+    assert "ex4d" in cache_folder().parts
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,6 @@ def _change(monkeypatch: pytest.MonkeyPatch, engine: str, profile: Profile) -> N
     monkeypatch.setitem(cast("dict[str, Profile]", PROFILES[engine]), profile.name, profile)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "ex4d-cache"))
-
-
 def test_ex4d_in_each_quality(
     tiny_ex4d: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
