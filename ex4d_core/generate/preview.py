@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from ex4d_core.files import atomic_file
 from ex4d_core.generate.fingerprint import fingerprint
 from ex4d_core.generate.latents import PIXELS_PER_LATENT, encode
+from ex4d_core.generate.memory import is_out_of_memory
 from ex4d_core.generate.sampling import OnStep
 from ex4d_core.generate.taew import read_tiny_decoder
 from ex4d_core.generate.video_model import OnPreview, no_preview
@@ -82,7 +84,14 @@ class Previewer:
                 return
             self._wait()  # the step itself may still be under way, and is not to be counted
             start = self._clock()
-            frames = _bytes(picture(x0))
+            try:
+                frames = _bytes(picture(x0))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                _LOG.warning("There is no memory left for previews.")
+                self._cost = math.inf
+                return
             on_preview(frames)
             self._cost = self._clock() - start
             spent += self._cost

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from tiny import models
 from torch import Tensor, nn
 
+from ex4d_core.generate import preview
 from ex4d_core.generate.preview import SHARE, Previewer, apply_color_map, fit_color_map
 from ex4d_core.generate.taew import TinyDecoder
 from ex4d_core.generate.video_model import no_preview
@@ -159,3 +160,18 @@ def test_what_a_preview_costs_is_known_in_the_next_window(files: ModelFiles, tmp
     previewer = Previewer(models.vae(0), replace(files, preview_decoder=None), "cpu", tmp_path, spy.clock)
     assert _show(previewer, spy, 10) > SHARE
     assert _show(previewer, spy, 10) == 0.0
+
+
+def test_a_preview_that_does_not_fit_is_left_out(
+    files: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it stop the shot, or send it to a slower rung."""
+
+    def full(*_args: Tensor) -> Tensor:
+        tried.append(1)
+        raise torch.OutOfMemoryError
+
+    tried, spy = list[int](), _Spy()
+    monkeypatch.setattr(preview, "apply_color_map", full)
+    _show(Previewer(models.vae(0), replace(files, preview_decoder=None), "cpu", tmp_path, spy.clock), spy, 3)
+    assert (len(tried), spy.shown) == (1, [])
