@@ -11,7 +11,7 @@ from pathlib import Path
 from ex4d_core import models
 from ex4d_core.errors import Ex4dError, InputError, MissingDependencyError
 from ex4d_core.model_kinds import Candidate, Part
-from ex4d_core.model_layouts import COMFY, candidates, tokenizer
+from ex4d_core.model_layouts import COMFY, candidates, tokenizer, tokenizer_within
 
 _LOG = logging.getLogger(__name__)
 _OTHERS: tuple[Part, ...] = ("vae", "image_encoder", "text_encoder", "adapter", "distilled", "preview_decoder")
@@ -89,6 +89,8 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
         _LOG.warning("%s", error)
     near = [paths["text_encoder"].parent] if "text_encoder" in paths else []
     words = next((found for place in (*near, *places) if (found := tokenizer(place))), None)
+    if words is None and "text_encoder" in paths:
+        words = tokenizer_within(paths["text_encoder"])
     return ModelFiles(
         transformer=first.path,
         second_transformer=second.path if second is not None else None,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from ex4d_core.errors import Ex4dError
+from ex4d_core.files import cache_folder
 from ex4d_core.model_kinds import PICKLES, Candidate, candidate
+from ex4d_core.sentence_pieces import write_tokenizer
+from ex4d_core.weight_headers import damaged as damaged_file
+from ex4d_core.weight_headers import raw_tensor
 
 COMFY = (
     *("diffusion_models", "unet", "checkpoints", "loras"),
@@ -43,8 +48,25 @@ def candidates(folder: Path, damaged: list[Ex4dError]) -> list[Candidate]:
 def tokenizer(folder: Path) -> Path | None:
     """The folder of the text encoder's tokenizer."""
     places = [folder / name for name in _TOKENIZERS]
-    files = ("tokenizer.json", "spiece.model")
-    return next((place for place in places if any((place / file).is_file() for file in files)), None)
+    return next((place for place in places if (place / "tokenizer.json").is_file()), None)
+
+
+def tokenizer_within(text_encoder: Path) -> Path | None:
+    """The tokenizer that ComfyUI's file of a text encoder holds, as a folder; made once and kept.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    model = raw_tensor(text_encoder, "spiece_model") if text_encoder.suffix == ".safetensors" else None
+    if model is None:
+        return None
+    folder = cache_folder() / "tokenizers" / hashlib.sha256(model).hexdigest()[:16]
+    if not (folder / "tokenizer.json").is_file():
+        try:
+            write_tokenizer(model, folder)
+        except ValueError as error:
+            raise damaged_file(text_encoder) from error
+    return folder
 
 
 def _components(folder: Path) -> Iterator[Path]:

@@ -67,6 +67,21 @@ def entries(path: Path) -> dict[str, Entry]:
     return found
 
 
+def raw_tensor(file: Path, name: str) -> bytes | None:
+    """The bytes of one small tensor of a .safetensors file; None if it has none of that name.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    header, begin = _header(file)
+    if name not in header:
+        return None
+    first, end = header[name]["data_offsets"]
+    with file.open("rb") as opened:
+        opened.seek(begin + first)
+        return opened.read(end - first)
+
+
 def damaged(file: Path) -> InputError:
     """The error to raise of a file that breaks off or holds something else."""
     return InputError(f"{file} is damaged or was not downloaded whole: download it again.")
@@ -83,23 +98,36 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 
 def _safetensors(file: Path) -> dict[str, Entry]:
-    """The header is JSON, after its length as 8 bytes; it says where in the rest of the file each tensor lies."""
+    header, begin = _header(file)
+    try:
+        found = {
+            name: Entry(tuple(facts["shape"]), facts["dtype"], facts["data_offsets"][1] - facts["data_offsets"][0])
+            for name, facts in header.items()
+        }
+        whole = file.stat().st_size == begin + sum(entry.bytes for entry in found.values())
+    except (OSError, KeyError, TypeError, IndexError) as error:
+        raise damaged(file) from error
+    if not whole:
+        raise damaged(file)
+    return found
+
+
+def _header(file: Path) -> tuple[Mapping[str, Any], int]:
+    """The header is JSON, after its length as 8 bytes, and says where in the rest of the file each tensor lies.
+
+    Returns:
+        Name of a tensor -> facts, and where in the file that rest begins.
+    """
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > _LARGEST_HEADER:
                 raise damaged(file)
-            header: Mapping[str, Any] = json.loads(opened.read(length))
-        found = {
-            name: Entry(tuple(facts["shape"]), facts["dtype"], facts["data_offsets"][1] - facts["data_offsets"][0])
-            for name, facts in header.items()
-            if name != "__metadata__"
-        }
-        if file.stat().st_size != 8 + length + sum(entry.bytes for entry in found.values()):
-            raise damaged(file)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+            header: dict[str, Any] = json.loads(opened.read(length))
+            header.pop("__metadata__", None)
+    except (OSError, ValueError, AttributeError, struct.error) as error:
         raise damaged(file) from error
-    return found
+    return header, 8 + length
 
 
 def _gguf(file: Path) -> dict[str, Entry]:

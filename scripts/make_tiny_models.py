@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,8 +101,10 @@ def ex4d_comfy(folder: Path, seed: int = 0) -> None:
     _save(folder / "clip_vision/clip_vision_h.safetensors", vision, torch.float16)
     words = text_encoder(seed).state_dict()
     words.pop("encoder.embed_tokens.weight", None)  # the same tensor as shared.weight
-    _save(folder / "text_encoders/umt5_xxl_fp16.safetensors", words, torch.float16)
-    tokenizer().save_pretrained(folder / "text_encoders/umt5-xxl")
+    words = {name: tensor.half() for name, tensor in words.items()}
+    words["spiece_model"] = torch.frombuffer(bytearray(spiece_model()), dtype=torch.uint8)
+    (folder / "text_encoders").mkdir()
+    save_file(words, folder / "text_encoders/umt5_xxl_fp16.safetensors")
     _ex4d(folder, seed)
     (folder / "loras").mkdir()
     (folder / DISTILLED).rename(folder / "loras" / DISTILLED)
@@ -188,10 +191,7 @@ def text_encoder(seed: int) -> UMT5EncoderModel:
 
 def tokenizer() -> T5TokenizerFast:
     """A small unigram tokenizer of the same pipeline as UMT5's: words, letters for the rest, </s> at the end."""
-    words = sorted({f"▁{word.strip(',.')}" for word in WORDS.split()})
-    letters = ["▁", *(chr(code) for code in range(33, 127))]
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    pieces += [(word, -3.0) for word in words] + [(letter, -6.0) for letter in letters]
+    pieces = _pieces()
     bare = Tokenizer(models.Unigram(pieces, unk_id=2))
     bare.normalizer = normalizers.Sequence([normalizers.NFKC()])
     bare.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -200,6 +200,26 @@ def tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(
         tokenizer_object=bare, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", extra_ids=0, model_max_length=512
     )
+
+
+def spiece_model() -> bytes:
+    """The same words as a SentencePiece model (`sentencepiece_model.proto`), which ComfyUI's text encoders hold."""
+    kinds = {"<pad>": 3, "</s>": 3, "<unk>": 2}
+    message = b""
+    for piece, score in _pieces():
+        text = piece.encode()
+        inner = b"\x0a" + bytes([len(text)]) + text + b"\x15" + struct.pack("<f", score)
+        inner += b"\x18" + bytes([kinds.get(piece, 1)])
+        message += b"\x0a" + bytes([len(inner)]) + inner
+    return message
+
+
+def _pieces() -> list[tuple[str, float]]:
+    """What the tokenizer knows, each with its score."""
+    words = sorted({f"▁{word.strip(',.')}" for word in WORDS.split()})
+    letters = ["▁", *(chr(code) for code in range(33, 127))]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return pieces + [(word, -3.0) for word in words] + [(letter, -6.0) for letter in letters]
 
 
 def ex4d_checkpoint(seed: int) -> Tensors:

@@ -73,6 +73,22 @@ def _mapped(file: Path) -> Iterator[tuple[str, Tensor]]:
             tensor: Tensor = read.get_tensor(name)
             scales = [s for end in _SCALES if (s := name.removesuffix(".weight") + end) in names]
             if scales and tensor.dtype in _FLOAT8:
-                scale: Tensor = read.get_tensor(scales[0])
-                tensor = (tensor.float() * scale.float()).to(torch.bfloat16)
+                tensor = _scaled(tensor, read.get_tensor(scales[0]), file)
             yield name, tensor
+
+
+def _scaled(tensor: Tensor, scale: Tensor, file: Path) -> Tensor:
+    """What 8-bit numbers stand for.
+
+    Args:
+        tensor: (out, ...).
+        scale: one number, or one for each of out.
+        file: for messages.
+
+    Raises:
+        InputError: there are other scales.
+    """
+    if scale.numel() not in (1, len(tensor)):
+        raise InputError(f"{file} holds 8-bit numbers with scales for blocks: take the file of 16 bits.")
+    spread = scale.float().reshape(-1, *[1] * (tensor.ndim - 1))
+    return (tensor.float() * spread).to(torch.bfloat16)

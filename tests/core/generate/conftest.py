@@ -14,6 +14,7 @@ def no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
         patch.setenv("EX4D_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("EX4D_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("EX4D_MODELS", raising=False)
         yield
 

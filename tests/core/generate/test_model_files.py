@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,12 +12,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from tiny import models
+from transformers import AutoTokenizer
 
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.model_files import ModelFiles, find_files
 from ex4d_core.model_kinds import candidate
+from ex4d_core.model_layouts import tokenizer_within
 from ex4d_core.models import CATALOGUE
+from ex4d_core.sentence_pieces import write_tokenizer
 from ex4d_core.weight_headers import entries
 
 Tiny = Callable[[str], Path]
@@ -26,7 +32,6 @@ COMFY = {
     "vae": "vae/wan_2.1_vae.safetensors",
     "image_encoder": "clip_vision/clip_vision_h.safetensors",
     "text_encoder": "text_encoders/umt5_xxl_fp16.safetensors",
-    "tokenizer": "text_encoders/umt5-xxl",
     "adapter": "ex4d.ckpt",
     "distilled": f"loras/{LORA}",
 }
@@ -36,7 +41,7 @@ FP16 = "diffusion_models/wan2.1_i2v_480p_14B_fp16.safetensors"
 
 def told(files: ModelFiles, folder: Path) -> dict[str, str]:
     """What was found, relative to the folder."""
-    found = {part: path for part, path in vars(files).items() if path}
+    found = {part: path for part, path in vars(files).items() if path and path.is_relative_to(folder)}
     return {part: "" if path == folder else path.relative_to(folder).as_posix() for part, path in found.items()}
 
 
@@ -73,6 +78,53 @@ def mine(tiny_models: Tiny, tmp_path: Path) -> Callable[[str], Path]:
 def test_ex4d_in_every_layout(tiny_models: Tiny, layout: str, expected: Mapping[str, str]) -> None:
     folder = tiny_models(layout)
     assert told(find_files("ex4d", [folder]), folder) == expected
+
+
+def test_the_tokenizer_inside_comfyuis_text_encoder(tiny_models: Tiny, tmp_path: Path) -> None:
+    found = find_files("ex4d", [tiny_models("ex4d-comfy")]).tokenizer
+    assert found is not None
+    assert find_files("ex4d", [tiny_models("ex4d-gguf")]).tokenizer == found  # kept
+    theirs, mine = (AutoTokenizer.from_pretrained(p) for p in (tiny_models("ex4d-diffusers") / "tokenizer", found))
+    for text in ("A photograph of people, cars and trees.", "  spaces   and émigré ", ""):
+        assert mine(text).input_ids == theirs(text).input_ids
+        assert mine(text, truncation=True, max_length=3).input_ids == theirs(text).input_ids[:2] + [1] * bool(text)
+    file = Path(shutil.copy(tiny_models("ex4d-comfy") / COMFY["text_encoder"], tmp_path / "umt5.safetensors"))
+    save_file(load_file(file) | {"spiece_model": torch.ones(9, dtype=torch.uint8)}, file)
+    with pytest.raises(InputError, match=r"umt5.safetensors is damaged"):
+        tokenizer_within(file)
+
+
+@pytest.mark.parametrize(("rule", "bytes_too"), [("nmt_nfkc", True), ("identity", False)])
+def test_a_sentencepiece_model_becomes_the_same_tokenizer(tmp_path: Path, rule: str, bytes_too: bool) -> None:
+    trainer = pytest.importorskip("sentencepiece", reason="the library that it is compared with")
+    model = io.BytesIO()
+    trainer.SentencePieceTrainer.train(
+        sentence_iterator=iter([models.WORDS, "色调艳丽,过曝,静态"] * 4),
+        model_writer=model,
+        vocab_size=420 if bytes_too else 160,
+        hard_vocab_limit=False,
+        byte_fallback=bytes_too,
+        normalization_rule_name=rule,
+        minloglevel=2,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+    )
+    write_tokenizer(model.getvalue(), tmp_path)
+    mine, theirs = AutoTokenizer.from_pretrained(tmp_path), trainer.SentencePieceProcessor(model_proto=model.getvalue())
+    for text in (
+        "a sharp photograph",
+        "\uff26\uff55\uff4c\uff4c  \ufb01ne ",
+        "色调,过曝",
+        "émigré Ω 🙂",
+        "",
+        " lead",
+        "4K,ultra-HD;",
+    ):
+        assert mine(text).input_ids == [*theirs.encode(text), 1]
+    with pytest.raises(ValueError, match="breaks off"):
+        write_tokenizer(model.getvalue()[:-3], tmp_path / "broken")
 
 
 def test_vace_takes_no_parts_of_ex4d(tiny_models: Tiny, tiny_vace: Path) -> None:
@@ -161,15 +213,15 @@ def in_the_cache(cache: Path, name: str) -> Path:
 
 def test_the_480p_model_and_the_most_precise_file(mine: Callable[[str], Path]) -> None:
     folder = mine("ex4d-comfy")
-    models = folder / "diffusion_models"
-    shutil.copy(folder / FP16, models / "wan2.1_i2v_720p_14B_fp16.safetensors")
-    save_file({n: t.float() for n, t in load_file(folder / FP16).items()}, models / "my_480p_precise.safetensors")
-    save_file({"unrelated": load_file(folder / FP16)["head.modulation"]}, models / "sd15.safetensors")
+    place = folder / "diffusion_models"
+    shutil.copy(folder / FP16, place / "wan2.1_i2v_720p_14B_fp16.safetensors")
+    save_file({n: t.float() for n, t in load_file(folder / FP16).items()}, place / "my_480p_precise.safetensors")
+    save_file({"unrelated": load_file(folder / FP16)["head.modulation"]}, place / "sd15.safetensors")
     assert find_files("ex4d", [folder]).transformer.name == "my_480p_precise.safetensors"
-    shutil.copy(models / "my_480p_precise.safetensors", models / "other_480p.safetensors")
+    shutil.copy(place / "my_480p_precise.safetensors", place / "other_480p.safetensors")
     with pytest.raises(InputError, match=r"my_480p_precise.safetensors, other_480p.safetensors: give a path"):
         find_files("ex4d", [folder])
-    assert find_files("ex4d", [models / "other_480p.safetensors"]).transformer.name == "other_480p.safetensors"
+    assert find_files("ex4d", [place / "other_480p.safetensors"]).transformer.name == "other_480p.safetensors"
 
 
 def test_two_vace_in_one_folder(tiny_models: Tiny, mine: Callable[[str], Path]) -> None:
@@ -263,7 +315,6 @@ def sparse_transformer(file: Path) -> None:
     """The 1303 tensors of Wan2.1-I2V-14B in float16, zeros that the file system does not store."""
     from accelerate import init_empty_weights
     from diffusers import WanTransformer3DModel
-    from tiny import models
 
     with init_empty_weights():
         model = WanTransformer3DModel(in_channels=36, image_dim=1280, added_kv_proj_dim=5120)
