@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait spin: beside other work all takes 20 times as long
 
 
 @pytest.fixture(scope="session", autouse=True)
