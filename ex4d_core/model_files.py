@@ -22,8 +22,8 @@ _CALLED: dict[Part, str] = {
     "image_encoder": "image encoder (CLIP)",
     "adapter": "checkpoint ex4d.ckpt",
 }
-_HIGH = re.compile(r"high_?noise", re.IGNORECASE)
-_LOW = re.compile(r"low_?noise|^transformer_2$", re.IGNORECASE)
+_HIGH = re.compile(r"high[_-]?noise", re.IGNORECASE)
+_LOW = re.compile(r"low[_-]?noise|^transformer_2$", re.IGNORECASE)
 _Q8_BITS = 7.0
 """GGUF of at least so many bits a number counts as 8-bit, of fewer as 4-bit: Q4 to Q6."""
 

@@ -46,13 +46,14 @@ def write_tokenizer(model: bytes, folder: Path) -> None:
             pieces.append((piece[_TEXT].decode("utf-8"), piece[_SCORE]))
             kinds.append(piece[_KIND])
         elif field == _NORMALIZER and isinstance(value, bytes):
-            charsmap = dict(_fields(value)).get(_CHARSMAP, b"")
+            rules: dict[int, Any] = dict(_fields(value))
+            charsmap = rules.get(_CHARSMAP, b"")
     if _UNKNOWN not in kinds:
         raise ValueError("no SentencePiece model")
     unknown, names = kinds.index(_UNKNOWN), [name for name, _ in pieces]
     made = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=_BYTE in kinds))
-    rules = [normalizers.Precompiled(charsmap)] if charsmap else []
-    made.normalizer = normalizers.Sequence([*rules, normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()])
+    compiled = [normalizers.Precompiled(charsmap)] if charsmap else []
+    made.normalizer = normalizers.Sequence([*compiled, normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()])
     made.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always")
     made.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme="always")
     end = ("</s>", names.index("</s>"))

@@ -253,6 +253,7 @@ def distilled_lora(seed: int) -> Tensors:
                 tensors[f"{name}.diff_b"] = torch.randn(wide) * 0.01
             tensors[f"diffusion_model.blocks.{block}.norm3.diff_b"] = torch.randn(DIM) * 0.01
             tensors[f"diffusion_model.blocks.{block}.self_attn.norm_q.diff"] = torch.randn(DIM) * 0.01
+            tensors[f"diffusion_model.blocks.{block}.modulation.diff"] = torch.randn(1, 6, DIM) * 0.01
     return {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
 
 

@@ -88,7 +88,10 @@ def read_distilled(path: Path) -> DistilledLora:
             differences[f"{module}.bias"] = parts["diff_b"]
             names[f"{module}.bias"] = names[f"{module}{_KINDS['diff_b']}"]
         if "diff" in parts:
-            differences[f"{module}.weight"] = parts["diff"]
+            # the modulations are parameters themselves, and not the weight of a layer
+            name = module if module.endswith("scale_shift_table") else f"{module}.weight"
+            differences[name] = parts["diff"]
+            names[name] = names[f"{module}{_KINDS['diff']}"]
     return DistilledLora(low_rank, differences, names)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -172,8 +173,9 @@ def file_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
 
 def _gguf_transformer(path: Path, dtype: torch.dtype) -> Any:
     empty, rename = empty_transformer(path)
-    found = file_shapes(path)
-    names = rename(found)
+    shaped = file_shapes(path)
+    names = rename(shaped)
+    found = {name: shape for name, shape in shaped.items() if not _is_unused(names[name], empty)}
     back = {new: name for name, new in names.items()}
     expected = {back.get(name, name): shape for name, shape in shapes(empty.state_dict()).items()}
     check_names(found, expected, str(path))
@@ -197,12 +199,19 @@ def _cast(found: Iterator[tuple[str, Tensor]], model: Any, rename: Rename, plan:
     dtype = torch_dtype(plan.dtype)
     for name, tensor in found:
         new = rename([name])[name]
+        if _is_unused(new, model):
+            continue
         if any(part in kept for part in new.split(".")):
             yield name, tensor.float()
         elif plan.mapped and "blocks." in new and new.rpartition(".")[0] in linear:
             yield name, tensor
         else:
             yield name, tensor.to(dtype)
+
+
+def _is_unused(name: str, model: Any) -> bool:
+    """Whether diffusers passes a tensor over: its own folder of Wan2.1 I2V has norms that no layer uses."""
+    return any(re.search(pattern, name) for pattern in model._keys_to_ignore_on_load_unexpected or ())
 
 
 def _told_config(path: Path) -> dict[str, Any] | None:

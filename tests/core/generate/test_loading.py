@@ -148,7 +148,7 @@ def merged(tiny_ex4d: Path, weight: float) -> WanTransformer3DModel:
         elif name.endswith(".diff_b"):
             parameters[name.replace(".diff_b", ".bias")] += weight * tensor
         elif name.endswith(".diff"):
-            parameters[name.replace(".diff", ".weight")] += weight * tensor
+            parameters[name.replace(".diff", "" if "modulation" in name else ".weight")] += weight * tensor
     return base
 
 
@@ -263,6 +263,18 @@ def test_loras_on_a_file_of_8_bits_keep_their_own(mine: Callable[[str], Path], r
         if ".lora_" in name:
             assert found[name].equal(expected.bfloat16()), name
     assert found["blocks.0.attn1.to_q.base_layer.weight"].dtype == torch.float8_e4m3fn
+
+
+def test_norms_that_diffusers_folder_has_and_no_layer_uses(mine: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = mine("ex4d-diffusers") / "transformer"
+    state = {name: tensor for shard in folder.glob("*.safetensors") for name, tensor in load_file(shard).items()}
+    for file in folder.glob("diffusion*"):
+        file.unlink()
+    state["blocks.0.attn2.norm_added_q.weight"] = torch.ones(models.DIM)
+    save_file(state, folder / "diffusion_pytorch_model.safetensors")
+    assert "blocks.0.attn2.norm_added_q.weight" not in load_transformer(folder, plan()).state_dict()
+    models.write_gguf(tmp_path / "model.gguf", models.original_transformer_names(state), "Q8_0")
+    assert load_transformer(tmp_path / "model.gguf", plan("gguf-q8")).config.num_layers == models.LAYERS
 
 
 def altered(state: dict[str, torch.Tensor], how: str) -> str:
