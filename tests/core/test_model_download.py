@@ -159,6 +159,7 @@ def test_cancel_takes_effect_at_once_and_the_next_call_goes_on(hub: Hub) -> None
     assert min(hub.begins()) >= 16_384
 
 
+@pytest.mark.timed
 def test_a_stalled_server_does_not_hold_up_a_cancel(hub: Hub) -> None:
     hub.seconds_per_piece = 30
     cancelled = threading.Event()
@@ -457,6 +458,7 @@ def test_the_command_lists_verifies_repairs_and_removes(hub: Hub, capsys: pytest
     assert errors.endswith("taew2.1, or an engine: ex4d, vace-1.3b, vace-14b.\n")
 
 
+@pytest.mark.timed
 def test_ctrl_c_leaves_what_came_for_the_next_time(hub: Hub) -> None:
     hub.seconds_per_piece = 0.1
     process = run(hub, "download", "wan2.1-vace-1.3b")

@@ -139,6 +139,7 @@ def test_a_model_comes_with_progress_beside_the_other_jobs(hub: Hub, one: Runnin
     assert fake_hub.SIGNATURE not in log
 
 
+@pytest.mark.timed
 def test_cancel_within_a_second_and_retry_goes_on(hub: Hub, one: Running) -> None:
     hub.seconds_per_piece = 0.03
     job = begin(one, model=BIG.name)
