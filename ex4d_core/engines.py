@@ -87,7 +87,7 @@ def _draft_needs(_name: str, width: int, height: int, frames: int, _setup: Engin
 def _diffusion_needs(name: str, width: int, height: int, frames: int, setup: EngineSetup) -> Needs:
     from ex4d_core.generate.diffusion import needs
 
-    return needs(name, width, height, frames, setup)
+    return needs(name, max(width, 1), max(height, 1), max(frames, 1), setup)  # the weights alone, of a size of 0
 
 
 _DIFFUSION_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors")
@@ -177,7 +177,7 @@ def engine_needs(name: str, width: int, height: int, frames: int, setup: EngineS
 
     Args:
         name: of the engine.
-        width: of the shot, pixels.
+        width: of the shot, pixels; 0 where it is not known, likewise the next two.
         height: of the shot, pixels.
         frames: of the shot.
         setup: how it is to be run.
@@ -258,7 +258,7 @@ def check_request(name: str, quality: str, keep_source: bool, setup: EngineSetup
     if not facts.reads_setup:
         given = [field.name for field in fields(setup) if getattr(setup, field.name) != field.default]
         raise InputError(f"The engine {name} has no use for {' and '.join(given)}: leave that out.")
-    if setup.model_dir is not None and not setup.model_dir.exists():
+    if setup.model_dir is not None and not os.path.exists(setup.model_dir):  # false for impossible names, too
         raise InputError(f"There is no folder {setup.model_dir} with models: check the name.")
     if setup.memory and setup.memory not in RUNGS:
         raise InputError(f"There is no way {setup.memory!r} to use the memory: choose one of {', '.join(RUNGS)}.")

@@ -65,12 +65,15 @@ def test_paths_are_for_this_machine(open_sidecar: Running, far: Far, address: st
         {"kind": "import", "footage": {"path": "/etc/passwd"}},
         {"kind": "import", "footage": {"upload": "any"}, "depth": clip},
         {"kind": "reshoot", "footage": clip, "move": {"preset": "orbit"}},
+        {"kind": "generate", "shot": "any", "engine": "ex4d", "model_dir": clip},
     ):
         job = new_id("far")
         refused = far("PUT", f"/v1/jobs/{job}", request).problem(403, "path-not-allowed")
         assert str(tiny_clip) not in str(refused)
         far("GET", f"/v1/jobs/{job}").problem(404, "no-job")
     for path in ("/", "/nowhere", str(tiny_clip)):
+        models = {"kind": "generate", "shot": "any", "engine": "ex4d", "model_dir": {"path": path}}
+        far("POST", "/v1/preflight", models).problem(403, "path-not-allowed")
         far("PUT", f"/v1/scenes/{new_id('far')}", {"path": path}).problem(403, "path-not-allowed")
     # what it says about where it comes from changes nothing
     for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Client-IP", "X-Forwarded-Host"):

@@ -15,14 +15,17 @@ from ex4d_server.documents import (
     Disk,
     EngineStatus,
     EstimatorStatus,
+    GenerateJob,
     Health,
     JobRequest,
     Preflight,
+    ReshootJob,
 )
 from ex4d_server.downloads import STAGE as DOWNLOAD_STAGE
 from ex4d_server.models import known_models
 from ex4d_server.preflight import preflight
-from ex4d_server.routes.shared import ThisSidecar, problems
+from ex4d_server.routes.jobs import check_media
+from ex4d_server.routes.shared import IsLocal, ThisSidecar, problems
 from ex4d_server.sidecar import Sidecar
 from ex4d_server.stages import JOB_STAGES
 from ex4d_server.uploads import PIECE_BYTES
@@ -81,12 +84,14 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
     )
 
 
-@router.post("/preflight", responses=problems(422))
-def post_preflight(sidecar: ThisSidecar, body: JobRequest) -> Preflight:
+@router.post("/preflight", responses=problems(403, 422))
+def post_preflight(sidecar: ThisSidecar, is_local: IsLocal, body: JobRequest) -> Preflight:
     """Whether a job would fit this machine, and what would; nothing is started.
 
     Of a clip that was not imported yet nobody knows the size: then only the engine itself is looked at.
     """
+    if isinstance(body, GenerateJob | ReshootJob):
+        check_media(body.model_dir, is_local)
     shortages = preflight(body, sidecar.store, sidecar.cache)
     return Preflight(fits=not shortages, shortages=shortages)
 

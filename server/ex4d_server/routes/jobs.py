@@ -49,10 +49,10 @@ _States = Annotated[Sequence[State], Query(description="Only jobs in these state
 def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id, body: JobRequest) -> JobStatus:
     """Ask for a job. The same request again, after a lost answer say, changes nothing."""
     if isinstance(body, ImportJob | ReshootJob):
-        _check_media(body.footage, is_local)
-        _check_media(body.depth, is_local)
+        check_media(body.footage, is_local)
+        check_media(body.depth, is_local)
     if isinstance(body, GenerateJob | ReshootJob):
-        _check_media(body.model_dir, is_local)
+        check_media(body.model_dir, is_local)
         check_request(body.engine, body.quality, body.keep_source, setup_of(canonical(body)))
     if isinstance(body, ModelsJob):
         check_model(body)
@@ -213,8 +213,12 @@ def _status(row: RowMapping, sidecar: Sidecar, is_local: bool) -> JobStatus:
     return JobStatus.model_validate({**values, "preview_url": preview_url(row), "result": result})
 
 
-def _check_media(media: FromPath | FromUpload | None, is_local: bool) -> None:
-    """Require a path to be one of this machine, and whole."""
+def check_media(media: FromPath | FromUpload | None, is_local: bool) -> None:
+    """Require a path to be whole, and to come from a client on this machine.
+
+    Raises:
+        RequestError: 403 or 422.
+    """
     if isinstance(media, FromPath):
         refuse_remote_path(media.path, is_local)
         if not Path(media.path).is_absolute():
