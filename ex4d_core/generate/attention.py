@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ex4d_core.errors import InputError, MissingDependencyError
@@ -56,7 +56,7 @@ def choose(asked: str, device: str) -> str:
 
 
 @contextmanager
-def attending(name: str) -> Iterator[None]:
+def attending(name: str) -> Generator[None]:
     """Let diffusers' models compute attention that way inside the block.
 
     Args:

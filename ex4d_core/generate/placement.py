@@ -35,7 +35,9 @@ def place(components: Components, plan: Plan) -> None:
         torch.OutOfMemoryError: they do not fit; drop them.
     """
     transformers = [t for t in (components.transformer, components.second_transformer) if t is not None]
-    helpers = [c for c in (components.vae, components.image_encoder, components.geometry_encoder) if c is not None]
+    helpers: list[Any] = [
+        c for c in (components.vae, components.image_encoder, components.geometry_encoder) if c is not None
+    ]
     dtype: torch.dtype = getattr(torch, plan.dtype)
     if plan.weights == "fp8":
         for transformer in transformers:
@@ -124,7 +126,7 @@ def _fetch(transformer: Any, plan: Plan) -> None:
 
 def _fetch_from_disk(transformer: Any, plan: Plan, options: dict[str, Any]) -> None:
     """Blocks go to disk one after the other, each cast only then, so that RAM never holds the whole model."""
-    from diffusers.hooks import apply_group_offloading
+    from diffusers.hooks.group_offloading import apply_group_offloading
 
     parent = cache_folder() if plan.offload_folder is None else plan.offload_folder
     parent.mkdir(parents=True, exist_ok=True)

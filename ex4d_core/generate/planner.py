@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ex4d_core.errors import InputError, MissingDependencyError
-from ex4d_core.generate.ladder import LADDER, RUNGS, Plan, Step, step
+from ex4d_core.generate.ladder import LADDER, RUNGS, Plan, Step
 from ex4d_core.generate.profiles import Profile, cache_bytes, check_plan, may_compile
 from ex4d_core.generate.sizes import SHAPES, ComponentSizes
 
@@ -175,14 +175,14 @@ def _ram_fits(plan: Plan, machine: Machine) -> bool:
 
 
 def _asked_for(sizes: ComponentSizes, size: VideoSize, machine: Machine, rung: str, profile: Profile | None) -> Plan:
-    chosen = next((known for known in RUNGS if known == rung), None)
+    chosen = next((known for known in LADDER if known.rung == rung), None)
     if chosen is None:
         raise InputError(f"There is no way {rung!r} to use the memory: choose one of {', '.join(RUNGS)}.")
-    if fault := _fault(step(chosen), sizes, machine):
+    if fault := _fault(chosen, sizes, machine):
         raise InputError(fault)
     if profile is not None:
-        check_plan(profile, chosen, compiled=False)
-    plans = [_estimate(step(chosen), tiled, sizes, size, machine, profile) for tiled in (False, True)]
+        check_plan(profile, chosen.rung, compiled=False)
+    plans = [_estimate(chosen, tiled, sizes, size, machine, profile) for tiled in (False, True)]
     return next((plan for plan in plans if fits(plan, machine)), plans[0])
 
 
