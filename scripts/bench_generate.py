@@ -33,13 +33,14 @@ from torch import Tensor, nn
 
 from ex4d_core.engines import EngineSetup
 from ex4d_core.generate.attention import attending, choose
+from ex4d_core.generate.estimates import VideoSize
 from ex4d_core.generate.ex4d import EX4D, Ex4dModel
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
 from ex4d_core.generate.ladder import RUNGS, Plan
 from ex4d_core.generate.loading import Components
 from ex4d_core.generate.machine import this_machine, with_torch
 from ex4d_core.generate.placement import place
-from ex4d_core.generate.planner import VideoSize, plan
+from ex4d_core.generate.planner import plan
 from ex4d_core.generate.profiles import Profile, profile
 from ex4d_core.generate.sizes import known_sizes
 from ex4d_core.generate.video_model import Report, Window

@@ -11,8 +11,8 @@ import click
 from ex4d_core.commands.console import Console
 
 if TYPE_CHECKING:
+    from ex4d_core.generate.estimates import Machine, VideoSize
     from ex4d_core.generate.ladder import Plan
-    from ex4d_core.generate.planner import Machine, VideoSize
     from ex4d_core.generate.sizes import ComponentSizes
 
 _GB = 1e9
@@ -71,8 +71,9 @@ def report(console: Console, engine: str, size: tuple[int, int, int]) -> int:
 def _find(engine: str, size: tuple[int, int, int]) -> _Findings:
     from ex4d_core.errors import MissingDependencyError
     from ex4d_core.generate.around import model_size
+    from ex4d_core.generate.estimates import VideoSize
     from ex4d_core.generate.machine import this_machine
-    from ex4d_core.generate.planner import VideoSize, plan, table
+    from ex4d_core.generate.planner import plan, table
     from ex4d_core.generate.sizes import WAN2_1
 
     sizes, here = _sizes(engine)

@@ -15,9 +15,10 @@ from ex4d_core.errors import Ex4dError, MissingDependencyError
 from ex4d_core.generate import around
 from ex4d_core.generate.attention import attending, choose
 from ex4d_core.generate.engine import GeneratedFrame, Shot
+from ex4d_core.generate.estimates import VideoSize
 from ex4d_core.generate.ladder import Plan
 from ex4d_core.generate.machine import this_machine, with_torch
-from ex4d_core.generate.planner import VideoSize, below, candidates, plan
+from ex4d_core.generate.planner import below, candidates, plan
 from ex4d_core.generate.profiles import Profile, profile
 from ex4d_core.generate.revisions import model_files, model_revisions
 from ex4d_core.generate.sizes import WAN2_1, ComponentSizes, known_sizes, sizes_of

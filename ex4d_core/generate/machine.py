@@ -15,7 +15,7 @@ from pathlib import Path
 from ex4d_core.devices import Gpu, gpus
 from ex4d_core.errors import MissingDependencyError
 from ex4d_core.files import cache_folder
-from ex4d_core.generate.planner import Machine
+from ex4d_core.generate.estimates import Machine
 
 _AMD = Path("/sys/class/drm")
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from ex4d_core.commands.doctor import doctor_command
 from ex4d_core.errors import InputError
 from ex4d_core.generate import machine
+from ex4d_core.generate.estimates import Machine
 from ex4d_core.generate.ladder import RUNGS
-from ex4d_core.generate.planner import Machine
 
 GIB = 2**30
 CARD = Machine("cuda", "bfloat16", 22 * GIB, 28 * GIB, 100 * GIB, name="NVIDIA GeForce RTX 4090")

@@ -21,19 +21,10 @@ from torch.utils._pytree import tree_leaves
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
 from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.generate.estimates import Machine, VideoSize, activation_bytes, vae_bytes
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
 from ex4d_core.generate.ladder import LADDER, RUNGS, Plan, step
-from ex4d_core.generate.planner import (
-    Machine,
-    VideoSize,
-    activation_bytes,
-    below,
-    candidates,
-    fits,
-    plan,
-    table,
-    vae_bytes,
-)
+from ex4d_core.generate.planner import below, candidates, fits, plan, table
 from ex4d_core.generate.profiles import profile
 from ex4d_core.generate.sizes import known_sizes, sizes_of
 from ex4d_core.model_files import ModelFiles
