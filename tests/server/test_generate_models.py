@@ -12,10 +12,13 @@ from typing import Any
 import cv2
 import pytest
 from conftest import Running, end, launch, reshoot_request, wait_started
+from ex4d_server.worker import Worker
 from job_cases import folder_hash, wait_for
 from raw_http import ask, run_job
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core" / "generate"))
+from ex4d_core.engines import EngineSetup
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "core" / "generate"))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,20 @@ def test_a_job_with_models_from_a_folder(running: Running, tiny_clip: Path, mode
     assert not cached
     assert folder_hash(other) != folder_hash(folder)
     assert cv2.imread(str(other / "output" / "000005.png")).std() > 5
+
+
+def test_a_worker_keeps_one_model_loaded(models: Path) -> None:
+    """Two do not fit; the draft engine, which has none, stays beside it."""
+    worker = Worker.__new__(Worker)
+    worker._engines = {}
+    setup = EngineSetup(model_dir=models / "ex4d-diffusers")
+    draft, first = worker._engine("draft", EngineSetup()), worker._engine("ex4d", setup)
+    assert worker._engine("ex4d", setup) is first
+    assert worker._engine("draft", EngineSetup()) is draft
+    steps = worker._engine("ex4d", EngineSetup(model_dir=models / "ex4d-diffusers", steps=4))
+    assert set(worker._engines.values()) == {draft, steps}
+    other = worker._engine("vace-1.3b", EngineSetup(model_dir=models / "vace-1.3b"))
+    assert set(worker._engines.values()) == {draft, other}
 
 
 def test_models_that_are_not_there_are_said_before_any_work(running: Running, tiny_clip: Path, tmp_path: Path) -> None:

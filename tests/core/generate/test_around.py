@@ -130,6 +130,21 @@ def test_a_window_goes_on_from_the_last_frames_of_the_one_before() -> None:
     assert video.windows[0].seed == shot.seed
 
 
+def at_seam(finished: np.ndarray, facts: dict[str, Any]) -> float:
+    """Largest difference of two frames where two windows meet, over the median of those elsewhere."""
+    steps = np.abs(np.diff(finished.astype(float), axis=0)).mean(axis=(1, 2, 3))
+    seam = np.r_[facts["frames"] - facts["overlap"] - 1 : facts["frames"]]
+    return float(steps[seam].max() / np.median(np.delete(steps, seam)))
+
+
+def test_a_window_of_other_colours_does_not_cut_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six levels are seen as a cut, and not as a slow change."""
+    shot, facts = flat_shot(60), dict[str, Any]()
+    assert at_seam(colors(shot, Showing(bias=6), facts=facts), facts) <= 1.5
+    monkeypatch.setattr("ex4d_core.generate.around.blended", lambda before, after: after)
+    assert at_seam(colors(shot, Showing(bias=6), facts=facts), facts) > 1.5
+
+
 def test_drift_is_measured_against_the_first_window_and_said(caplog: pytest.LogCaptureFixture) -> None:
     facts = dict[str, Any]()
     colors(flat_shot(70), Showing(), facts=facts)
@@ -209,14 +224,11 @@ def _tiny(folder: Path) -> Callable[[Window, Report], np.ndarray]:
 
 
 def test_a_seam_is_not_seen_and_the_same_shot_is_the_same_again(tiny_ex4d: Path) -> None:
-    """Random weights make noise; what is compared is the noise across a seam with the noise elsewhere."""
+    """Random weights make noise: the noise across a seam with the noise elsewhere; see also the test without."""
     video, shot, facts = _tiny(tiny_ex4d), flat_shot(60, 32, 32), dict[str, Any]()
     finished = colors(shot, video, Limits(33, 32 * 32), facts)
     assert facts["windows"] == 2
-    steps = np.abs(np.diff(finished.astype(float), axis=0)).mean(axis=(1, 2, 3))
-    seam = slice(facts["frames"] - facts["overlap"] - 1, facts["frames"])
-    elsewhere = np.delete(steps, np.r_[seam])
-    assert steps[seam].max() <= 1.5 * np.median(elsewhere)
+    assert at_seam(finished, facts) <= 1.5
     np.testing.assert_array_equal(colors(shot, video, Limits(33, 32 * 32)), finished)
     other = colors(replace(shot, seed=1), video, Limits(33, 32 * 32))
     assert (other != finished).mean() > 0.5

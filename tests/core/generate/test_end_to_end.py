@@ -64,7 +64,10 @@ def test_a_plate_stays_what_it_is(scene: Scene, tmp_path: Path, tiny_models: Any
     path.c2w[:, 0, 3] += 0.4
     shot = render_shot(scene, path, tmp_path / "shot")
     setup = EngineSetup(model_dir=tiny_models("vace-1.3b"), steps=1)
-    generate_shot(shot, "vace-1.3b", keep_source=True, setup=setup)
+    shown = list[Any]()
+    generate_shot(shot, "vace-1.3b", keep_source=True, setup=setup, on_preview=shown.append)
+    assert shown, "pictures while it is made"
+    assert all(preview.dtype == np.uint8 and preview.ndim == 4 for preview in shown)
     color, mask = load_clip(shot / "color.mp4").frames, load_clip(shot / "mask.mp4").frames[..., 0] > 127
     feather = feather_pixels(35)
     kernel = np.ones((2 * feather + 1, 2 * feather + 1), np.uint8)
