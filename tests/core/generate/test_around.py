@@ -1,6 +1,5 @@
 """What is done around every model: exact sizes and lengths, lead-ins, chained windows, the source kept."""
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -236,13 +235,11 @@ def test_a_seam_is_not_seen_and_the_same_shot_is_the_same_again(tiny_ex4d: Path)
 
 _MEASURE = """
 import sys, tracemalloc
-from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from ex4d_core.generate import generate_shot
 from ex4d_core.engines import EngineSetup
+from ex4d_core.generate import ex4d, generate_shot
 tracemalloc.start()
-generate_shot(Path(sys.argv[2]), "ex4d", setup=EngineSetup(model_dir=Path(sys.argv[3]), steps=1, memory="resident"))
+generate_shot(Path(sys.argv[1]), "ex4d", setup=EngineSetup(model_dir=Path(sys.argv[2]), steps=1, memory="resident"))
 print(tracemalloc.get_traced_memory()[1])
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
@@ -255,12 +252,13 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, tiny_ex4d: Path) -
 
     peaks: list[list[int]] = []
     for frames in (100, 400):
-        scene = smooth_scene(tmp_path / str(frames), frames)
-        shot = render_shot(scene, sideways(frames), tmp_path / f"shot{frames}")
-        arguments = [sys.executable, "-c", _MEASURE, str(Path(__file__).parent), str(shot), str(tiny_ex4d)]
+        scene = smooth_scene(tmp_path / str(frames), frames, 32, 32)
+        path = sideways(frames, lens=scene.source_camera(0).intrinsics)
+        shot = render_shot(scene, path, tmp_path / f"shot{frames}")
+        arguments = [sys.executable, "-c", _MEASURE, str(shot), str(tiny_ex4d)]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
         peaks.append([int(line) for line in done.stdout.split()])
     (python_short, whole_short), (python_long, whole_long) = peaks
-    logging.getLogger(__name__).info("peaks: %s", peaks)
     assert whole_long <= 1.1 * whole_short, f"{whole_short} and {whole_long} kB"
-    assert python_long <= 1.1 * python_short, f"{python_short} and {python_long} bytes"
+    # Cameras and records grow by 3 kB a frame; a clip that is kept would add 4 kB to them, however small it is here.
+    assert python_long - python_short < 300 * 32 * 32 * 4, f"{python_short} and {python_long} bytes"
