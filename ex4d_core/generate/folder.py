@@ -90,6 +90,7 @@ def generate_shot(
     Raises:
         InputError: no such engine, or it does not know the quality or to keep the source; not a shot, damaged
             conditioning, or it has an output already.
+        BusyError: another process generates it.
         MissingDependencyError: the engine lacks a package or a model.
         OutputError: the results cannot be written.
         CancelledError: `cancelled` said so.
@@ -103,9 +104,7 @@ def generate_shot(
         add_exr(folder, overwrite=True, on_progress=on_progress, cancelled=cancelled)  # which mends it too
         return video
     require(engine, setup)
-    for earlier in (video, frames_folder, folder / EXR_FRAMES):
-        if earlier.exists() and not overwrite:
-            raise InputError(f"{earlier} exists already: add --overwrite to generate the shot anew.")
+    _require_no_output(folder, overwrite)
     chosen = make(engine, setup)
     shot = open_shot(folder, document, cancelled, prompt=prompt, seed=seed, quality=quality, keep_source=keep_source)
     if len(document.frames) != len(shot):
@@ -113,6 +112,8 @@ def generate_shot(
     started = time.perf_counter()
     records = list(document.frames)
     with partial_folder(frames_folder) as partial:
+        _require_no_output(folder, overwrite)  # another ex4d may have made it since
+        clear_folder(partial)  # of a run that was killed: an engine cannot go on in the middle
 
         def finished() -> Iterator[NDArray[np.uint8]]:
             for index, frame in enumerate(chosen.generate(shot, on_progress, cancelled, on_preview)):
@@ -124,7 +125,9 @@ def generate_shot(
 
         sound, start = sound_of(shot)
         write_viewing(partial / OUTPUT_VIDEO, finished(), shot.fps, audio_from=sound, audio_start=start)
-        # The video is renamed first: a folder output/ without it would look like a finished result.
+        # Until all is in its place the shot counts as rendered only: killed now, it must not give out frames of one
+        # request as those of another. The video is renamed first: a folder output/ without it would look finished.
+        write_shot(folder, _not_generated(document))
         shutil.move(partial / OUTPUT_VIDEO, video)
         if (folder / EXR_FRAMES).exists():  # of the output that is replaced
             shutil.rmtree(folder / EXR_FRAMES)
@@ -273,6 +276,17 @@ def generate_pair(
     frames = (frame.color for frame in chosen.generate(shot, on_progress, cancelled))
     write_viewing(out, frames, shot.fps)
     return out
+
+
+def _require_no_output(folder: Path, overwrite: bool) -> None:
+    for earlier in (folder / OUTPUT_VIDEO, folder / OUTPUT_FRAMES, folder / EXR_FRAMES):
+        if earlier.exists() and not overwrite:
+            raise InputError(f"{earlier} exists already: add --overwrite to generate the shot anew.")
+
+
+def _not_generated(document: ShotDocument) -> ShotDocument:
+    request = document.request.model_copy(update={"engine": None, "models": None})
+    return document.model_copy(update={"request": request, "result": document.result.model_copy(update={"engine": {}})})
 
 
 def _shares(frame: GeneratedFrame) -> dict[str, float]:

@@ -3,20 +3,25 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from ex4d_core import engines
 from ex4d_core.camera import Camera, Intrinsics, look_at
 from ex4d_core.clip import load_clip, probe_clip, write_lossless
 from ex4d_core.engines import EngineSetup
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.generate import Engine, Shot, generate_pair, generate_shot, make_engine
+from ex4d_core.generate import folder as folder_module
 from ex4d_core.generate.fill import elevation_prior, fill
+from ex4d_core.generate.folder import is_generated, request_fields
 from ex4d_core.generate.layers import SourceFrame, far_side, open_view, other_times
 from ex4d_core.images import read_image
 from ex4d_core.ingest import import_scene
@@ -268,6 +273,60 @@ def test_cancelling_leaves_no_output(folder: Path) -> None:
     assert not (folder / "output").exists()
     assert (folder / "shot.json").read_text() == before
     generate_shot(folder, "draft")
+
+
+class _Killed(BaseException):
+    """What no code of ours catches, like the process's end."""
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_kill_leaves_no_frames_under_another_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """When shot.json is written for the first time, and for the second."""
+    entry = engines._ENGINES["draft"]
+    monkeypatch.setitem(engines._ENGINES, "draft", replace(entry, facts=replace(entry.facts, reads_seed=True)))
+    generate_shot(folder, "draft", seed=0)
+    left, write = [written], folder_module.write_shot
+
+    def killed(*arguments: Any) -> None:
+        if not left[0]:
+            raise _Killed
+        left[0] -= 1
+        write(*arguments)
+
+    monkeypatch.setattr(folder_module, "write_shot", killed)
+    with pytest.raises(_Killed):
+        generate_shot(folder, "draft", seed=5, overwrite=True)
+    monkeypatch.setattr(folder_module, "write_shot", write)
+    asked = request_fields("draft", 0, "", "", False, EngineSetup())
+    assert is_generated(folder, read_shot(folder), asked) == (not written)
+    if written:
+        with pytest.raises(InputError, match="add --overwrite"):
+            generate_shot(folder, "draft", seed=0, exr=True)
+    generate_shot(folder, "draft", seed=5, overwrite=True)
+    assert read_shot(folder).request.seed == 5
+
+
+def test_frames_of_a_killed_run_are_not_taken_over(folder: Path) -> None:
+    stale = folder / "output.partial/000099.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of a longer shot")
+    generate_shot(folder, "draft")
+    assert len(list((folder / "output").iterdir())) == FRAMES
+
+
+def test_who_comes_second_does_not_replace_what_the_first_made(folder: Path) -> None:
+    """The other process finishes between the first look and the lock."""
+
+    def make(name: str, setup: EngineSetup) -> Engine:
+        generate_shot(folder, "draft", prompt="first")
+        return make_engine(name, setup)
+
+    with pytest.raises(InputError, match="exists already: add --overwrite"):
+        generate_shot(folder, "draft", prompt="second", make=make)
+    assert read_shot(folder).request.prompt == "first"
+    assert not list(folder.glob("*.partial*"))
 
 
 def test_sound_goes_along_at_the_footages_speed(scene: Scene, tmp_path: Path) -> None:
