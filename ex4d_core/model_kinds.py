@@ -70,10 +70,10 @@ def candidate(path: Path) -> Candidate | None:
         distilled = _DISTILLED.search(name) and "t2v" not in name
         return Candidate("distilled", path, bits=bits) if distilled else None
     if model := _transformer(plain):
-        return Candidate("transformer", path, model, plain["patch_embedding.weight"].shape[0], _image_dim(plain), bits)
+        return Candidate("transformer", path, model, plain["patch_embedding.weight"].size(0), _image_dim(plain), bits)
     if {"decoder.conv1.weight", "decoder.conv_in.weight"} & plain.keys():
         latent = plain.get("conv2.weight") or plain.get("post_quant_conv.weight")
-        return Candidate("vae", path, bits=bits) if latent is not None and latent.shape[0] == _LATENT else None
+        return Candidate("vae", path, bits=bits) if latent is not None and latent.size(0) == _LATENT else None
     if image_dim := _image_dim(plain):
         return Candidate("image_encoder", path, image_dim=image_dim, bits=bits)
     return Candidate("text_encoder", path, bits=bits) if any(name in plain for name in _BIASES) else None
@@ -88,10 +88,10 @@ def _transformer(found: Mapping[str, Entry]) -> str:
         return ""
     if "vace_patch_embedding.weight" in found:
         return "vace"
-    return "i2v" if _image_dim(found) and patches.shape[1] == 36 else "t2v"
+    return "i2v" if _image_dim(found) and patches.size(1) == 36 else "t2v"
 
 
 def _image_dim(found: Mapping[str, Entry]) -> int:
     """The width of CLIP's tokens, as it gives and as the transformer takes them; 0 without."""
     ends = ("class_embedding", "cls_embedding", "img_emb.proj.0.weight", "image_embedder.norm1.weight")
-    return next((entry.shape[-1] for name, entry in found.items() if name.endswith(ends)), 0)
+    return next((entry.size(-1) for name, entry in found.items() if name.endswith(ends)), 0)

@@ -5,13 +5,13 @@ Told without torch and without huggingface_hub; `model_download` fetches, `model
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from ex4d_core.errors import MissingDependencyError
+from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.model_catalogue import CATALOGUE, Model, known_model
 from ex4d_core.model_store import Record, is_downloading, places, read_record, repository, snapshot
+from ex4d_core.weight_headers import shards
 
 __all__ = [
     "CATALOGUE",
@@ -160,11 +160,11 @@ def _indices(model: Model, folder: Path) -> list[Path]:
     return [path for path in found if model.holds(path.relative_to(folder).as_posix())]
 
 
-def _shards(index: Path) -> set[str]:
+def _shards(index: Path) -> tuple[str, ...]:
     try:
-        return set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {"unreadable list of shards"}  # a file that is not there
+        return shards(index)
+    except InputError:
+        return ("unreadable list of shards",)  # a file that is not there
 
 
 def _size(path: Path) -> int:

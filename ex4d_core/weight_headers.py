@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ex4d_core.errors import InputError, MissingDependencyError
 
@@ -32,6 +32,10 @@ class Entry:
         """Of numbers."""
         return math.prod(self.shape)
 
+    def size(self, axis: int) -> int:
+        """Along an axis; 0 where a tensor has no such axis, as in a damaged file."""
+        return self.shape[axis] if -len(self.shape) <= axis < len(self.shape) else 0
+
 
 def weight_files(path: Path) -> tuple[Path, ...]:
     """The files of a component: itself, or what lies in its folder, shards as their index lists them.
@@ -43,7 +47,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     for name in INDICES:
         if (index := path / name).is_file():
-            return _shards(index)
+            return _present(index)
     if found := [path / name for name in SINGLES if (path / name).is_file()]:
         return (found[0],)
     if found := sorted(path.glob("*-of-*.safetensors")):
@@ -73,13 +77,13 @@ def raw_tensor(file: Path, name: str) -> bytes | None:
     Raises:
         InputError: the file is damaged.
     """
-    header, begin = _header(file)
-    if name not in header:
+    tensors, begin = _header(file)
+    if name not in tensors:
         return None
-    first, end = header[name]["data_offsets"]
+    entry, first = tensors[name]
     with file.open("rb") as opened:
         opened.seek(begin + first)
-        return opened.read(end - first)
+        return opened.read(entry.bytes)
 
 
 def damaged(file: Path) -> InputError:
@@ -87,47 +91,86 @@ def damaged(file: Path) -> InputError:
     return InputError(f"{file} is damaged or was not downloaded whole: download it again.")
 
 
-def _shards(index: Path) -> tuple[Path, ...]:
+def shards(index: Path) -> tuple[str, ...]:
+    """The files that an index names: they lie beside it, so that no index leads out of its folder.
+
+    Raises:
+        InputError: it is damaged, or names something else than a file beside it.
+    """
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        names = sorted(set(json.loads(read(index))["weight_map"].values()))
+        if not names or not all(_is_plain(name) for name in names):
+            raise damaged(index)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(index) from error
-    if missing := sorted(name for name in names if not (index.parent / name).is_file()):
+    return tuple(names)
+
+
+def read(file: Path, length: int = -1, skipped: int = 0) -> bytes:
+    """Some bytes of a file.
+
+    Raises:
+        InputError: the system does not give them.
+    """
+    try:
+        with file.open("rb") as opened:
+            opened.seek(skipped)
+            return opened.read(length)
+    except OSError as error:
+        raise InputError(f"Cannot read {file} ({error.strerror}): check its permissions and its disk.") from error
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is a file's name alone, on every system; 255 bytes are what file systems take."""
+    return re.fullmatch(r"[^/\\:\0]+", name) is not None and name not in (".", "..") and len(name.encode()) <= 255
+
+
+def _present(index: Path) -> tuple[Path, ...]:
+    names = shards(index)
+    if missing := [name for name in names if not (index.parent / name).is_file()]:
         raise InputError(f"{index.parent} lacks {', '.join(missing)}: download the model again.")
-    return tuple(index.parent / name for name in sorted(names))
+    return tuple(index.parent / name for name in names)
 
 
 def _safetensors(file: Path) -> dict[str, Entry]:
-    header, begin = _header(file)
-    try:
-        found = {
-            name: Entry(tuple(facts["shape"]), facts["dtype"], facts["data_offsets"][1] - facts["data_offsets"][0])
-            for name, facts in header.items()
-        }
-        whole = file.stat().st_size == begin + sum(entry.bytes for entry in found.values())
-    except (OSError, KeyError, TypeError, IndexError) as error:
-        raise damaged(file) from error
-    if not whole:
+    tensors, begin = _header(file)
+    found = {name: entry for name, (entry, _) in tensors.items()}
+    if file.stat().st_size != begin + sum(entry.bytes for entry in found.values()):
         raise damaged(file)
     return found
 
 
-def _header(file: Path) -> tuple[Mapping[str, Any], int]:
+def _header(file: Path) -> tuple[dict[str, tuple[Entry, int]], int]:
     """The header is JSON, after its length as 8 bytes, and says where in the rest of the file each tensor lies.
 
     Returns:
-        Name of a tensor -> facts, and where in the file that rest begins.
+        Name of a tensor -> facts and its first byte in that rest; and where in the file the rest begins.
     """
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > _LARGEST_HEADER:
-                raise damaged(file)
-            header: dict[str, Any] = json.loads(opened.read(length))
-            header.pop("__metadata__", None)
-    except (OSError, ValueError, AttributeError, struct.error) as error:
+        (length,) = struct.unpack("<Q", read(file, 8))
+        if length > _LARGEST_HEADER:
+            raise damaged(file)
+        header: dict[str, Any] = json.loads(read(file, length, 8))
+        found = {name: _tensor(facts) for name, facts in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise damaged(file) from error
-    return header, 8 + length
+    return found, 8 + length
+
+
+def _tensor(facts: Any) -> tuple[Entry, int]:
+    """What a header says of one tensor.
+
+    Raises:
+        ValueError, KeyError, TypeError: it says nothing of the kind.
+    """
+    first, end = facts["data_offsets"]
+    shape, kind = facts["shape"], facts["dtype"]
+    if not isinstance(shape, list) or not isinstance(kind, str):
+        raise TypeError
+    sizes = tuple(cast("list[Any]", shape))
+    if any(type(number) is not int or number < 0 for number in (*sizes, first, end)) or end < first:
+        raise ValueError
+    return Entry(sizes, kind, end - first), first
 
 
 def _gguf(file: Path) -> dict[str, Entry]:

@@ -285,6 +285,56 @@ def test_a_damaged_file_is_named(mine: Callable[[str], Path], file: str, layout:
         find_files("ex4d", [folder])
 
 
+TENSOR = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"a": 5}',
+        *(json.dumps({"a": TENSOR | {"shape": shape}}) for shape in (["a"], "abc", [[1]], [-1], [True], None)),
+        *(json.dumps({"a": TENSOR | {"data_offsets": ends}}) for ends in ([0], [4, 0], [-4, 0], ["0", "4"], 4)),
+        json.dumps({"a": TENSOR | {"dtype": 5}}),
+    ],
+)
+def test_a_header_of_anything_else_is_damage(tmp_path: Path, header: str) -> None:
+    (file := tmp_path / "wan.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(4))
+    with pytest.raises(InputError, match=r"wan.safetensors is damaged .*: download it again"):
+        entries(file)
+
+
+@pytest.mark.parametrize("names", [("decoder.conv1.weight", "conv2.weight"), ("x.class_embedding",)])
+def test_a_tensor_without_axes_is_of_no_part(tmp_path: Path, names: tuple[str, ...]) -> None:
+    save_file({name: torch.tensor(1.0) for name in names}, tmp_path / "a.safetensors")
+    assert candidate(tmp_path / "a.safetensors") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "[" * 100_000,
+        *(json.dumps({"weight_map": names}) for names in (5, [], None, {})),
+        *(
+            json.dumps({"weight_map": {"a": name}})
+            for name in (5, None, [], "", "..", "../x", "/etc/passwd", "a/b", "a\\b", "C:b", "a\0", "\ud800", "x" * 300)
+        ),
+    ],
+)
+def test_an_index_names_files_beside_it_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "diffusion_pytorch_model.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match=r"index.json is damaged .*: download it again"):
+        entries(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Cannot read .*gone.safetensors \(No such file or directory\): check"):
+        entries(tmp_path / "gone.safetensors")
+
+
 def test_damage_elsewhere_is_told(mine: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
     folder = mine("ex4d-gguf")
     os.truncate(folder / Q8, 1000)
