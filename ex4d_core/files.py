@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 
 from ex4d_core.errors import BusyError, CancelledError, Ex4dError, InputError, OutputError, SpaceError
 
+_NO_SPACE = ("no space left on device", "quota exceeded", "not enough space on the disk")
+
 
 def cache_folder() -> Path:
     """Where things are kept that can be made again, and are small; `EX4D_CACHE_DIR` names another place."""
@@ -37,6 +39,13 @@ def explain_os_error(error: OSError, path: Path) -> OutputError:
     }
     kind = SpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
     return kind(f"Cannot write {path}: {reasons.get(error.errno or 0, error.strerror or str(error))}.")
+
+
+def is_no_space(error: BaseException) -> bool:
+    """Whether an error says that a disk or a quota is full; libraries have their own classes for it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(words in str(error).lower() for words in _NO_SPACE)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.engines import EngineSetup, Needs
-from ex4d_core.errors import Ex4dError, MissingDependencyError
+from ex4d_core.errors import Ex4dError, MissingDependencyError, SpaceError
+from ex4d_core.files import cache_folder, is_no_space
 from ex4d_core.generate import around
 from ex4d_core.generate.attention import attending, choose
 from ex4d_core.generate.engine import GeneratedFrame, Shot
@@ -110,6 +111,11 @@ class DiffusionEngine:
             except Exception as error:
                 from ex4d_core.generate.memory import is_out_of_memory
 
+                if is_no_space(error):
+                    raise SpaceError(
+                        f"The disk of {cache_folder()} is full, where {self._loader.engine} keeps what it needs on the "
+                        f"rung {chosen.rung}: free some space there, or let EX4D_CACHE_DIR name another folder."
+                    ) from error
                 if not is_out_of_memory(error):
                     raise
             else:

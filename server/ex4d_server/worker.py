@@ -21,7 +21,8 @@ import traceback
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ex4d_core.errors import Ex4dError
+from ex4d_core.errors import Ex4dError, SpaceError
+from ex4d_core.files import is_no_space
 from ex4d_server.operations import Context, perform
 
 if TYPE_CHECKING:
@@ -133,6 +134,9 @@ class Worker:
             if _is_out_of_memory(error):
                 self.tell(n=number, failed={"code": "out-of-memory", "message": _OUT_OF_MEMORY})
                 return
+            if is_no_space(error):
+                self.tell(n=number, failed={"code": SpaceError.code, "message": _NO_SPACE})
+                return
             sentence = (
                 f"The worker met an error of its own ({type(error).__name__}: {error}): send its log to the makers."
             )
@@ -143,6 +147,9 @@ class Worker:
 
 _NO_MEMORY = ("outofmemory", "out of memory", "insufficient memory", "cannot allocate", "can't start new thread")
 _OUT_OF_MEMORY = "This machine ran out of memory: choose a smaller size or fewer frames, or close other programs."
+_NO_SPACE = (
+    "A disk of this machine is full: free some space, where the data folder is and EX4D_CACHE_DIR, then retry."
+)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import Running, Start, end, launch, reshoot_request, wait_started
+from ex4d_server.worker import Worker
 from ex4d_server.worker_process import explain_exit
 from job_cases import make_scene, orbit, render_request, reshoot_scene_request, wait_end, wait_for, wait_running
 
@@ -244,6 +246,32 @@ def test_exits_in_plain_words() -> None:
     assert explain_exit(1, "ImportError: no libGL") == "ended by itself with code 1 (ImportError: no libGL)"
     assert explain_exit(-signal.SIGABRT) == "gave up (a library found its own state broken)"
     assert explain_exit(-signal.SIGTERM) == "was ended by signal 15"
+
+
+class _LibraryError(Exception):
+    """As of a library that knows nothing of `OSError`."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (_LibraryError("I/O error: No space left on device (os error 28)"), "no-space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no-space"),
+        (_LibraryError("CUDA out of memory"), "out-of-memory"),
+        (_LibraryError("no such key"), "defect"),
+    ],
+)
+def test_what_libraries_say_in_their_own_way(error: Exception, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any) -> dict[str, Any]:
+        raise error
+
+    told: list[dict[str, Any]] = []
+    worker = Worker.__new__(Worker)
+    monkeypatch.setattr(worker, "tell", lambda **message: told.append(message))
+    monkeypatch.setattr("ex4d_server.worker.perform", broken)
+    worker._perform({"op": "generate", "n": 1, "args": {}})
+    assert [message["failed"]["code"] for message in told] == [code]
+    assert ": " in told[0]["failed"]["message"]
 
 
 def test_a_job_that_was_asked_for_twice_runs_once(shared: Running, tiny_clip: Path) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ex4d_core.engines import EngineSetup
-from ex4d_core.errors import Ex4dError, InputError, MissingDependencyError
+from ex4d_core.errors import Ex4dError, InputError, MissingDependencyError, SpaceError
 from ex4d_core.generate.diffusion import DiffusionEngine, needs
 from ex4d_core.generate.engine import Shot, make_engine
 from ex4d_core.generate.ex4d import EX4D, Ex4dModel
@@ -160,6 +161,16 @@ def test_running_out_while_loading_counts_too(tiny_ex4d: Path, monkeypatch: pyte
     monkeypatch.setattr(Loads, "load", too_large)
     assert frames_of(DiffusionEngine(loads, setup(tiny_ex4d))).shape == (5, 32, 32, 3)
     assert [plan.rung for plan in loads.plans] == ["resident", "fp8"]
+
+
+def test_a_full_disk_is_said(tiny_ex4d: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: Any, **_kwargs: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)  # as diffusers calls it
+    with pytest.raises(SpaceError, match="is full, where ex4d .* on the rung disk-offload: free some space") as said:
+        frames_of(DiffusionEngine(Loads(), setup(tiny_ex4d, "disk-offload")))
+    assert str(own_cache) in str(said.value)
 
 
 def test_other_errors_are_not_tried_again(tiny_ex4d: Path) -> None:
