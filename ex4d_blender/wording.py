@@ -2,6 +2,7 @@
 """Sentences of the library and the sidecar, written for the command line, in the words of Blender's interface."""
 
 import re
+from collections.abc import Callable
 
 WORDS = {
     "--fov": "a Field of View",
@@ -17,14 +18,41 @@ WORDS = {
     "--frames": "Frames",
     "--fps": "Frame Rate",
     "--data": "Data Folder in the preferences",
+    "--accept": "Accept Licence",
 }
-"""Options of `ex4d import` and `ex4d serve`, and what the import dialog and the preferences call them."""
+"""Options of `ex4d`, and what the dialogs and the preferences call them."""
 
-_PHRASES = (
-    (r"--depth-range LO HI\b", lambda _: "Depth Range"),
+_PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"--depth-range LO HI\b", "Depth Range"),
     (r"add --size (\d+)x(\d+)", lambda size: f"set Working Size to {max(int(size[1]), int(size[2]))}"),
-    (r"make one with `ex4d import`", lambda _: "import the clip again"),
-    (r"delete old jobs, then run `ex4d cache prune`", lambda _: "remove old jobs from the list in the Sidecar panel"),
+    (r"make one with `ex4d import`", "import the clip again"),
+    (r"delete old jobs, then run `ex4d cache prune`", "remove old jobs from the list in the Sidecar panel"),
+    (r"run `ex4d models download[^`]*`", "use Download in the Engine panel"),
+    (r"run pip install \.\[gpu\] in EX-4D's folder", "use Install Engine for a GPU in the Engine panel"),
+    (r" \(pip install [\w-]+\)", ""),
+    (r"run the same command again", "use Retry"),
+    (
+        r"choose another folder with --folder",
+        "let EX4D_MODELS name a folder on another disk, then start the sidecar again",
+    ),
+    (r"add --accept\b", "tick Accept Licence in the dialog of Download"),
+    (
+        r"log in( anew)? with `hf auth login`(?:(, )with a token)?",
+        lambda login: (
+            f"start Blender with {'another' if login[1] else 'a'} token of huggingface.co in the environment "
+            f"variable HF_TOKEN{', one' if login[2] else ''}"
+        ),
+    ),
+    (r", or unset HF_TOKEN", ", or without one"),
+    (
+        r"for --memory (.+?): choose --cache first-block, or --memory [^.]+",
+        r"for the rung \1: choose the Quality final",
+    ),
+    (r"(?:--cache taylorseer, or )?--quality ([a-z]+)", r"the Quality \1"),
+    (r"--cache taylorseer, or ", ""),
+    (r", or leave --cache out|(?:, )?give one with --model-dir|give a path to --model-dir, or ", ""),
+    (r"give the folder that has it .* leave out --from|make (it|one) with `ex4d render`", "use Generate"),
+    (r"add --overwrite to generate the shot anew", "use Generate for another take"),
 )
 """What reads wrong where only the option is replaced."""
 _OPTION = r"(?<![\w/\\.-])--[a-z]+(?:-[a-z]+)*"
