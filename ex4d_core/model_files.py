@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ex4d_core import models
@@ -20,8 +22,23 @@ _CALLED: dict[Part, str] = {
     "transformer": "transformer",
     "vae": "VAE",
     "image_encoder": "image encoder (CLIP)",
+    "text_encoder": "text encoder",
     "adapter": "checkpoint ex4d.ckpt",
+    "distilled": "step-distilled LoRA",
+    "preview_decoder": "preview decoder",
 }
+_NEEDED: tuple[Part, ...] = ("transformer", "vae", "image_encoder", "adapter")
+_RELEASED = frozenset(
+    {
+        "ex4d.ckpt",
+        *("vae", "image_encoder", "text_encoder"),  # diffusers' folders
+        *("wan2.1_vae.pth", "wan_2.1_vae.safetensors"),
+        *("models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth", "clip_vision_h.safetensors"),
+        *("models_t5_umt5-xxl-enc-bf16.pth", "umt5_xxl_fp16.safetensors"),
+        *("wan2.1_i2v_lora_rank64_lightx2v_4step.safetensors", "taew2_1.safetensors"),
+    }
+)
+"""Names, in small letters, under which parts were released: what has one goes before copies and relatives."""
 _HIGH = re.compile(r"high[_-]?noise", re.IGNORECASE)
 _LOW = re.compile(r"low[_-]?noise|^transformer_2$", re.IGNORECASE)
 _Q8_BITS = 7.0
@@ -63,7 +80,7 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
         InputError: a folder is not there, a file is damaged, or it is not clear which is meant.
         MissingDependencyError: a part is not there; the sentence names the command and the gigabytes.
     """
-    if absent := [folder for folder in folders if not folder.exists()]:
+    if absent := [folder for folder in folders if not os.path.exists(folder)]:  # false for impossible names, too
         raise InputError(f"There is no {absent[0]}: give a folder with the models, or leave it out.")
     around = [place for folder in folders for place in _around(folder)]
     places = list(dict.fromkeys([*folders, *around, *models.folders(engine)]))
@@ -82,11 +99,16 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
             continue
         found = ([c for c in shelf if c.part == part and c.image_dim in (0, first.image_dim)] for shelf in shelves)
         if same := next((shelf for shelf in found if shelf), None):
-            paths[part] = max(same, key=lambda c: (c.bits, c.path.name)).path
-        elif part in _CALLED:
+            try:
+                paths[part] = _one([c for c in same if c.path.name.lower() in _RELEASED] or same).path
+            except InputError as error:
+                if part != "distilled":
+                    raise
+                damaged.append(error)  # few profiles need it, and those say that they do
+        elif part in _NEEDED:
             raise _missing(engine, part, folders, damaged)
     for error in damaged:
-        _LOG.warning("%s", error)
+        _warn(str(error))
     near = [paths["text_encoder"].parent] if "text_encoder" in paths else []
     words = next((found for place in (*near, *places) if (found := tokenizer(place))), None)
     if words is None and "text_encoder" in paths:
@@ -131,13 +153,26 @@ def _transformer(engine: str, found: Sequence[Candidate], rung: str) -> tuple[Ca
 
 
 def _one(found: Sequence[Candidate]) -> Candidate:
-    """The most precise; in the first place that has it."""
+    """The most precise; in the first place that has it.
+
+    Raises:
+        InputError: two there are alike.
+    """
     best = [c for c in found if c.bits == max(c.bits for c in found)]
     same = [c for c in best if c.path.parent == best[0].path.parent]
     if len(same) > 1:
         names = ", ".join(c.path.name for c in same)
-        raise InputError(f"{best[0].path.parent} has more than one transformer that fits, {names}: give a path.")
+        raise InputError(
+            f"{best[0].path.parent} has more than one {_CALLED[best[0].part]} that fits, {names}: give a path to "
+            "--model-dir, or put the others elsewhere."
+        )
     return best[0]
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Say it once: files are looked for several times in a run."""
+    _LOG.warning("%s", sentence)
 
 
 def _around(file: Path) -> list[Path]:

@@ -19,7 +19,7 @@ PICKLES = (".pth", ".pt", ".ckpt")
 _NAMED: tuple[tuple[str, Part], ...] = (
     ("ex-?4d", "adapter"),
     ("^taew2_1", "preview_decoder"),
-    ("vae", "vae"),
+    (r"^(?!.*wan_?2[._]?2).*vae", "vae"),  # Wan2.2's own is another
     ("clip", "image_encoder"),
     ("t5", "text_encoder"),
 )

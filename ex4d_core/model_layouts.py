@@ -10,8 +10,8 @@ from ex4d_core.errors import Ex4dError
 from ex4d_core.files import cache_folder
 from ex4d_core.model_kinds import PICKLES, Candidate, candidate
 from ex4d_core.sentence_pieces import write_tokenizer
+from ex4d_core.weight_headers import INDICES, raw_tensor
 from ex4d_core.weight_headers import damaged as damaged_file
-from ex4d_core.weight_headers import raw_tensor
 
 COMFY = (
     *("diffusion_models", "unet", "checkpoints", "loras"),
@@ -72,7 +72,7 @@ def tokenizer_within(text_encoder: Path) -> Path | None:
 def _components(folder: Path) -> Iterator[Path]:
     """Files and folders that hold one component each."""
     if folder.is_file():
-        yield folder
+        yield folder.parent if folder.name in INDICES else folder
         return
     for name in (*_WHOLE, *_PAIR):
         if any((folder / name).glob("*.safetensors")) and (folder / name / "config.json").is_file():

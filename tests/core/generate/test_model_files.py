@@ -219,7 +219,7 @@ def test_the_480p_model_and_the_most_precise_file(mine: Callable[[str], Path]) -
     save_file({"unrelated": load_file(folder / FP16)["head.modulation"]}, place / "sd15.safetensors")
     assert find_files("ex4d", [folder]).transformer.name == "my_480p_precise.safetensors"
     shutil.copy(place / "my_480p_precise.safetensors", place / "other_480p.safetensors")
-    with pytest.raises(InputError, match=r"my_480p_precise.safetensors, other_480p.safetensors: give a path"):
+    with pytest.raises(InputError, match=r"my_480p_precise.safetensors, other_480p.safetensors: give a path to --"):
         find_files("ex4d", [folder])
     assert find_files("ex4d", [place / "other_480p.safetensors"]).transformer.name == "other_480p.safetensors"
 
@@ -255,6 +255,8 @@ def test_nothing_at_all() -> None:
         find_files("ex4d", [])
     with pytest.raises(InputError, match=r"There is no .*nowhere: give"):
         find_files("ex4d", [Path("nowhere")])
+    with pytest.raises(InputError, match=r"There is no xxx.*: give"):
+        find_files("ex4d", [Path("x" * 300)])
 
 
 def test_optional_parts_may_be_absent(mine: Callable[[str], Path]) -> None:
@@ -339,7 +341,57 @@ def test_damage_elsewhere_is_told(mine: Callable[[str], Path], caplog: pytest.Lo
     folder = mine("ex4d-gguf")
     os.truncate(folder / Q8, 1000)
     assert find_files("ex4d", [folder]).transformer == folder / Q4
-    assert "Q8_0.gguf is damaged" in caplog.text
+    find_files("ex4d", [folder])
+    assert caplog.text.count("Q8_0.gguf is damaged") == 1, "though files are looked for several times in a run"
+
+
+def test_an_index_stands_for_its_folder(tiny_models: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tiny_models("ex4d-original")
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    assert find_files("ex4d", [index]) == find_files("ex4d", [folder])
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("layout", "first", "second", "called"),
+    [
+        ("ex4d-diffusers", "ex4d.ckpt", "EX4D_old.ckpt", "checkpoint ex4d.ckpt"),
+        ("ex4d-original", "Wan2.1_VAE.pth", "my_wan_vae.pth", "VAE"),
+        ("ex4d-comfy", COMFY["vae"], "vae/z_vae.safetensors", "VAE"),
+        ("ex4d-comfy", COMFY["image_encoder"], "clip_vision/z.safetensors", r"image encoder \(CLIP\)"),
+        ("ex4d-comfy", COMFY["text_encoder"], "text_encoders/z.safetensors", "text encoder"),
+    ],
+)
+def test_the_released_name_goes_before_copies_and_two_copies_are_refused(
+    mine: Callable[[str], Path], layout: str, first: str, second: str, called: str
+) -> None:
+    folder = mine(layout)
+    before = find_files("ex4d", [folder])
+    copy = Path(shutil.copy(folder / first, folder / second))
+    assert find_files("ex4d", [folder]) == before
+    (folder / first).rename(copy.with_name(f"zz_{copy.name}"))
+    with pytest.raises(InputError, match=rf"has more than one {called} that fits, {copy.name}, zz_{copy.name}: give"):
+        find_files("ex4d", [folder])
+
+
+def test_two_distilled_loras_are_refused_where_one_is_needed(
+    mine: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = mine("ex4d-comfy")
+    (folder / "loras" / LORA).rename(folder / "loras" / "lightx2v_rank32.safetensors")
+    shutil.copy(folder / "loras" / "lightx2v_rank32.safetensors", folder / "loras" / "lightx2v_rank64.safetensors")
+    assert find_files("ex4d", [folder]).distilled is None
+    assert "more than one step-distilled LoRA that fits, lightx2v_rank32.safetensors, lightx2v_rank64" in caplog.text
+    alone = folder / "loras" / "lightx2v_rank32.safetensors"
+    assert find_files("ex4d", [alone]).distilled == alone
+
+
+@pytest.mark.parametrize("name", ["Wan2.2_VAE.pth", "wan22_vae.pth", "wan2_2_vae_fp32.pth"])
+def test_the_vae_of_wan_2_2_is_another(mine: Callable[[str], Path], name: str) -> None:
+    folder = mine("ex4d-original")
+    (folder / "Wan2.1_VAE.pth").rename(folder / name)
+    with pytest.raises(MissingDependencyError, match="There is no VAE for ex4d"):
+        find_files("ex4d", [folder])
 
 
 def test_a_missing_shard_is_named(mine: Callable[[str], Path]) -> None:
