@@ -53,10 +53,16 @@ def model_revisions(engine: str, quality: str, setup: EngineSetup) -> dict[str, 
         path: Path | None = getattr(files, field.name)
         if path is not None and field.name not in unused:
             try:
-                found[field.name] = fingerprint(path)
+                found[field.name] = fingerprint(path, *_settings(field.name, path))
             except OSError as error:
                 raise InputError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
     return found
+
+
+def _settings(name: str, path: Path) -> list[Path]:
+    """The file beside EX-4D's checkpoint that `checkpoint.read_checkpoint` takes the LoRA's weight from."""
+    beside = path.with_suffix(".json")
+    return [beside] if name == "adapter" and beside.is_file() else []
 
 
 def differing(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

@@ -1,7 +1,9 @@
 """`shot.json` says how a shot was made, and `ex4d generate --from` makes it again."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ex4d_core.errors import InputError
 from ex4d_core.generate import generate_shot
 from ex4d_core.generate.again import read_recipe
 from ex4d_core.generate.folder import is_generated, request_fields
+from ex4d_core.generate.revisions import differing, model_revisions
 from ex4d_core.rendering import render_shot
 from ex4d_core.shot import read_shot
 
@@ -104,6 +107,32 @@ def test_other_weights_are_refused_in_one_sentence(
     moved = tmp_path / "moved"
     shutil.copytree(tiny_ex4d, moved)
     assert ex4d("--from", made / "shot.json", "--model-dir", moved, copy) == 0, "the same weights elsewhere"
+
+
+@pytest.mark.parametrize("layout", ["ex4d-diffusers", "ex4d-original", "ex4d-comfy"])
+def test_files_that_are_not_read_change_nothing(
+    tiny_models: Callable[[str], Path], tmp_path: Path, layout: str
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(tiny_models(layout), models, copy_function=os.link)
+    setup = EngineSetup(model_dir=models)
+    before = model_revisions("ex4d", "", setup)
+    assert {"transformer", "vae", "image_encoder", "text_encoder", "tokenizer", "adapter"} <= set(before)
+    for folder in [models, *(path for path in models.rglob("*") if path.is_dir())]:
+        (folder / "notes.txt").write_text("of mine")
+        (folder / ".DS_Store").write_bytes(b"\0")
+    assert model_revisions("ex4d", "", setup) == before
+    (models / "ex4d.json").write_text('{"r": 4, "lora_alpha": 2}')  # read with the checkpoint, for its LoRA's weight
+    assert differing(before, model_revisions("ex4d", "", setup)) == ["adapter"]
+
+
+def test_the_config_of_a_component_counts(tiny_models: Callable[[str], Path], tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(tiny_models("ex4d-original"), models)
+    setup = EngineSetup(model_dir=models)
+    before = model_revisions("ex4d", "", setup)
+    (models / "config.json").write_text("{}")
+    assert differing(before, model_revisions("ex4d", "", setup)) == ["transformer"]
 
 
 def test_other_libraries_are_said(made: Path, tiny_ex4d: Path, caplog: pytest.LogCaptureFixture) -> None:
