@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ex4d_core.errors import MissingDependencyError
-from ex4d_core.model_download import exclusively, explained, require_hub
+from ex4d_core.model_download import exclusively, explained
+from ex4d_core.model_hub import require_hub
 from ex4d_core.model_store import (
     FileFacts,
     Record,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from ex4d_core.errors import BusyError, Ex4dError, InputError, MissingDependencyError, SpaceError
+from ex4d_core.errors import BusyError, Ex4dError, InputError, SpaceError
 from ex4d_core.files import explain_os_error
+from ex4d_core.model_hub import address, require_hub
 from ex4d_core.model_store import FileFacts, Record, download_lock, places, read_record, repository, write_record
 from ex4d_core.models import Model, gigabytes, location, revision_of
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
@@ -61,6 +62,7 @@ def download(
 
     Raises:
         MissingDependencyError: huggingface_hub is not installed.
+        InputError: a setting of it cannot be used.
         BusyError: another process downloads it.
         SpaceError: it does not fit on the disk.
         DownloadError: the hub cannot be reached, or does not give it.
@@ -109,14 +111,6 @@ def listing(model: Model, cache: Path) -> Record:
     return Record(revision, str(cache), files)
 
 
-def require_hub() -> None:
-    """Raises: MissingDependencyError: huggingface_hub is not installed."""
-    if find_spec("huggingface_hub") is None:
-        raise MissingDependencyError(
-            "Models come by huggingface_hub, which is not installed: run pip install .[gpu] in EX-4D's folder."
-        )
-
-
 @contextmanager
 def exclusively(model: Model) -> Generator[None]:
     """Be the only process that changes a model.
@@ -138,7 +132,7 @@ def check_space(model: Model, cache: Path, needed: int) -> None:
     Raises:
         SpaceError: it does not.
     """
-    there = next(path for path in (cache, *cache.parents) if path.exists())
+    there = next(path for path in (cache, *cache.parents) if os.path.exists(path))
     free = shutil.disk_usage(there).free
     if needed > free:
         raise SpaceError(
@@ -151,9 +145,9 @@ def check_space(model: Model, cache: Path, needed: int) -> None:
 def explained(model: Model, cache: Path) -> Generator[None]:
     """Turn what huggingface_hub and the system raise into one sentence."""
     import httpx2
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
-    hub, again = constants.ENDPOINT, "then run the same command again: it goes on where it stopped"
+    hub, again = address(), "then run the same command again: it goes on where it stopped"
     try:
         yield
     except Ex4dError:
@@ -187,6 +181,11 @@ def explained(model: Model, cache: Path) -> Generator[None]:
     except httpx2.TransportError as error:
         raise DownloadError(
             f"{hub} cannot be reached: check the network, HTTPS_PROXY and HF_ENDPOINT, {again}."
+        ) from error
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "Your token of Hugging Face has characters that no token has: set HF_TOKEN anew, or log in with "
+            "`hf auth login`."
         ) from error
     except OSError as error:
         raise explain_os_error(error, Path(error.filename or cache)) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ex4d_core.files import atomic_file
+from ex4d_core.files import atomic_file, explained
 
 MODELS_VARIABLE = "EX4D_MODELS"
 """Environment variable: the folder for weights, in the layout of the hub's cache."""
@@ -90,7 +90,7 @@ def snapshot(cache: Path, hub_id: str, revision: str) -> Path | None:
         except OSError:
             return None
     found = folder / "snapshots" / revision
-    return found if found.is_dir() else None
+    return found if os.path.isdir(found) else None  # false for impossible names, too
 
 
 def state_folder() -> Path:
@@ -127,15 +127,20 @@ def forget_record(name: str) -> None:
 
 
 def download_lock(name: str) -> FileLock:
-    """Held by the process that downloads or removes a model."""
+    """Held by the process that downloads or removes a model.
+
+    Raises:
+        OutputError: it cannot be kept in the state folder.
+    """
     folder = state_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{name}.lock")
 
 
 def is_downloading(name: str) -> bool:
     """Whether some process downloads a model at this moment."""
-    if not (state_folder() / f"{name}.lock").exists():
+    if not os.path.exists(state_folder() / f"{name}.lock"):
         return False
     try:
         with download_lock(name).acquire(timeout=0):

@@ -67,6 +67,7 @@ def _download(console: Console, names: tuple[str, ...], folder: Path | None, acc
     `hf auth login`, HTTPS_PROXY, HF_ENDPOINT, HF_HUB_DOWNLOAD_TIMEOUT; HF_HUB_OFFLINE=1 forbids the network.
     """
     from ex4d_core.model_download import check_licence, download
+    from ex4d_core.model_hub import require_hub, source
     from ex4d_core.model_store import places
     from ex4d_core.models import gigabytes, state
 
@@ -77,8 +78,9 @@ def _download(console: Console, names: tuple[str, ...], folder: Path | None, acc
     where: dict[str, str] = {}
     for model in wanted:
         if state(model, folder) != "ready":
+            require_hub()
             cache = places(model.name, folder)[0]
-            console.say(f"{model.title}: {gigabytes(model.bytes)} from {model.where} into {cache}")
+            console.say(f"{model.title}: {gigabytes(model.bytes)} from {source(model)} into {cache}")
         with console.progress() as on_progress:
             where[model.name] = str(download(model, folder, on_progress=on_progress))
     console.result({"models": where}, "\n".join(f"{name}: {path}" for name, path in where.items()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from ex4d_core.errors import MissingDependencyError
+from ex4d_core.model_hub import require_hub
 from ex4d_core.model_store import places
 from ex4d_core.models import CATALOGUE, Model, bytes_left, gigabytes, known_model, location, state
 from ex4d_server.documents import ModelsJob, ModelStatus, Shortage
@@ -44,6 +46,10 @@ def model_shortages(request: ModelsJob) -> list[Shortage]:
         RequestError: see `check_model`.
     """
     check_model(request)
+    try:
+        require_hub()
+    except MissingDependencyError as error:
+        return [Shortage(what="engine", needed_bytes=None, free_bytes=None, message=str(error), choices=[])]
     model = known_model(request.model)
     folder = places(model.name)[0].absolute()
     needed, free = bytes_left(model), shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
@@ -67,6 +73,7 @@ def _status(model: Model) -> ModelStatus:
         name=model.name,
         title=model.title,
         size_bytes=model.bytes,
+        left_bytes=bytes_left(model),
         licence=model.licence,
         commercial=model.commercial,
         where=model.where.removeprefix("https://"),

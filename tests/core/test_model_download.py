@@ -22,9 +22,9 @@ import pytest
 from fake_hub import COMMIT, Hub, content
 from huggingface_hub import close_session, constants
 
-from ex4d_core import model_download, model_fetch, models
+from ex4d_core import model_download, model_fetch, model_hub, models
 from ex4d_core.cli import main
-from ex4d_core.errors import BusyError, CancelledError, InputError, MissingDependencyError, SpaceError
+from ex4d_core.errors import BusyError, CancelledError, InputError, MissingDependencyError, OutputError, SpaceError
 from ex4d_core.model_check import drop_damaged, remove, verify
 from ex4d_core.model_download import DownloadError, check_licence, download
 from ex4d_core.model_store import download_lock, read_record, repository
@@ -254,6 +254,54 @@ def test_the_token_goes_to_the_hub_alone_and_into_no_log(
     assert fake_hub.SIGNATURE not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        *(
+            ("HF_ENDPOINT", address, "HF_ENDPOINT is not the address of a hub: write one")
+            for address in ("", "hub", "http://127.0.0.1:99999", "http://user:s3cret@", "ftp://a", "http://[b")
+        ),
+        *(
+            (name, value, f"{name} is '{value}', not a number of whole seconds: write one")
+            for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+            for value in ("", "abc", "1.5")
+        ),
+        ("HF_TOKEN", "hf_s3cret\u00e4", "Your token .* has characters that no token has: set HF_TOKEN anew"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_one_sentence(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=sentence) as refused:
+        download(VACE)
+    assert "s3cret" not in str(refused.value)
+    assert not hub.asked
+
+
+def test_the_password_of_a_mirror_is_shown_nowhere(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://user:s3cret@127.0.0.1:9")
+    with pytest.raises(DownloadError, match=r"^http://\*\*\*@127.0.0.1:9 cannot be reached"):
+        download(LORA)
+    assert model_hub.source(LORA) == f"http://***@127.0.0.1:9/{LORA.hub_id}"
+    # as its loop of retries does
+    logging.getLogger("huggingface_hub.utils._http").warning("thrown while requesting %s/api", constants.ENDPOINT)
+    assert caplog.messages[-1] == "thrown while requesting http://***@127.0.0.1:9/api"
+    assert "thrown" not in capsys.readouterr().err, "that is the program's own output to print, once"
+
+
+@pytest.mark.parametrize("variable", ["EX4D_MODELS", "HF_HUB_CACHE", "EX4D_STATE_DIR"])
+def test_a_name_too_long_is_one_sentence(hub: Hub, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, os.path.join(os.environ["HF_HUB_CACHE"], "x" * 300))
+    assert state(VACE) == "absent"
+    with pytest.raises(OutputError, match=r"xx.*: its name is too long for this disk: choose a shorter one"):
+        download(VACE)
+    if variable != "EX4D_STATE_DIR":
+        assert remove(VACE) == 0
+
+
 def test_a_disk_without_room_is_named_with_numbers_before_anything_comes(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,7 +477,7 @@ def test_the_command_lists_verifies_repairs_and_removes(hub: Hub, capsys: pytest
     assert ex4d("verify") == (0, "There are no models on this machine.\n", "")
     code, said, errors = ex4d("download", "vace-1.3b", "ex4d-lora", "--accept")
     assert code == 0
-    assert "Wan2.1 VACE 1.3B: 19.0 GB from https://huggingface.co/Wan-AI/Wan2.1-VACE-1.3B-diffusers into " in errors
+    assert f"Wan2.1 VACE 1.3B: 19.0 GB from {hub.address}/Wan-AI/Wan2.1-VACE-1.3B-diffusers into " in errors
     (folder, _) = (Path(line.split(": ", 1)[1]) for line in said.splitlines())
     code, said, _ = ex4d("list")
     assert re.search(r"^ready +wan2.1-vace-1.3b +~19.0 GB  vace-1.3b$", said, re.M)
