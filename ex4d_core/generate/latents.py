@@ -10,6 +10,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
+from ex4d_core.generate.sampling import require_finite
+
 FRAMES_PER_LATENT = 4
 """Of the VAE, after the first frame, which has a latent frame of its own."""
 PIXELS_PER_LATENT = 8
@@ -55,6 +57,9 @@ def decode(
 
     Returns:
         (1, 3, 1 + 4 (t-1), 8 h, 8 w) float32, -1 to 1.
+
+    Raises:
+        InputError: it gives numbers of which no picture can be made.
     """
     mean, std = _statistics(vae, latents)
     total, done = _decoder_calls(vae, latents), 0
@@ -67,9 +72,11 @@ def decode(
     hook = vae.decoder.register_forward_hook(count)
     try:
         with _computing_in(vae, latents, dtype), _forgetting(vae):
-            return vae.decode((latents * std + mean).to(vae.dtype), return_dict=False)[0].float()
+            video = vae.decode((latents * std + mean).to(vae.dtype), return_dict=False)[0].float()
     finally:
         hook.remove()
+    require_finite(video, "The VAE")
+    return video
 
 
 def _decoder_calls(vae: AutoencoderKLWan, latents: Tensor) -> int:

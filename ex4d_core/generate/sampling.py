@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ex4d_core.errors import InputError
 from ex4d_core.generate.schedule import Solver
 from ex4d_core.progress import Cancelled, never_cancelled, stop_if
 
@@ -58,6 +59,7 @@ def denoise(
 
     Raises:
         CancelledError: `stop` said so.
+        InputError: the model gives numbers of which no picture can be made.
     """
     latents = latents.float()
     for index, time in enumerate(solver.timesteps):
@@ -68,9 +70,27 @@ def denoise(
             stop_if(stop)
             without = predict(latents, timestep, "uncond").float()
             velocity = without + guidance * (velocity - without)
+        require_finite(velocity, f"The transformer, in step {index + 1},")
         on_step(index, latents - solver.sigmas[index].item() * velocity)
         latents = solver.step(velocity, index, latents)
     return latents
+
+
+def require_finite(tensor: Tensor, who: str) -> None:
+    """Refuse NaN and infinity, of which a black picture would be made without a word.
+
+    Args:
+        tensor: of any shape, floating.
+        who: gave it, begins the message.
+
+    Raises:
+        InputError: not all numbers are finite.
+    """
+    if not torch.isfinite(tensor).all():
+        raise InputError(
+            f"{who} gave infinity or what is no number (weights are damaged, a LoRA is scaled too much, or this card's"
+            " float16 is too small): run `ex4d models verify`, leave out LoRAs of your own, or use a card for bfloat16."
+        )
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from tiny import models
 from torch import Tensor, nn
 
-from ex4d_core.errors import CancelledError
+from ex4d_core.errors import CancelledError, InputError
+from ex4d_core.generate.latents import decode
 from ex4d_core.generate.sampling import cancellable, denoise
 from ex4d_core.generate.schedule import euler
 from ex4d_core.generate.sinusoid import ExactSinusoid
@@ -58,6 +60,31 @@ def test_without_guidance_the_negative_prompt_is_not_asked() -> None:
 
     denoise(predict, euler(3), torch.ones(1, 1, 1, 1, 1), 1.0)
     assert asked == ["cond"] * 3
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("branch", ["cond", "uncond"])
+def test_numbers_that_are_none_end_it_in_their_step(bad: float, branch: str) -> None:
+    seen: list[int] = []
+
+    def predict(latents: Tensor, timestep: Tensor, asked: str) -> Tensor:
+        velocity = latents.to(torch.float16)
+        if asked == branch and timestep.item() < 1000:
+            velocity[..., 1] = bad
+        return velocity
+
+    with pytest.raises(InputError, match=r"^The transformer, in step 2, gave infinity or .*: run `ex4d models verify`"):
+        denoise(predict, euler(3), torch.ones(1, 2, 1, 2, 2), 5.0, on_step=lambda index, _: seen.append(index))
+    assert seen == [0]
+
+
+def test_a_vae_that_gives_no_numbers_is_told() -> None:
+    vae = models.vae(0)
+    assert decode(vae, torch.zeros(1, 16, 1, 2, 2)).isfinite().all()
+    vae.decoder.conv_out.bias.data[1] = torch.inf
+    vae.decoder.conv_in.bias.data[0] = torch.nan
+    with pytest.raises(InputError, match=r"^The VAE gave infinity or .*: run"):
+        decode(vae, torch.zeros(1, 16, 1, 2, 2))
 
 
 @pytest.mark.parametrize("passes", [0, 1, 4])
