@@ -21,14 +21,16 @@ from torch import Tensor, nn
 
 from ex4d_core.errors import InputError
 from ex4d_core.generate.geometry_encoder import PATCH, GeometryEncoder
-from ex4d_core.generate.state import Shape, check_names, fill, same_names, shapes
+from ex4d_core.generate.state import Shape, check_names, fill, require_weights, same_names, shapes
 from ex4d_core.generate.tensors import pickled
 from ex4d_core.generate.wan_keys import transformer_names
 
 _ATTENTIONS = ("self_attn", "cross_attn")
 _PROJECTIONS = ("q", "k", "v", "o")
 _HIDDEN = ("ffn.0", "ffn.2")
-_LORA = re.compile(r"(?P<module>blocks\.(?P<block>\d+)\..+\.lora_[AB])\.(?:(?P<adapter>[^.]+)\.)?weight")
+_LORA = re.compile(r"(?P<module>blocks\.(?P<block>[0-9]{1,9})\..+\.lora_[AB])\.(?:(?P<adapter>[^.]+)\.)?weight")
+_MOST_SCALE = 100
+"""Alpha / rank; trained LoRAs have 0.1 to 4."""
 _GEOMETRY = ("latent_encoder.", "latent_patch_embedding.")
 
 
@@ -112,6 +114,8 @@ def read_checkpoint(path: Path, alpha: float | None = None) -> Ex4dCheckpoint:
         InputError: it cannot be read, or a tensor is missing, unexpected or of another shape than the rest asks for.
     """
     state = pickled(path)
+    for name, tensor in state.items():
+        require_weights(name, tensor, path.name)
     found = shapes(state)
     adapters = Counter(match["adapter"] or "" for name in state if (match := _LORA.fullmatch(name)))
     adapter = adapters.most_common(1)[0][0] if adapters else "default"
@@ -210,7 +214,8 @@ def check_fits(checkpoint: Ex4dCheckpoint, transformer: WanTransformer3DModel) -
 
 def _measure(found: Mapping[str, Shape]) -> Dimensions:
     """The sizes that most tensors agree on, so that the one that does not is found."""
-    blocks = [int(match["block"]) for name in found if (match := _LORA.fullmatch(name))]
+    numbers = {int(match["block"]) for name in found if (match := _LORA.fullmatch(name))}
+    blocks = [number for number in numbers if number < 2 * len(numbers)]  # one far above all others is a stray
 
     def common(*places: tuple[str, int]) -> int:
         """What most tensors have: (pattern of names, axis) ..."""
@@ -238,14 +243,32 @@ def _alpha(path: Path, rank: int) -> float:
         return float(rank)
     try:
         document: Any = json.loads(config.read_text(encoding="utf-8"))
-        told, alpha = int(document["r"]), float(document["lora_alpha"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told, alpha = document["r"], float(document["lora_alpha"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(f"{config.name} does not say r and lora_alpha of {path.name}: mend or remove it.") from error
     if told != rank:
         raise InputError(
             f"{config.name} says rank {told}, but {path.name} has rank {rank}: mend or remove {config.name}."
         )
+    require_scale(alpha, rank, config.name)
     return alpha
+
+
+def require_scale(alpha: float, rank: int, where: str) -> None:
+    """Refuse an alpha by which a LoRA would do nothing, or drown the model.
+
+    Args:
+        alpha: as a file says it.
+        rank: of the LoRA.
+        where: the file, for messages.
+
+    Raises:
+        InputError: it is no finite number above 0, or many times the rank.
+    """
+    if not 0 < alpha <= _MOST_SCALE * rank:
+        raise InputError(
+            f"{where} scales a LoRA of rank {rank} by an alpha of {alpha:g}, where about {rank} is usual: mend it."
+        )
 
 
 def _diffusers_names(originals: Iterable[str], adapter: str) -> dict[str, str]:

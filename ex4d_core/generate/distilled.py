@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ex4d_core.errors import InputError
-from ex4d_core.generate.checkpoint import set_adapter
-from ex4d_core.generate.state import check_names, shapes
+from ex4d_core.generate.checkpoint import require_scale, set_adapter
+from ex4d_core.generate.state import check_names, require_weights, shapes
 from ex4d_core.generate.tensors import tensors
 from ex4d_core.generate.wan_keys import transformer_names
 
@@ -67,6 +67,11 @@ def read_distilled(path: Path) -> DistilledLora:
             strangers.append(name)
             continue
         kind = match["kind"] or ("down" if match["down"] else "up")
+        if kind != "alpha":  # which may be a whole number
+            require_weights(name, tensor, str(path))
+        elif tensor.numel() != 1:
+            strangers.append(name)
+            continue
         module = _renamed(match["module"] or match["plain"])
         modules[module][kind] = tensor.float()
         names[f"{module}{_KINDS[kind]}"] = name
@@ -81,6 +86,8 @@ def read_distilled(path: Path) -> DistilledLora:
     for module, parts in modules.items():
         if "down" in parts:
             down, up, alpha = parts["down"], parts["up"], parts.get("alpha")
+            if alpha is not None:
+                require_scale(float(alpha), len(down), str(path))
             low_rank[f"{module}.lora_A.weight"] = down
             low_rank[f"{module}.lora_B.weight"] = up if alpha is None else up * (float(alpha) / len(down))
             low_rank[f"{module}.lora_B.bias"] = parts.get("diff_b", torch.zeros(len(up)))

@@ -27,10 +27,10 @@ from ex4d_core.generate.distilled import add_distilled, read_distilled
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
 from ex4d_core.generate.ladder import Plan
 from ex4d_core.generate.profiles import Profile
-from ex4d_core.generate.state import Rename, check_names, fill, same_names, shapes
+from ex4d_core.generate.state import Rename, check_names, described_by, fill, require_weights, same_names, shapes
 from ex4d_core.generate.tensors import pickled, tensors
 from ex4d_core.model_files import ModelFiles
-from ex4d_core.weight_headers import damaged, entries
+from ex4d_core.weight_headers import entries
 
 BOUNDARY = 0.875
 """Of Wan2.2's text-to-video and VACE pair, where its files do not tell (`boundary` in wan_t2v_A14B.py of Wan2.2)."""
@@ -104,7 +104,7 @@ def load_transformer(path: Path, plan: Plan) -> Any:
     if plan.weights == "gguf":
         raise InputError(f"The rung {plan.rung} needs a GGUF file, and {path} is none: choose another rung.")
     model, rename = empty_transformer(path)
-    fill(model, _cast(tensors(path), model, rename, plan), rename, str(path))
+    fill(model, _cast(path, model, rename, plan), rename, str(path))
     return model
 
 
@@ -123,7 +123,7 @@ def empty_transformer(path: Path) -> tuple[Any, Rename]:
         config = wan_config.transformer_config({names[name]: shape for name, shape in found.items()}, str(path))
         config |= _heads(path)
     kind = WanVACETransformer3DModel if "vace_layers" in config else WanTransformer3DModel
-    with init_empty_weights():
+    with described_by(_config_file(path)), init_empty_weights():
         return kind.from_config(config), rename
 
 
@@ -140,7 +140,7 @@ def load_vae(path: Path) -> AutoencoderKLWan:
         rename = _vae_names if "encoder.conv1.weight" in found else same_names
         names = rename(found)
         config = wan_config.vae_config({names[name]: shape for name, shape in found.items()}, str(path))
-    with init_empty_weights():
+    with described_by(_config_file(path)), init_empty_weights():
         model: Any = AutoencoderKLWan.from_config(config)
     read = ((name.removeprefix("model."), tensor) for name, tensor in tensors(path))
     fill(model, read, rename, str(path), torch.float32)
@@ -153,8 +153,9 @@ def load_image_encoder(path: Path) -> CLIPVisionModel:
     Raises:
         InputError: it is damaged, or another image encoder.
     """
-    told = (path / "config.json").is_file()
-    config = CLIPVisionConfig.from_pretrained(path) if told else _clip_config(path)
+    file = _config_file(path)
+    with described_by(file):
+        config = CLIPVisionConfig.from_pretrained(path) if file != path else _clip_config(path)
     read = ((name, tensor) for name, tensor in tensors(path) if not name.endswith("position_ids"))
     return clip_keys.load_image_encoder(read, config, torch.float32, str(path))
 
@@ -193,14 +194,15 @@ def _gguf_transformer(path: Path, dtype: torch.dtype) -> Any:
         )
 
 
-def _cast(found: Iterator[tuple[str, Tensor]], model: Any, rename: Rename, plan: Plan) -> Iterator[tuple[str, Tensor]]:
+def _cast(path: Path, model: Any, rename: Rename, plan: Plan) -> Iterator[tuple[str, Tensor]]:
     kept: tuple[str, ...] = tuple(model._keep_in_fp32_modules)
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     dtype = torch_dtype(plan.dtype)
-    for name, tensor in found:
+    for name, tensor in tensors(path):
         new = rename([name])[name]
         if _is_unused(new, model):
             continue
+        require_weights(name, tensor, str(path))
         if any(part in kept for part in new.split(".")):
             yield name, tensor.float()
         elif plan.mapped and "blocks." in new and new.rpartition(".")[0] in linear:
@@ -220,6 +222,12 @@ def _told_config(path: Path) -> dict[str, Any] | None:
     return config if str(config.get("_class_name", "")) in _DIFFUSERS else None
 
 
+def _config_file(path: Path) -> Path:
+    """What a component's sizes are told by: a configuration in its folder, or itself."""
+    config = path / "config.json"
+    return config if config.is_file() else path
+
+
 _DIFFUSERS = ("WanTransformer3DModel", "WanVACETransformer3DModel", "AutoencoderKLWan")
 
 
@@ -228,7 +236,8 @@ def _heads(path: Path) -> dict[str, Any]:
     told = _json(path / "config.json") if path.is_dir() else {}
     if not {"num_heads", "dim"} <= told.keys():
         return {}
-    return {"num_attention_heads": told["num_heads"], "attention_head_dim": told["dim"] // told["num_heads"]}
+    with described_by(path / "config.json"):
+        return {"num_attention_heads": told["num_heads"], "attention_head_dim": told["dim"] // told["num_heads"]}
 
 
 def _clip_config(path: Path) -> CLIPVisionConfig:
@@ -251,11 +260,11 @@ def _vae_names(names: Any) -> dict[str, str]:
 
 
 def _boundary(transformer: Path) -> float:
-    return float(_json(transformer.parent / "model_index.json").get("boundary_ratio") or BOUNDARY)
+    index = transformer.parent / "model_index.json"
+    with described_by(index):
+        return float(_json(index).get("boundary_ratio") or BOUNDARY)
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise damaged(file) from error
+    with described_by(file):
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from ex4d_core.errors import InputError
+from ex4d_core.weight_headers import damaged
 
 Shape = tuple[int, ...]
 Rename = Callable[[Iterable[str]], dict[str, str]]
 _NAMED = 24  # of each kind in one message
+_WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+"""What numbers weights may be."""
+_STUMBLES = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+"""Of libraries that build a model of sizes that are none."""
 
 
 def check_names(found: Mapping[str, Shape], expected: Mapping[str, Shape], where: str) -> None:
@@ -37,6 +45,38 @@ def check_names(found: Mapping[str, Shape], expected: Mapping[str, Shape], where
     faults = [f"{verb} {_listed(names)}" for verb, names in kinds if names]
     if faults:
         raise InputError(f"{where} {'; it '.join(faults)}: use the file that belongs to this model, whole.")
+
+
+def require_weights(name: str, tensor: Tensor, where: str) -> None:
+    """Refuse what cannot be a weight, and would be cast to one: whole and complex numbers, sparse tensors.
+
+    Args:
+        name: in the file.
+        tensor: of that name.
+        where: the file, for messages.
+
+    Raises:
+        InputError: it is none.
+    """
+    if tensor.dtype not in _WEIGHTS or tensor.layout is not torch.strided or tensor.is_meta:
+        kind = f"{tensor.dtype}".removeprefix("torch.")
+        layout = "" if tensor.layout is torch.strided else f"{tensor.layout} ".removeprefix("torch.")
+        raise InputError(
+            f"{where} has {layout}{kind} in {name}, where weights are floats: use the file that the model's page names."
+        )
+
+
+@contextmanager
+def described_by(file: Path) -> Generator[None]:
+    """Name the file where a model cannot be made of what it says: libraries raise whatever they stumble over.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        yield
+    except (*_STUMBLES, StrictDataclassError) as error:
+        raise damaged(file) from error
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
@@ -73,6 +113,7 @@ def fill(
     kept = frozenset[str](told_kept or ())
     state: dict[str, Tensor] = {}
     for name, tensor in tensors:
+        require_weights(name, tensor, where)
         new = rename([name])[name]
         originals[new] = name
         wanted = dtype if kept.isdisjoint(new.split(".")) else torch.float32

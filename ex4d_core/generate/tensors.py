@@ -55,7 +55,7 @@ def pickled(file: Path) -> dict[str, Tensor]:
         raise damaged(file) from error
     for inner in ("state_dict", "model_state"):
         state = state.get(inner, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise InputError(f"{file} does not hold named tensors alone: take the file that the model's page names.")
     return cast("dict[str, Tensor]", state)
 

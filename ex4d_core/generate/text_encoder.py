@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
 from ex4d_core.errors import InputError, MissingDependencyError
-from ex4d_core.generate.state import fill, shapes
+from ex4d_core.generate.state import described_by, fill, require_weights, shapes
 from ex4d_core.generate.tensors import tensors
 from ex4d_core.model_files import ModelFiles
 
@@ -45,10 +46,14 @@ def load_text_encoder(files: ModelFiles, dtype: torch.dtype) -> UMT5EncoderModel
     path = files.text_encoder
     if path is None:
         raise MissingDependencyError("There is no text encoder among the models: run `ex4d models download`.")
-    state = {name: tensor.to(dtype) for name, tensor in tensors(path)}
+    state: dict[str, Tensor] = {}
+    for name, tensor in tensors(path):
+        require_weights(name, tensor, str(path))
+        state[name] = tensor.to(dtype)
     names = text_names(state)
-    with init_empty_weights():
-        model: Any = UMT5EncoderModel(_config(path, {names[name]: shape for name, shape in shapes(state).items()}))
+    config, found = path / "config.json", {names[name]: shape for name, shape in shapes(state).items()}
+    with described_by(config if config.is_file() else path), init_empty_weights():
+        model: Any = UMT5EncoderModel(_config(path, found))
     both = {name for name, new in names.items() if new in (_SHARED, _EMBEDDED)}
     if both:
         embedding = state[min(both)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from ex4d_core.generate.wan_keys import transformer_names
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden_ex4d" / "ex4d_tiny.ckpt"
 State = dict[str, torch.Tensor]
+ALPHAS = ("NaN", "Infinity", "-16", "0", "1e308")
 
 
 @pytest.fixture
@@ -115,6 +117,43 @@ def test_what_is_misshapen_is_named(
         read_checkpoint(save(state))
 
 
+@pytest.mark.parametrize("block", ["9999999", "4" * 5000])
+def test_a_block_far_above_all_others_is_named_at_once(
+    state: State, save: Callable[[object], Path], block: str
+) -> None:
+    name = f"blocks.{block}.self_attn.q.lora_A.default.weight"
+    state[name] = torch.zeros(16, 48)
+    began = time.process_time()
+    with pytest.raises(InputError, match=rf"^ex4d\.ckpt has what does not belong there, {name}: use"):
+        read_checkpoint(save(state))
+    assert time.process_time() - began < 5
+
+
+def test_a_block_that_is_missing_among_others_is_told(state: State, save: Callable[[object], Path]) -> None:
+    last = {name.replace("blocks.1.", "blocks.2."): tensor for name, tensor in state.items()}
+    with pytest.raises(InputError, match=r"^ex4d\.ckpt lacks blocks\.1\.self_attn\.q\.[^;]+: use"):
+        read_checkpoint(save(last))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda tensor: tensor.to(torch.int8), "int8"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64"),
+        (lambda tensor: tensor > 0, "bool"),
+        (lambda tensor: tensor.to_sparse(), "sparse_coo float32"),
+        (lambda tensor: tensor.to("meta"), "float32"),
+    ],
+)
+@pytest.mark.parametrize("name", ["blocks.0.ffn.2.lora_B.default.weight", "latent_encoder.2.weight"])
+def test_numbers_that_are_no_weights_are_named(
+    state: State, save: Callable[[object], Path], name: str, spoil: Callable[[torch.Tensor], torch.Tensor], told: str
+) -> None:
+    state[name] = spoil(state[name])
+    with pytest.raises(InputError, match=rf"^ex4d\.ckpt has {told} in {name}, where weights are floats: use"):
+        read_checkpoint(save(state))
+
+
 def test_a_file_that_is_no_checkpoint_is_refused_and_runs_no_code(
     save: Callable[[object], Path], tmp_path: Path
 ) -> None:
@@ -122,7 +161,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_no_code(
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "trapped"),)
 
-    for bad in ({"a": Trap()}, [torch.zeros(2)], {"a": 1}, {}):
+    for bad in ({"a": Trap()}, [torch.zeros(2)], {"a": 1}, {}, {1: torch.zeros(2)}):
         with pytest.raises(
             InputError, match=r"ex4d\.ckpt (holds code|does not hold named tensors alone|lacks blocks\.0)"
         ):
@@ -141,6 +180,9 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_no_code(
         ('{"r": 8, "lora_alpha": 8}', "says rank 8, but ex4d.ckpt has rank 16"),
         ("{}", "does not say r"),
         ("[", "does not"),
+        ('{"r": Infinity, "lora_alpha": 16}', "says rank inf"),
+        ('{"r": 16, "lora_alpha": 1%s}' % ("0" * 400), "does not say r"),
+        *((f'{{"r": 16, "lora_alpha": {alpha}}}', "scales a LoRA of rank 16 by an alpha of") for alpha in ALPHAS),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(
@@ -148,7 +190,7 @@ def test_a_config_that_does_not_fit_is_refused(
 ) -> None:
     path = save(state)
     path.with_suffix(".json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=rf"^ex4d\.json {fault}.*: mend or remove"):
+    with pytest.raises(InputError, match=rf"^ex4d\.json {fault}.*: mend"):
         read_checkpoint(path)
 
 

@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from tiny import models
 
 from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.generate import loading
+from ex4d_core.generate.distilled import read_distilled
 from ex4d_core.generate.ladder import Plan, Rung
 from ex4d_core.generate.loading import (
     Components,
@@ -33,6 +35,7 @@ from ex4d_core.generate.text_encoder import load_text_encoder
 from ex4d_core.model_files import ModelFiles, find_files
 
 Tiny = Callable[[str], Path]
+SIZES = ("num_attention_heads", "base_dim", "hidden_size", "d_model")
 FINAL = Profile("final", 25, 5.0)
 FAST = Profile("fast", 4, 1.0, distilled=0.7)
 LORA = "wan2.1_i2v_lora_rank64_lightx2v_4step.safetensors"
@@ -371,6 +374,60 @@ def test_a_damaged_file_is_named(mine: Callable[[str], Path], layout: str, file:
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(InputError, match=rf"{path.name} is damaged or was not downloaded whole: download it again"):
         load_vae(path.parent if layout == "ex4d-diffusers" else path)
+
+
+@pytest.mark.parametrize("damage", ["", '{"a', "null", "[1]", json.dumps(dict.fromkeys(SIZES, "many"))])
+@pytest.mark.parametrize("part", ["transformer", "vae", "image_encoder", "text_encoder"])
+def test_a_damaged_configuration_is_named(tiny_ex4d: Path, tmp_path: Path, part: str, damage: str) -> None:
+    folder = tmp_path / part
+    folder.mkdir()
+    for file in (tiny_ex4d / part).iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "config.json").unlink()
+    told = json.loads((tiny_ex4d / part / "config.json").read_text(encoding="utf-8"))
+    text = json.dumps(told | json.loads(damage)) if damage.endswith("}") else damage
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    read: dict[str, Callable[[], Any]] = {
+        "transformer": lambda: load_transformer(folder, plan()),
+        "vae": lambda: load_vae(folder),
+        "image_encoder": lambda: load_image_encoder(folder),
+        "text_encoder": lambda: load_text_encoder(ModelFiles(folder, folder, text_encoder=folder), torch.float32),
+    }
+    with pytest.raises(InputError, match=rf"{part}/config\.json is damaged or .*: download it again"):
+        read[part]()
+
+
+@pytest.mark.parametrize("damage", ["", "[1]", '{"boundary_ratio": "high"}'])
+def test_a_damaged_index_of_a_pair_is_named(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "model_index.json").write_text(damage, encoding="utf-8")
+    with pytest.raises(InputError, match=r"model_index\.json is damaged or .*: download it again"):
+        loading._boundary(tmp_path / "transformer")
+
+
+@pytest.mark.parametrize("load", ["transformer", "vae", "text_encoder", "distilled"])
+def test_whole_numbers_are_no_weights(mine: Callable[[str], Path], load: str) -> None:
+    folder = mine("ex4d-diffusers")
+    file = folder / LORA if load == "distilled" else next(p for p in sorted((folder / load).glob("*.safetensors")))
+    state = load_file(file)
+    name = next(name for name in sorted(state) if state[name].ndim > 1)
+    save_file(state | {name: state[name].to(torch.int8)}, file)
+    read: dict[str, Callable[[], Any]] = {
+        "transformer": lambda: load_transformer(folder / load, plan()),
+        "vae": lambda: load_vae(folder / load),
+        "text_encoder": lambda: load_text_encoder(ModelFiles(file, file, text_encoder=folder / load), torch.float32),
+        "distilled": lambda: read_distilled(file),
+    }
+    with pytest.raises(InputError, match=rf"has int8 in {name}, where weights are floats: use"):
+        read[load]()
+
+
+@pytest.mark.parametrize("alpha", [[math.nan], [math.inf], [0.0], [-4.0], [1e30], [1.0, 2.0]])
+def test_a_scale_that_drowns_the_model_is_refused(tiny_ex4d: Path, tmp_path: Path, alpha: list[float]) -> None:
+    state = load_file(tiny_ex4d / LORA)
+    name = next(name for name in state if name.endswith("lora_down.weight")).replace("lora_down.weight", "alpha")
+    save_file(state | {name: torch.tensor(alpha)}, tmp_path / LORA)
+    with pytest.raises(InputError, match="scales a LoRA of rank 4 by an alpha of" if len(alpha) == 1 else name):
+        read_distilled(tmp_path / LORA)
 
 
 def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
