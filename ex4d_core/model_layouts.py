@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ex4d_core.errors import Ex4dError
+from ex4d_core.errors import Ex4dError, OutputError
 from ex4d_core.files import cache_folder
 from ex4d_core.model_kinds import PICKLES, Candidate, candidate
 from ex4d_core.sentence_pieces import write_tokenizer
@@ -25,6 +28,7 @@ _PAIR = ("high_noise_model", "low_noise_model")
 _TOKENIZERS = ("tokenizer", "google/umt5-xxl", "umt5-xxl", "text_encoders/umt5-xxl", "models/text_encoders/umt5-xxl")
 _SUFFIXES = (".safetensors", ".gguf", *PICKLES)
 _SHARD = "diffusion_pytorch_model"
+_LOG = logging.getLogger(__name__)
 
 
 def candidates(folder: Path, damaged: list[Ex4dError]) -> list[Candidate]:
@@ -66,7 +70,17 @@ def tokenizer_within(text_encoder: Path) -> Path | None:
             write_tokenizer(model, folder)
         except ValueError as error:
             raise damaged_file(text_encoder) from error
+        except OutputError as error:
+            _LOG.warning("The tokenizer of %s is not kept, and made again in each run: %s", text_encoder.name, error)
+            folder = Path(_scratch().name) / folder.name
+            write_tokenizer(model, folder)
     return folder
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="ex4d-")
 
 
 def _components(folder: Path) -> Iterator[Path]:

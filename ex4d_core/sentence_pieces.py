@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ex4d_core.files import atomic_file
+from ex4d_core.files import atomic_file, explained
 
 _PIECES, _NORMALIZER = 1, 3
 """Fields of ModelProto."""
@@ -34,6 +34,7 @@ def write_tokenizer(model: bytes, folder: Path) -> None:
 
     Raises:
         ValueError: it is something else.
+        OutputError: the folder cannot be written.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -58,9 +59,11 @@ def write_tokenizer(model: bytes, folder: Path) -> None:
     made.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme="always")
     end = ("</s>", names.index("</s>"))
     made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[end])
-    folder.mkdir(parents=True, exist_ok=True)
     told = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "pad_token": "<pad>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"unk_token": names[unknown]}), encoding="utf-8")
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(told | {"unk_token": names[unknown]})
+        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
     with atomic_file(folder / "tokenizer.json") as temporary:
         made.save(str(temporary))
 

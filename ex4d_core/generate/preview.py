@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ex4d_core.errors import OutputError
 from ex4d_core.files import atomic_file
 from ex4d_core.generate.fingerprint import fingerprint
 from ex4d_core.generate.latents import PIXELS_PER_LATENT, encode
@@ -132,8 +133,11 @@ def color_map(vae: Any, weights: Path, device: torch.device, folder: Path) -> Te
     except (OSError, SafetensorError, KeyError):
         _LOG.info("Fitting the colours of previews to %s, once.", weights)
     fitted = fit_color_map(vae, device)
-    with atomic_file(path) as temporary:
-        save_file({"color_map": fitted}, temporary)
+    try:
+        with atomic_file(path) as temporary:
+            save_file({"color_map": fitted}, temporary)
+    except (OutputError, SafetensorError) as error:
+        _LOG.warning("The colours of previews are not kept, and will be fitted again: %s", error)
     return fitted.to(device)
 
 

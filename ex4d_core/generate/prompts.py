@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import html
+import json
 import logging
 import re
 import unicodedata
@@ -22,11 +23,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from ex4d_core.errors import MissingDependencyError
+from ex4d_core.errors import InputError, MissingDependencyError, OutputError
 from ex4d_core.files import atomic_file
 from ex4d_core.generate.fingerprint import fingerprint
+from ex4d_core.generate.sampling import require_finite
+from ex4d_core.generate.state import described_by
 from ex4d_core.generate.text_encoder import load_text_encoder
 from ex4d_core.model_files import ModelFiles
+from ex4d_core.weight_headers import damaged
 
 TOKENS = 512
 """Length of all embeddings: diffusers' attention of Wan takes whatever is before the last 512 for the image's."""
@@ -72,7 +76,12 @@ def clean(text: str) -> str:
 
     HTML entities become characters (twice, as there), wide forms and ligatures plain letters, curly quotes straight
     ones; control characters go, and white space becomes single spaces.
+
+    Raises:
+        InputError: it has bytes in it that the terminal could not read as text.
     """
+    if re.search("[\ud800-\udfff]", text):
+        raise InputError(f"The prompt {_short(text)} holds bytes that are no text: type it again.")
     text = html.unescape(html.unescape(text))
     text = re.sub("[\uff01-\uffef\u3000\ufb00-\ufb06]", lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = re.sub("[\u201c-\u201f]", '"', re.sub("[\u02bc\u2018-\u201b]", "'", text))
@@ -96,6 +105,7 @@ class Prompts:
         self._device = device
         self.revision = _revision(files)
         """Of the text encoder with its tokenizer, 16 hexadecimal digits; empty if they are not there."""
+        self._unkept: dict[str, Tensor] = {}
 
     def embeddings(self, text: str) -> Tensor:
         """One prompt: (1, 512, d) bfloat16 on the device, zeros after its last token. All 512 are to be attended to.
@@ -136,6 +146,8 @@ class Prompts:
 
     def _read(self, text: str) -> Tensor | None:
         """(n, d) bfloat16; None if it is not stored, or damaged."""
+        if text in self._unkept:
+            return self._unkept[text]
         if self.revision:
             return _read_tokens(self._path(text, self.revision), text)
         found = sorted(self._folder.glob(self._path(text, "*").name))
@@ -143,14 +155,18 @@ class Prompts:
 
     def _write(self, text: str, tokens: Tensor) -> None:
         notes = {"prompt": text, "sha256": _tensor_hash(tokens)}
-        with atomic_file(self._path(text, self.revision)) as temporary:
-            save_file({"embedding": tokens}, temporary, notes)
+        try:
+            with atomic_file(self._path(text, self.revision)) as temporary:
+                save_file({"embedding": tokens}, temporary, notes)
+        except (OutputError, SafetensorError) as error:
+            _LOG.warning("The prompt %s is not kept, and the next run encodes it again: %s", _short(text), error)
+            self._unkept[text] = tokens
 
 
 def _read_tokens(path: Path, text: str) -> Tensor | None:
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with safe_open(path, framework="pt") as file:
             notes, tokens = file.metadata() or {}, file.get_tensor("embedding")
     except (SafetensorError, OSError) as error:
@@ -167,7 +183,7 @@ def _encode(files: ModelFiles, texts: Sequence[str], device: str) -> list[Tensor
 
     Not padded as in the reference: the encoder masks the padding, so that it changes nothing but the time.
     """
-    tokenizer: Any = AutoTokenizer.from_pretrained(files.tokenizer, local_files_only=True)
+    tokenizer = _tokenizer(files)
     encoder: Any = load_text_encoder(files, torch.bfloat16).eval()
     if _fits(encoder, device):
         encoder = encoder.to(device)
@@ -176,12 +192,33 @@ def _encode(files: ModelFiles, texts: Sequence[str], device: str) -> list[Tensor
         for text in texts:
             ids = tokenizer(text, truncation=True, max_length=TOKENS, return_tensors="pt").input_ids  # (1, n)
             hidden = encoder(ids.to(encoder.device)).last_hidden_state[0]  # (n, d)
+            require_finite(hidden, "The text encoder")
             tokens.append(hidden.to("cpu", torch.bfloat16).contiguous())
     del encoder
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return tokens
+
+
+def _tokenizer(files: ModelFiles) -> Any:
+    """The words of the text encoder.
+
+    Raises:
+        InputError: one of its files is damaged.
+    """
+    folder = files.tokenizer
+    assert folder is not None
+    for file in (folder / "tokenizer_config.json", folder / "tokenizer.json"):
+        with described_by(file):  # transformers would not say which
+            dict(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {})
+    try:
+        with described_by(file := folder / "tokenizer.json"):
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        if type(error) is not Exception:  # tokenizers has no class of its own
+            raise
+        raise damaged(file) from error
 
 
 def _fits(encoder: Any, device: str) -> bool:

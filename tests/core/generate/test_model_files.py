@@ -94,6 +94,17 @@ def test_the_tokenizer_inside_comfyuis_text_encoder(tiny_models: Tiny, tmp_path:
         tokenizer_within(file)
 
 
+def test_a_tokenizer_that_cannot_be_kept_is_made_in_each_run(
+    tiny_models: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "store").write_text("a file, where a folder should be")
+    monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path / "store"))
+    found = tokenizer_within(tiny_models("ex4d-comfy") / COMFY["text_encoder"])
+    assert found is not None
+    assert AutoTokenizer.from_pretrained(found)("a street").input_ids
+    assert "is not kept, and made again in each run: Cannot write" in caplog.text
+
+
 @pytest.mark.parametrize(("rule", "bytes_too"), [("nmt_nfkc", True), ("identity", False)])
 def test_a_sentencepiece_model_becomes_the_same_tokenizer(tmp_path: Path, rule: str, bytes_too: bool) -> None:
     trainer = pytest.importorskip("sentencepiece", reason="the library that it is compared with")

@@ -131,6 +131,16 @@ def test_a_linear_map_is_fitted_once_for_each_vae(
         _show(Previewer(nothing, replace(files, vae=tmp_path / "other"), "cpu", tmp_path, spy.clock), spy)
 
 
+def test_a_map_that_cannot_be_kept_is_shown_all_the_same(
+    files: ModelFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, spy = replace(files, preview_decoder=None), _Spy()
+    (tmp_path / "store").write_text("a file, where a folder should be")
+    _show(Previewer(models.vae(0), files, "cpu", tmp_path / "store", spy.clock), spy)
+    assert len(spy.shown) == 1
+    assert "The colours of previews are not kept, and will be fitted again: Cannot write" in caplog.text
+
+
 def test_the_tiny_decoder_is_used_where_there_is_one(files: ModelFiles, tmp_path: Path) -> None:
     spy, nothing = _Spy(), None
     vae: Any = nothing

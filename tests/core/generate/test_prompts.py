@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
+import logging
+import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from safetensors.torch import load_file
 from tiny import models
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from ex4d_core.errors import MissingDependencyError
+from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.files import cache_folder
 from ex4d_core.generate import prompts
 from ex4d_core.generate.prompts import DEFAULTS, TOKENS, Prompts, clean
@@ -84,6 +87,11 @@ def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_text_is_cleaned_as_in_the_reference(given: str, cleaned: str) -> None:
     assert clean(given) == cleaned
     assert clean(cleaned) == cleaned
+
+
+def test_bytes_that_are_no_text_are_refused(files: ModelFiles, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^The prompt 'a\\udcff' holds bytes that are no text: type it again"):
+        Prompts(files, tmp_path, "cpu").prepare(["a\udcff"])
 
 
 def test_embeddings_are_the_encoders_padded_with_zeros(files: ModelFiles, tmp_path: Path) -> None:
@@ -157,6 +165,48 @@ def test_another_text_encoder_encodes_anew(files: ModelFiles, tmp_path: Path, lo
     assert other.revision != same.revision
     assert not torch.equal(other.embeddings(_TEXT), same.embeddings(_TEXT))
     assert len(loaded) == 2
+
+
+def test_a_store_that_cannot_be_written_costs_no_more_than_time(
+    files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "store").write_text("a file, where a folder should be")
+    known = Prompts(files, tmp_path / "kept", "cpu").embeddings(_TEXT)
+    made = Prompts(files, tmp_path / "store" / "prompts", "cpu")
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(made.embeddings(_TEXT), known)
+    assert f"The prompt {_TEXT!r} is not kept, and the next run encodes it again: Cannot write" in caplog.text
+    assert torch.equal(made.embeddings(_TEXT), known)
+    assert len(loaded) == 2
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("damage", [b"", b'{"model": {"ty', b"\xff\xfe\x00", b"null", b'["a"]'])
+def test_a_damaged_tokenizer_is_named(files: ModelFiles, tmp_path: Path, name: str, damage: bytes) -> None:
+    assert files.tokenizer is not None
+    folder = Path(shutil.copytree(files.tokenizer, tmp_path / "tokenizer"))
+    (folder / name).write_bytes(damage)
+    with pytest.raises(InputError, match=rf"tokenizer/{name} is damaged or .*: download it again"):
+        Prompts(replace(files, tokenizer=folder), tmp_path / "store", "cpu").prepare([_TEXT])
+
+
+def test_a_tokenizer_of_no_known_kind_is_named(files: ModelFiles, tmp_path: Path) -> None:
+    assert files.tokenizer is not None
+    folder = Path(shutil.copytree(files.tokenizer, tmp_path / "tokenizer"))
+    told = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    for model in ({"type": "Unknown"}, {}, None):
+        (folder / "tokenizer.json").write_text(json.dumps(told | {"model": model}), encoding="utf-8")
+        with pytest.raises(InputError, match=r"tokenizer\.json is damaged or .*: download it again"):
+            Prompts(replace(files, tokenizer=folder), tmp_path / "store", "cpu").prepare([_TEXT])
+
+
+def test_an_encoder_that_gives_no_numbers_is_told_and_nothing_stored(files: ModelFiles, tmp_path: Path) -> None:
+    broken = models.text_encoder(0)
+    broken.encoder.final_layer_norm.weight.data[3] = torch.nan
+    broken.save_pretrained(tmp_path / "text_encoder")
+    with pytest.raises(InputError, match=r"^The text encoder gave infinity or .*: run"):
+        Prompts(replace(files, text_encoder=tmp_path / "text_encoder"), tmp_path / "store", "cpu").prepare([_TEXT])
+    assert not (tmp_path / "store").exists()
 
 
 def test_damaged_files_are_made_again(files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]) -> None:
