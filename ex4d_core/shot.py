@@ -54,7 +54,7 @@ class ShotRequest(BaseModel):
     """Mesh method, see `ex4d_core.methods`."""
     size: tuple[int, int] | None = None
     """Width and height, pixels."""
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     prompt: str | None = None
     quality: str | None = None
     """Name of the engine's quality; empty: its default."""

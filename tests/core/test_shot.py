@@ -50,6 +50,8 @@ def test_round_trip_keeps_what_this_version_does_not_know(tmp_path: Path) -> Non
         ({"scene": {"path": "/etc", "content_hash": "0"}}, "scene.path"),
         ({"scene": {"path": "C:\\x", "content_hash": "0"}}, "scene.path"),
         ({"request": None}, "request"),
+        ({"request": {"seed": -1}}, "request.seed"),
+        ({"request": {"seed": 2**70}}, "request.seed"),
     ],
 )
 def test_a_document_that_is_wrong_is_named_where(tmp_path: Path, change: dict[str, object], where: str) -> None:
