@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from ex4d_core.engines import EngineSetup
     from ex4d_core.scene import Scene
 
+
+def _named_folder(text: str) -> Path:
+    """A path that says something: an empty one, a script's unset variable, is not the current folder."""
+    if not text:
+        raise InputError("--model-dir is empty: give a folder, or leave it out.")
+    return Path(text)
+
+
 _MOVE_OPTIONS = (
     click.option("--preset", metavar="P", help="The move: orbit, arc, dolly, ...; `ex4d camera --list` shows all."),
     click.option("--yaw", type=float, metavar="DEG", help="Degrees around the subject, positive to the right."),
@@ -72,7 +80,8 @@ _ENGINE_OPTIONS = (
     click.option("--keep-source", is_flag=True, help="For engines that can be asked to keep what was seen."),
     click.option(
         "--model-dir",
-        type=click.Path(path_type=Path),
+        type=_named_folder,
+        metavar="PATH",
         help="A folder with the engine's models, of any known layout; default what `ex4d models` has.",
     ),
     click.option("--memory", default="", metavar="M", help="How the GPU's memory is used; default what fits."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ OUTPUT_VIDEO = "output.mp4"
 OUTPUT_FRAMES = "output"
 EXR_FRAMES = "exr"
 _FRAME_NAME = "%06d.png"
+_log = logging.getLogger(__name__)
 _SETUP = ("memory", "attention", "cache", "steps")
 """Fields of `EngineSetup` that a shot records; of its folder of models, what lies in it."""
 _UNSAID: Mapping[str, Any] = {
@@ -245,7 +247,7 @@ def generate_pair(
         color: video of what is seen, the rest of any colour.
         mask: video of the same size and length; over half bright = seen.
         engine: see `generate_shot`, likewise the rest.
-        out: the video to write.
+        out: the video to write; odd sizes are made even, with a warning.
         seed: see `generate_shot`.
         prompt: see `generate_shot`.
         quality: see `generate_shot`.
@@ -273,6 +275,12 @@ def generate_pair(
         raise InputError(f"Cannot write a video as {out.name}: use a name ending in .mp4.")
     scratch = next(parent for parent in out.resolve().parents if parent.is_dir())
     shot = Shot(*load_pair(color, mask, scratch, cancelled), prompt, seed, quality, keep_source)
+    height, width = shot.mask.shape[1:]
+    if width % 2 or height % 2:
+        even = f"{width + width % 2}x{height + height % 2}"
+        _log.warning(
+            "%s is %s, not %dx%d: such a video has no odd sizes, its edge is repeated.", out, even, width, height
+        )
     frames = (frame.color for frame in chosen.generate(shot, on_progress, cancelled))
     write_viewing(out, frames, shot.fps)
     return out
@@ -286,7 +294,8 @@ def _require_no_output(folder: Path, overwrite: bool) -> None:
 
 def _not_generated(document: ShotDocument) -> ShotDocument:
     request = document.request.model_copy(update={"engine": None, "models": None})
-    return document.model_copy(update={"request": request, "result": document.result.model_copy(update={"engine": {}})})
+    result = document.result.model_copy(update={"engine": {}})
+    return document.model_copy(update={"request": request, "result": result})
 
 
 def _shares(frame: GeneratedFrame) -> dict[str, float]:

@@ -341,6 +341,7 @@ def test_names_taken_are_kept(scene: Path, footage: Path, tmp_path: Path, ex4d) 
         (("render", "SCENE", "--trajectory", "nope.json", "-o", "shot"), "nope.json"),
         (("generate", "nowhere", "--engine", "draft"), "nowhere"),
         (("generate",), "--color"),
+        (("generate", "nowhere", "--engine", "ex4d", "--model-dir", ""), "--model-dir is empty"),
         (("reshoot", "SCENE", "-o", "x"), "--preset or --trajectory"),
         (("reshoot", "SCENE", "--preset", "60", "--engine", "drafft", "-o", "x"), "drafft.*draft"),
         (("mesh", "SCENE", "--frame", "8", "-o", "m.ply"), "no frame '8'"),

@@ -372,3 +372,11 @@ def test_pairs(tmp_path: Path, scene: Scene) -> None:
     with pytest.raises(InputError, match="no engine 'magic': choose one of draft"):
         generate_pair(tmp_path / "c.mp4", tmp_path / "m.mp4", "magic", tmp_path / "x.mp4")
     assert not (tmp_path / "x.mp4").exists()
+
+
+def test_a_pair_of_odd_size_says_what_it_becomes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_lossless(tmp_path / "c.mp4", iter(np.full((1, 9, 11, 3), 90, np.uint8)), 24)
+    write_lossless(tmp_path / "m.mp4", iter(np.ones((1, 9, 11), bool)), 24)
+    facts = probe_clip(generate_pair(tmp_path / "c.mp4", tmp_path / "m.mp4", "draft", tmp_path / "o.mp4"))
+    assert (facts.width, facts.height) == (12, 10)
+    assert "o.mp4 is 12x10, not 11x9" in caplog.text
