@@ -32,6 +32,8 @@ class Recipe:
     """Their fingerprints, see `revisions`."""
     versions: dict[str, str]
     """Of libraries."""
+    rungs: tuple[str, ...] = ()
+    """Of the memory ladder, of each window."""
 
     @property
     def folder(self) -> Path:
@@ -39,8 +41,19 @@ class Recipe:
         return self.source.parent
 
     def changed(self, given: dict[str, Any], setup: dict[str, Any]) -> Recipe:
-        """The same with some fields, and some of `EngineSetup`, as the user gives them."""
-        return replace(self, **given, setup=replace(self.setup, **setup))
+        """The same with some fields, and some of `EngineSetup`, as the user gives them.
+
+        Another engine takes over what any engine knows: the settings and weights of the one before say nothing to it.
+
+        Raises:
+            InputError: there is no such engine.
+        """
+        before = self
+        if given.get("engine", self.engine) != self.engine:
+            keeps = self.keep_source and engine_facts(given["engine"]).keeps_source
+            blank: dict[str, Any] = {"setup": EngineSetup(), "models": {}, "versions": {}, "rungs": ()}
+            before = replace(self, quality="", keep_source=keeps, **blank)
+        return replace(before, **given, setup=replace(before.setup, **setup))
 
     def options(self) -> dict[str, Any]:
         """The arguments of `generate_shot`."""
@@ -48,7 +61,8 @@ class Recipe:
         return {name: getattr(self, name) for name in names}
 
     def check(self) -> None:
-        """Refuse other weights; warn of other libraries, with which pixels may differ a little.
+        """Refuse other weights; warn of what cannot be had again, with which pixels may differ a little: other
+        libraries, and rungs that changed while memory ran out.
 
         Raises:
             InputError: this machine has other weights.
@@ -60,6 +74,13 @@ class Recipe:
         others = [f"{name} {self.versions[name]}" for name in here if self.versions.get(name, here[name]) != here[name]]
         if others:
             _log.warning("%s was made with %s: the result may differ a little.", self.source, ", ".join(others))
+        if len(set(self.rungs)) > 1:
+            _log.warning(
+                "%s was made on the rungs %s, as memory ran out: on %s alone the result may differ a little.",
+                self.source,
+                ", ".join(dict.fromkeys(self.rungs)),
+                self.setup.memory,
+            )
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -94,4 +115,5 @@ def read_recipe(path: Path) -> Recipe:
         setup=setup,
         models=dict(request.models or {}),
         versions=dict(document.result.versions),
+        rungs=tuple(str(rung) for rung in rungs) if isinstance(rungs := chosen.get("rungs"), list) else (),
     )

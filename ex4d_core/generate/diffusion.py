@@ -77,6 +77,8 @@ class DiffusionEngine:
         self._plan: Plan | None = None
         self._made_for: tuple[ModelFiles, str, float, int] | None = None
         self._settings: dict[str, Any] = {}
+        self._rungs: list[str] = []
+        """Of each window that is made."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -93,6 +95,7 @@ class DiffusionEngine:
             _log.warning("%s", chosen.note)
         files = model_files(name, self._setup)
         self._settings = {"models": model_revisions(name, shot.quality, self._setup), "profile": asdict(chosen)}
+        self._rungs = []
 
         def video(window: Window, report: Report) -> NDArray[np.uint8]:
             return self._video(files, window, report)
@@ -119,7 +122,8 @@ class DiffusionEngine:
                 if not is_out_of_memory(error):
                     raise
             else:
-                self._settings |= _told(chosen) | dict(model.settings)
+                self._rungs.append(chosen.rung + " with the VAE in tiles" * chosen.tiled_vae)
+                self._settings |= _told(chosen) | {"rungs": list(self._rungs)} | dict(model.settings)
                 return frames
             model = None  # the last reference but the engine's own
             chosen = self._lower(chosen, files, window)

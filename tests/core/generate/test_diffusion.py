@@ -108,6 +108,7 @@ def test_out_of_memory_goes_on_a_rung_lower(
     assert "The memory ran out on the rung resident" in caplog.text
     assert "trying again on fp8" in caplog.text
     assert engine.settings["memory"] == "fp8"
+    assert engine.settings["rungs"] == ["fp8"]
     assert np.array_equal(found, frames_of(DiffusionEngine(Loads(), setup(tiny_ex4d, "fp8"))))
     assert not np.array_equal(found, on_resident)
 
@@ -124,6 +125,7 @@ def test_windows_made_before_stay(tiny_ex4d: Path) -> None:
     assert broken.raised == 1
     assert [plan.rung for plan in loads.plans] == ["resident", "fp8"]
     assert engine.settings["windows"] == 2
+    assert engine.settings["rungs"] == ["resident", "fp8"]
     same = [np.array_equal(*pair) for pair in zip(found, whole, strict=True)]
     assert same == [True, True, True, True, False, False]  # the fifth is where the windows meet
     frames_of(engine, wanted)

@@ -135,6 +135,26 @@ def test_the_config_of_a_component_counts(tiny_models: Callable[[str], Path], tm
     assert differing(before, model_revisions("ex4d", "", setup)) == ["transformer"]
 
 
+def test_another_engine_does_not_get_settings_that_nobody_typed(
+    made: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ex4d("--from", made, "--engine", "draft", copy) == 0
+    assert capsys.readouterr().err == ""
+    request = read_shot(copy).request
+    assert (request.engine, request.seed, request.memory, request.keep_source) == ("draft", 11, "", False)
+    assert ex4d("--from", made, "--engine", "draft", "--steps", 3, copy, "--overwrite") == 1
+    assert "no use for steps: leave that out" in capsys.readouterr().err
+
+
+def test_rungs_that_changed_on_the_way_are_said(made: Path, tiny_ex4d: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = read_recipe(made).changed({}, {"model_dir": tiny_ex4d})
+    assert recipe.rungs == ("resident",)
+    recipe.check()
+    assert not caplog.text
+    recipe.changed({"rungs": ("resident", "fp8")}, {"memory": "fp8"}).check()
+    assert "on the rungs resident, fp8, as memory ran out: on fp8 alone the result may differ" in caplog.text
+
+
 def test_other_libraries_are_said(made: Path, tiny_ex4d: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = read_recipe(made).changed({}, {"model_dir": tiny_ex4d})
     recipe.check()
