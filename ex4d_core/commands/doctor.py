@@ -17,10 +17,10 @@ import click
 from ex4d_core import __version__
 from ex4d_core.commands.console import Console, command
 from ex4d_core.commands.doctor_engine import ShotSize, report
-from ex4d_core.errors import MissingDependencyError
+from ex4d_core.errors import InputError, MissingDependencyError
 
 State = Literal["ok", "missing", "broken"]
-_GPU_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors")
+_GPU_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors", "gguf", "huggingface_hub")
 _NEEDED_DISK_GB = 2.0
 
 
@@ -43,23 +43,29 @@ class Check:
   ex4d doctor
   ex4d doctor --json
   ex4d doctor --engine ex4d --size 832x480x81
+  ex4d doctor --engine ex4d --model-dir D:/ComfyUI
 """,
 )
 @click.option("--engine", default="", metavar="E", help="How this engine would use the memory of this machine.")
 @click.option(
     "--size",
     type=ShotSize(),
-    default="832x480x81",
-    show_default=True,
-    help="With --engine: width, height and frames of a shot.",
+    help="With --engine: width, height and frames of a shot; default 832x480x81.",
 )
-def doctor_command(console: Console, engine: str, size: tuple[int, int, int]) -> int:
+@click.option(
+    "--model-dir",
+    type=click.Path(path_type=Path),
+    help="With --engine: plan with your own files in this folder, of any known layout.",
+)
+def doctor_command(console: Console, engine: str, size: tuple[int, int, int] | None, model_dir: Path | None) -> int:
     """Say what this machine can run, and what to do about the rest.
 
     Exits with 1 if something is broken that every job needs, or if the engine of --engine fits in no way.
     """
     if engine:
-        return report(console, engine, size)
+        return report(console, engine, size or (832, 480, 81), model_dir)
+    if size is not None or model_dir is not None:
+        raise InputError("--size and --model-dir tell how an engine would be run: add --engine, or leave them out.")
     checks = [check() for check in CHECKS]
     marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
     lines = [f"ex4d {__version__}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +12,20 @@ import click
 from ex4d_core.commands.console import Console
 
 if TYPE_CHECKING:
+    from ex4d_core.engines import EngineSetup
     from ex4d_core.generate.estimates import Machine, VideoSize
     from ex4d_core.generate.ladder import Plan
     from ex4d_core.generate.sizes import ComponentSizes
 
 _GB = 1e9
+_ONE_MEMORY = {
+    "resident": "everything in memory",
+    "gguf-q8": "a GGUF file of 8 bits in memory",
+    "gguf-q4": "a GGUF file of 4 to 6 bits in memory",
+    "fp8": "8-bit floats in memory, computed in more bits",
+    "disk-offload": "weights on disk, read layer by layer in every step: the slowest",
+}
+"""The rungs of a CPU and of Apple's chips, which have no memory of a GPU's own, and for which nothing is compiled."""
 
 
 class ShotSize(click.ParamType):
@@ -50,25 +60,34 @@ class _Findings:
     rungs: tuple[Plan, ...]
 
 
-def report(console: Console, engine: str, size: tuple[int, int, int]) -> int:
+def report(console: Console, engine: str, size: tuple[int, int, int], model_dir: Path | None) -> int:
     """Print the plan and all rungs; 1 if none fits.
 
-    Raises:
-        InputError: there is no such engine.
-    """
-    from ex4d_core.engines import engine_facts, engine_needs
+    Args:
+        console: to print to.
+        engine: its name.
+        size: width, height and frames of a shot.
+        model_dir: the user's own files; None: those that `ex4d models` has, or would have.
 
+    Raises:
+        InputError: there is no such engine, or no such folder, or a file in it is damaged.
+        MissingDependencyError: the folder lacks a part.
+    """
+    from ex4d_core.engines import EngineSetup, check_request, engine_facts, engine_needs
+
+    setup = EngineSetup(model_dir=model_dir)
+    check_request(engine, "", False, setup)
     if not engine_facts(engine).reads_setup:
         needs = engine_needs(engine, *size)
         text = f"{engine} needs {_gigabytes(needs.ram_bytes)} of memory and no GPU for {'x'.join(map(str, size))}."
         console.result({"engine": engine, "needs": asdict(needs)}, text)
         return 0
-    findings = _find(engine, size)
+    findings = _find(engine, size, setup)
     console.result(_document(findings), "\n".join(_lines(findings)))
     return 0 if findings.plan is not None else 1
 
 
-def _find(engine: str, size: tuple[int, int, int]) -> _Findings:
+def _find(engine: str, size: tuple[int, int, int], setup: EngineSetup) -> _Findings:
     from ex4d_core.errors import MissingDependencyError
     from ex4d_core.generate.around import model_size
     from ex4d_core.generate.estimates import VideoSize
@@ -76,7 +95,7 @@ def _find(engine: str, size: tuple[int, int, int]) -> _Findings:
     from ex4d_core.generate.planner import plan, table
     from ex4d_core.generate.sizes import WAN2_1
 
-    sizes, here = _sizes(engine)
+    sizes, here = _sizes(engine, setup)
     machine, made = this_machine(), VideoSize(*model_size(*size, WAN2_1))
     chosen, problem = None, ""
     try:
@@ -88,20 +107,28 @@ def _find(engine: str, size: tuple[int, int, int]) -> _Findings:
     return _Findings(engine, here, made, machine, chosen, problem, table(sizes, made, card))
 
 
-def _sizes(engine: str) -> tuple[ComponentSizes, bool]:
-    from ex4d_core.engines import EngineSetup
+def _sizes(engine: str, setup: EngineSetup) -> tuple[ComponentSizes, bool]:
     from ex4d_core.errors import Ex4dError
     from ex4d_core.generate.revisions import model_files
     from ex4d_core.generate.sizes import known_sizes, sizes_of
 
     try:
-        return sizes_of(model_files(engine, EngineSetup())), True
-    except Ex4dError:  # not downloaded, or not whole: `ex4d models` tells
-        return known_sizes(engine), False
+        return sizes_of(model_files(engine, setup)), True
+    except Ex4dError:
+        if setup.model_dir is not None:
+            raise
+        return known_sizes(engine), False  # not downloaded, or not whole: `ex4d models` tells
+
+
+def _summary(plan: Plan) -> str:
+    """What a rung is where it is to be run."""
+    from ex4d_core.generate.ladder import step
+
+    told = _ONE_MEMORY.get(plan.rung) if plan.device in ("cpu", "mps") else None
+    return told or step(plan.rung).summary
 
 
 def _lines(found: _Findings) -> list[str]:
-    from ex4d_core.generate.ladder import step
     from ex4d_core.generate.planner import fits
 
     machine, made = found.machine, found.made
@@ -119,7 +146,7 @@ def _lines(found: _Findings) -> list[str]:
     ]
     if found.plan is not None:
         tiles = ", VAE in tiles" if found.plan.tiled_vae else ""
-        lines.append(f"plan     {found.plan.rung}: {step(found.plan.rung).summary}{tiles}")
+        lines.append(f"plan     {found.plan.rung}: {_summary(found.plan)}{tiles}")
         takes = f"{_gigabytes(found.plan.vram_bytes)} of video memory, " if not machine.shared else ""
         lines.append(f"         takes {takes}{_gigabytes(found.plan.ram_bytes)} of memory")
     else:
@@ -129,16 +156,15 @@ def _lines(found: _Findings) -> list[str]:
         known = "measured" if plan.measured else "unmeasured"
         fit = " fits" if not machine.shared and fits(plan, machine) else ""
         numbers = "".join(f"{_gigabytes(size):>9}" for size in (plan.vram_bytes, plan.ram_bytes, plan.disk_bytes))
-        lines.append(f"{plan.rung:<15}{numbers}  {known:<12}{step(plan.rung).summary}{fit and f' ({fit.strip()})'}")
+        lines.append(f"{plan.rung:<15}{numbers}  {known:<12}{_summary(plan)}{fit and f' ({fit.strip()})'}")
     return lines
 
 
 def _document(found: _Findings) -> dict[str, Any]:
-    from ex4d_core.generate.ladder import step
     from ex4d_core.generate.planner import fits
 
     def told(plan: Plan) -> dict[str, Any]:
-        values = asdict(plan) | {"summary": step(plan.rung).summary, "fits": fits(plan, found.machine)}
+        values = asdict(plan) | {"summary": _summary(plan), "fits": fits(plan, found.machine)}
         return {name: value for name, value in values.items() if name != "offload_folder"}
 
     machine = {name: value for name, value in asdict(found.machine).items() if name != "offload_folder"}

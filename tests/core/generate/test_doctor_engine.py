@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from ex4d_core.commands.doctor import doctor_command
-from ex4d_core.errors import InputError
+from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate import machine
 from ex4d_core.generate.estimates import Machine
 from ex4d_core.generate.ladder import RUNGS
@@ -72,10 +75,44 @@ def test_without_a_gpu_it_says_what_a_cpu_and_what_a_card_would_need(monkeypatch
     code, text = on(monkeypatch, cpu, "--engine", "ex4d", "--size", "512x512x49")
     assert code == 0
     assert "a CPU is for tests" in text
-    assert "plan     resident" in text
+    assert "plan     resident: everything in memory\n" in text
     (row,) = [line for line in text.splitlines() if line.startswith("fp8 ")]
     _code, on_card = on(monkeypatch, CARD, "--engine", "ex4d", "--size", "512x512x49")
     assert row in [line.removesuffix(" (fits)") for line in on_card.splitlines()]
+
+
+def test_a_cpu_in_json_and_apples_chips_have_no_memory_of_a_gpus_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = Machine("cpu", "float32", 0, 40 * GIB, 200 * GIB)
+    asked = ("--engine", "ex4d", "--size", "512x512x49")
+    plan = json.loads(on(monkeypatch, cpu, *asked, "--json")[1])["plan"]
+    assert (plan["rung"], plan["summary"]) == ("fp8", "8-bit floats in memory, computed in more bits")
+    apple = Machine("mps", "bfloat16", 96 * GIB, 96 * GIB, 200 * GIB, name="Apple M3 Max")
+    assert "plan     resident: everything in memory\n" in on(monkeypatch, apple, *asked)[1]
+
+
+def test_files_of_ones_own_are_planned_with(
+    monkeypatch: pytest.MonkeyPatch, tiny_models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked = ("--engine", "ex4d", "--json", "--model-dir")
+    found = json.loads(on(monkeypatch, CARD, *asked, str(tiny_models("ex4d-comfy")))[1])
+    assert (found["models_here"], found["plan"]["rung"]) == (True, "resident")
+    with pytest.raises(MissingDependencyError, match="There is no transformer for ex4d in "):
+        on(monkeypatch, CARD, *asked, str(tmp_path))
+    with pytest.raises(InputError, match=r"There is no folder x{300} with models: check the name"):
+        on(monkeypatch, CARD, *asked, "x" * 300)
+
+
+@pytest.mark.parametrize("option", [("--size", "512x512x49"), ("--model-dir", ".")])
+def test_what_only_an_engine_reads_is_refused_without_one(
+    monkeypatch: pytest.MonkeyPatch, option: tuple[str, str]
+) -> None:
+    with pytest.raises(InputError, match="--size and --model-dir tell how an engine would be run: add --engine"):
+        on(monkeypatch, CARD, *option)
+
+
+def test_the_packages_of_the_diffusion_engines_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on(monkeypatch, CARD)[1]
+    assert re.search(r"^ok +gpu packages: .*\bgguf \d.*\bhuggingface_hub \d", text, re.M)
 
 
 def test_an_engine_without_models_needs_memory_alone(monkeypatch: pytest.MonkeyPatch) -> None:
