@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..sidecar import waiting
 from ..translation import translated
 from . import doing
-from .models import KIND, Model, download_of, required_model
+from .models import KIND, Model, download_of, no_downloads, required_model
 from .operators import OnEngine
 from .problems import EngineError
 
@@ -58,6 +58,8 @@ class EX4D_OT_download_model(OnEngine, bpy.types.Operator):
             raise UserError("{model} is on the sidecar's machine already: there is nothing to do.", model=model.title)
         if before is not None and not before.finished:
             raise UserError("{model} is being downloaded: wait for its end, or cancel it.", model=model.title)
+        if no_downloads():
+            raise EngineError("no-packages")
         if not bpy.app.online_access:
             raise EngineError("offline-models")
         if not (model.commercial or self.accept_licence):

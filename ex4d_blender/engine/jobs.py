@@ -32,7 +32,8 @@ def install_job(folder: Path, kind: str, wheels: str, *, fresh: bool = False) ->
     if not wheels and not bpy.app.online_access:
         raise EngineError("offline")
     facts, (wheel, sha256) = kinds()[kind], bundled_wheel()
-    require_room(folder, 0.0 if look(folder).marker else facts["disk_gb"])
+    before = look(folder).marker
+    require_room(folder, 0.0 if before and before.kind == kind else facts["disk_gb"])
     return {
         "action": "install",
         "folder": str(folder),

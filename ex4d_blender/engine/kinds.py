@@ -35,6 +35,12 @@ def kinds() -> dict[str, dict[str, Any]]:
 
 
 @cache
+def gpu_kind() -> str:
+    """The first kind with what models need; `cpu` where there is none."""
+    return next((key for key, kind in kinds().items() if "gpu" in kind["extras"]), "cpu")
+
+
+@cache
 def uv() -> dict[str, str] | None:
     """Where uv's wheel for this platform is, and its SHA-256; None where there is none."""
     return json.loads((HERE / "uv.json").read_text("utf-8"))["wheels"].get(machine())

@@ -2,6 +2,7 @@
 """The weights that engines of the sidecar need, as its capabilities and its jobs tell: it alone knows what they are."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UserError
 from ..sidecar import JobView, connection
@@ -18,6 +19,8 @@ class Model:
     name: str
     title: str
     size_bytes: int
+    left_bytes: int
+    """What a download would still bring."""
     licence: str
     commercial: bool
     """Whether the licence allows commercial work."""
@@ -37,6 +40,7 @@ def models() -> list[Model]:
             name=str(one["name"]),
             title=str(one.get("title") or one["name"]),
             size_bytes=int(one.get("size_bytes") or 0),
+            left_bytes=int(one.get("left_bytes", one.get("size_bytes")) or 0),
             licence=str(one.get("licence") or ""),
             commercial=one.get("commercial") is True,
             where=str(one.get("where") or ""),
@@ -46,6 +50,22 @@ def models() -> list[Model]:
         for one in found or ()
         if isinstance(one, dict) and "name" in one
     ]
+
+
+def absent_models(engine: dict[str, Any]) -> list[Model]:
+    """What an engine of the capabilities needs and the sidecar's machine does not have, or not whole."""
+    needed = engine.get("models") or ()
+    return [model for model in models() if model.name in needed and model.state != "ready"]
+
+
+def lacks_packages(engine: dict[str, Any]) -> bool:
+    """Whether an engine of the capabilities lacks more than models: then these cannot even be downloaded."""
+    return bool(engine.get("packages")) and len(engine.get("missing") or ()) > len(absent_models(engine))
+
+
+def no_downloads() -> bool:
+    """Whether the sidecar's engine is one without what models need, such as the kind for CPU."""
+    return any(lacks_packages(engine) for engine in connection().capabilities.get("engines") or ())
 
 
 def required_model(name: str) -> Model:

@@ -9,7 +9,8 @@ from ..sidecar import connection
 from ..sidecar.panel import columns, draw_progress, wrapped
 from ..translation import translated
 from . import doing
-from .models import Model, download_of, models
+from .kinds import gpu_kind
+from .models import Model, download_of, models, no_downloads
 from .place import Place, place
 from .problems import INSTALL, REPAIR
 from .work import STAGES, Work
@@ -44,6 +45,8 @@ class EX4D_PT_engine(SidebarPanel, bpy.types.Panel):
             _draw_error(layout, width)
             _draw_buttons(layout, here)
         layout.operator("ex4d.copy_report", icon="COPYDOWN")
+        if no_downloads():
+            _draw_no_downloads(layout)
         for model in models():
             _draw_model(layout.box().column(align=True), model, width)
 
@@ -90,6 +93,12 @@ def _draw_buttons(layout: bpy.types.UILayout, here: Place) -> None:
     row.operator("ex4d.remove_engine", icon="TRASH")
 
 
+def _draw_no_downloads(layout: bpy.types.UILayout) -> None:
+    layout.label(text="Models need the engine for a GPU", icon="INFO")
+    if connection().is_local:  # another machine's engine is not installed from here
+        layout.operator("ex4d.install_engine", icon="IMPORT").kind = gpu_kind()
+
+
 def _draw_model(column: bpy.types.UILayout, model: Model, width: int) -> None:
     job = download_of(model)
     row = column.row(align=True)
@@ -101,7 +110,15 @@ def _draw_model(column: bpy.types.UILayout, model: Model, width: int) -> None:
         column.label(text="Not for commercial work", icon="ERROR")
     if model.state == "ready":
         column.label(text=model.folder, icon="FILE_FOLDER", translate=False)
+    elif model.state == "downloading" and (job is None or job.finished):
+        column.label(text="Is being downloaded by another program", icon="SORTTIME")
+    elif no_downloads():
+        pass  # said above all of them
     elif job is None or job.state == "succeeded":  # it may have been removed since
+        if model.state == "incomplete":
+            column.label(
+                text=translated("Incomplete: {size:.1f} GB are left", size=model.left_bytes / 1e9), translate=False
+            )
         column.operator("ex4d.download_model", icon="IMPORT").model = model.name
     elif job.finished:
         if job.problem:

@@ -21,6 +21,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
         "model.",
         ONLINE,
     ),
+    "no-packages": ("Models need the engine for a GPU: use Install Engine, for anything but CPU.", INSTALL),
     "licence": (
         "The licence of {model} ({licence}) allows no commercial work: read it, then download with Accept Licence.",
         "",

@@ -7,6 +7,8 @@ from typing import Any
 import bpy
 
 from .. import sidecar
+from ..engine.kinds import gpu_kind
+from ..engine.models import absent_models, lacks_packages
 from ..translation import translated
 from . import settings
 
@@ -30,39 +32,40 @@ class Remedy:
 
 
 def of_engine(name: str) -> list[Remedy]:
-    """What an engine lacks: models can be downloaded, packages come with another kind of engine."""
-    now, facts = sidecar.connection(), settings.engine_facts(name)
-    needed = facts.get("models") or ()
-    absent = [
-        model
-        for model in now.capabilities.get("models") or ()
-        if model.get("name") in needed and model.get("state") != "ready"
-    ]
-    found = [
-        Remedy(
-            "ex4d.download_model",
-            translated("Download {model}", model=model.get("title")),
-            "IMPORT",
-            (("model", str(model["name"])),),
-        )
-        for model in absent
-    ]
-    if facts.get("packages") and len(facts.get("missing") or ()) > len(absent) and now.is_local:
-        found.append(Remedy("ex4d.install_engine", translated("Install Engine"), "IMPORT"))
-    return found
+    """What an engine lacks: packages come with another kind of engine, only then models can be downloaded. And the
+    engines that lack nothing."""
+    facts = settings.engine_facts(name)
+    if not lacks_packages(facts):
+        found = [
+            Remedy(
+                "ex4d.download_model",
+                translated("Download {model}", model=model.title),
+                "IMPORT",
+                (("model", model.name),),
+            )
+            for model in absent_models(facts)
+            if model.state != "downloading"
+        ]
+    elif sidecar.connection().is_local:
+        found = [Remedy("ex4d.install_engine", translated("Install Engine"), "IMPORT", (("kind", gpu_kind()),))]
+    else:
+        found = []
+    others = [str(one["name"]) for one in settings.engines() if one.get("available", True) and one["name"] != name]
+    return found + [_use(other) for other in others]
+
+
+def _use(engine: str) -> Remedy:
+    return Remedy("ex4d.choose_engine", translated("Use {engine}", engine=engine), "CHECKMARK", (("engine", engine),))
 
 
 def of_shortage(shortage: dict[str, Any], engine: str) -> list[Remedy]:
     """What helps against a Shortage of docs/api.md, with the engine that was asked for."""
     choices = {str(choice) for choice in shortage.get("choices") or ()}
     others = [str(one["name"]) for one in settings.engines() if f"the {one['name']} engine" in choices]
-    found = [
-        Remedy("ex4d.choose_engine", translated("Use {engine}", engine=other), "CHECKMARK", (("engine", other),))
-        for other in others
-    ]
+    found = [_use(other) for other in others]
     match shortage.get("what"):
         case "engine":
-            return of_engine(engine) + found
+            return of_engine(engine)
         case "disk":
             found.append(Remedy("ex4d.remove_finished_jobs", translated("Remove Finished Jobs"), "TRASH"))
             if sidecar.connection().is_local:

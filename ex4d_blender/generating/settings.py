@@ -10,8 +10,10 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 from .. import sidecar
+from ..engine.models import absent_models, lacks_packages
 from ..errors import UserError
 from ..shots.properties import Shot
+from ..wording import for_artists
 
 MAX_SEED = 2**31 - 1
 _DRAFT = {"name": "draft", "summary": "Previs in seconds, on any machine", "available": True}
@@ -106,9 +108,8 @@ class Chosen:
             raise UserError(
                 "The sidecar has no engine {engine!r}: choose one of {known}.", engine=self.engine, known=known
             )
-        missing = [str(each) for each in found.get("missing") or ()]
-        if not found.get("available", True) and missing:
-            raise UserError(missing[0])
+        if not found.get("available", True) and found.get("missing"):
+            raise _lack(found)
         if self.keep_source and not self.reads("keep_source"):
             raise UserError(
                 "The engine {engine} cannot keep the source: leave Keep Source out, or choose another engine.",
@@ -120,6 +121,26 @@ class Chosen:
                 engine=self.engine,
                 quality=self.quality,
             )
+
+
+def _lack(engine: dict[str, Any]) -> UserError:
+    """What an engine that cannot work lacks, of all its models in one sentence."""
+    absent = absent_models(engine)
+    wanted = [model for model in absent if model.state != "downloading"]
+    if absent and not wanted and not lacks_packages(engine):
+        return UserError(
+            "The engine {engine} waits for {models}: that is being downloaded, see the Engine panel.",
+            engine=engine["name"],
+            models=", ".join(model.title for model in absent),
+        )
+    if len(wanted) < 2 or lacks_packages(engine):
+        return UserError(for_artists(str(engine["missing"][0])))
+    return UserError(
+        "The engine {engine} lacks {count} models: download all of them, {size:.1f} GB.",
+        engine=engine["name"],
+        count=len(wanted),
+        size=sum(model.left_bytes for model in wanted) / 1e9,
+    )
 
 
 def _menu(of: str, names: Callable[[bpy.types.PropertyGroup], list[tuple[str, str]]]) -> Any:

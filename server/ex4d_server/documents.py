@@ -390,6 +390,7 @@ class ModelStatus(BaseModel):
     name: str
     title: str = Field(description="For people.")
     size_bytes: int
+    left_bytes: int = Field(description="What a download would still bring; 0 of what is ready.")
     licence: str = Field(description="An SPDX identifier, or the licence's name.")
     commercial: bool = Field(description="Whether the licence allows commercial work.")
     where: str = Field(description="Where it comes from.")

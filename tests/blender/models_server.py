@@ -15,8 +15,9 @@ from ex4d_server import models
 from ex4d_server.documents import TERMINAL, EngineStatus, JobStatus, ModelsJob, ModelStatus, Preflight
 from ex4d_server.problems import RequestError, problem, problem_of
 
-MODEL = {"name": "lab/big", "title": "Big", "size_bytes": 8_200_000_000, "licence": "Apache-2.0", "commercial": True,
-         "where": "hub.invalid", "folder": "/models/big", "state": "absent"}  # fmt: skip
+MODEL = {"name": "lab/big", "title": "Big", "size_bytes": 8_200_000_000, "left_bytes": 8_200_000_000,
+         "licence": "Apache-2.0", "commercial": True, "where": "hub.invalid",
+         "folder": "/models/big", "state": "absent"}  # fmt: skip
 KNOWN = [MODEL, {**MODEL, "name": "lab/nc", "title": "Non-Commercial", "licence": "CC-BY-NC-4.0", "commercial": False}]
 models.known_models = lambda: [ModelStatus.model_validate(one) for one in KNOWN]
 JOBS: dict[str, dict[str, Any]] = {}
@@ -27,7 +28,8 @@ def engine() -> EngineStatus:
     """One that needs a model."""
     missing = ["The model lab/nc is not on this machine: download it first."] if KNOWN[1]["state"] != "ready" else []
     return EngineStatus(name="big", summary="", licence="", available=not missing, missing=missing, packages=[],
-                        models=["lab/nc"], qualities=[], prompt=True, seed=True, keep_source=False, setup=False)  # fmt: skip
+                        models=["lab/nc"], qualities=[], prompt=True, seed=True, keep_source=False,
+                        setup=False)  # fmt: skip
 
 
 def change(job: str, **fields: Any) -> dict[str, Any]:

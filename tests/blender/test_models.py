@@ -172,6 +172,6 @@ def test_the_real_sidecar_lists_its_own_and_refuses_others(shared_sidecar: Any, 
     assert {vace.title, lora.title, "Not for commercial work"} <= set(seen)
     with pytest.raises(RuntimeError, match=r"licence|allows no commercial work"):
         bpy.ops.ex4d.download_model(model=lora.name)
-    now.capabilities = now.capabilities | {"models": [{"name": BIG, "commercial": True, "state": "absent"}]}
+    now.capabilities = {"models": [{"name": BIG, "commercial": True, "state": "absent"}]}
     with pytest.raises(RuntimeError, match="This sidecar knows no model 'lab/big'"):
         bpy.ops.ex4d.download_model(model=BIG)

@@ -28,6 +28,58 @@ def buttons(what: str, choices: list[str], engine: str = "ex4d") -> list[str]:
     ]
 
 
+MODELS = [
+    {"name": f"m{number}", "title": f"M{number}", "size_bytes": 3 * 10**9, "left_bytes": left, "state": state}
+    for number, (left, state) in enumerate([(3 * 10**9, "absent"), (10**9, "incomplete"), (0, "ready")])
+]
+NEEDS = {**ENGINES[1], "packages": ["torch"], "models": ["m0", "m1", "m2"], "missing": ["No m0: get it.", "No m1."]}
+
+
+def lack(known: list[Any] = MODELS, **engine: Any) -> str:
+    """The sentence about the engine, and after it the texts of the buttons."""
+    now = module("sidecar").connection()
+    now.capabilities = {"engines": [ENGINES[0], NEEDS | engine], "models": known}
+    with pytest.raises(module("errors").UserError) as error:
+        module("generating.settings").chosen(bpy.context.scene, engine="ex4d").check()
+    return " | ".join([str(error.value), *(remedy.text for remedy in module("generating.remedies").of_engine("ex4d"))])
+
+
+def test_all_that_an_engine_lacks_is_said_at_once(own_sidecar: Any) -> None:
+    """And another engine is always offered, where one can work."""
+    all_of_it = "The engine ex4d lacks 2 models: download all of them, 4.0 GB."
+    assert lack() == f"{all_of_it} | Download M0 | Download M1 | Use draft"
+    coming = [model | {"state": "downloading"} for model in MODELS[:2]]
+    assert lack(known=[coming[0], MODELS[1]]) == "No m0: get it. | Download M1 | Use draft"
+    waits = "The engine ex4d waits for M0, M1: that is being downloaded, see the Engine panel."
+    assert lack(known=coming) == f"{waits} | Use draft"
+
+
+def test_no_download_is_offered_before_what_it_needs(own_sidecar: Any) -> None:
+    """A program without huggingface_hub, such as the engine for CPU, is replaced first."""
+    packages = "The engine ex4d needs torch: run pip install .[gpu] in EX-4D's folder."
+    said = lack(missing=[packages, "No m0.", "No m1."])
+    assert said == (
+        "The engine ex4d needs torch: use Install Engine for a GPU in the Engine panel. | Install Engine | Use draft"
+    )
+    (install, _) = module("generating.remedies").of_engine("ex4d")
+    facts = module("engine.kinds").kinds()
+    assert "gpu" in facts[dict(install.values)["kind"]]["extras"]
+    seen = drawn()
+    assert {"Models need the engine for a GPU", "ex4d.install_engine"} <= set(seen)
+    assert "ex4d.download_model" not in seen
+    module("sidecar").connection().state = "ready"
+    with pytest.raises(RuntimeError, match="Models need the engine for a GPU: use Install Engine"):
+        bpy.ops.ex4d.download_model(model="m0")
+    lack()
+    seen = drawn()
+    assert "Incomplete: 1.0 GB are left" in seen
+    assert seen.count("ex4d.download_model") == 2
+    lack(known=[MODELS[0] | {"state": "downloading"}, *MODELS[1:]])
+    seen = drawn()
+    assert "Is being downloaded by another program" in seen
+    assert seen.count("ex4d.download_model") == 1
+
+
 def test_each_shortage_has_its_buttons(own_sidecar: Any) -> None:
     now = module("sidecar").connection()
     now.capabilities = {"engines": ENGINES}

@@ -125,7 +125,7 @@ def test_capabilities_tell_what_an_engine_reads(sidecar: Running) -> None:
     known = {model["name"] for model in told["models"]}
     assert all(engine["models"] and set(engine["models"]) <= known for engine in told["engines"] if engine["setup"])
     schema = ask(sidecar.server, "GET", "/v1/openapi.json").json()["components"]["schemas"]["ModelStatus"]
-    fields = {"name", "title", "size_bytes", "licence", "commercial", "where", "folder", "state"}
+    fields = {"name", "title", "size_bytes", "left_bytes", "licence", "commercial", "where", "folder", "state"}
     assert set(schema["properties"]) == set(ModelStatus.model_fields) == fields
 
 

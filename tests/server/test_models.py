@@ -9,11 +9,12 @@ from ex4d_server.documents import ModelsJob, ModelStatus
 from ex4d_server.problems import RequestError
 from raw_http import ask, new_id
 
+from ex4d_core import model_hub
 from ex4d_core.models import CATALOGUE
 
 KNOWN = [
-    ModelStatus(name=f"lab/{name}", title=name.title(), size_bytes=1, licence=licence, commercial=commercial,
-                where="https://hub.invalid", folder="/models", state="absent")
+    ModelStatus(name=f"lab/{name}", title=name.title(), size_bytes=1, left_bytes=1, licence=licence,
+                commercial=commercial, where="https://hub.invalid", folder="/models", state="absent")
     for name, licence, commercial in (("free", "Apache-2.0", True), ("research", "CC-BY-NC-4.0", False))
 ]  # fmt: skip
 
@@ -41,3 +42,10 @@ def test_a_licence_without_commercial_work_has_to_be_accepted(monkeypatch: pytes
     assert (refused.value.code, refused.value.status) == ("licence", 422)
     with pytest.raises(RequestError, match="knows no model 'lab/other'"):
         models.check_model(ModelsJob(kind="models", model="lab/other"))
+
+
+def test_without_the_package_that_downloads_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_hub, "find_spec", lambda _: None)
+    (shortage,) = models.model_shortages(ModelsJob(kind="models", model=CATALOGUE[0].name, accept_licence=True))
+    assert (shortage.what, shortage.needed_bytes) == ("engine", None)
+    assert "huggingface_hub, which is not installed" in shortage.message
