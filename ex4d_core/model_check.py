@@ -123,7 +123,7 @@ def remove(model: Model, folder: Path | None = None) -> int:
     require_hub()
     freed = 0
     with exclusively(model):
-        for cache in places(model.name, folder):
+        for cache in filter(os.path.isdir, places(model.name, folder)):  # impossible names are no folders, too
             with explained(model, cache):
                 freed += _remove_partial(model, cache) + _remove_from(model, cache)
         record = read_record(model.name)
@@ -135,12 +135,9 @@ def remove(model: Model, folder: Path | None = None) -> int:
 
 
 def _remove_from(model: Model, cache: Path) -> int:
-    from huggingface_hub import CacheNotFound, scan_cache_dir
+    from huggingface_hub import scan_cache_dir
 
-    try:
-        scanned = scan_cache_dir(cache)
-    except CacheNotFound:
-        return 0
+    scanned = scan_cache_dir(cache)
     revisions = [r for repo in scanned.repos if repo.repo_id == model.hub_id for r in repo.revisions]
     revision = next(
         (r for r in revisions if r.snapshot_path == snapshot(cache, model.hub_id, revision_of(model))), None

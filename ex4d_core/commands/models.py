@@ -129,20 +129,36 @@ def _verify(console: Console, names: tuple[str, ...], folder: Path | None, repai
     "remove",
     """
   ex4d models remove wan2.1-i2v-14b-480p-q4
+  ex4d models remove ex4d
+  ex4d models remove ex4d
 """,
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_folder_option
 def _remove(console: Console, names: tuple[str, ...], folder: Path | None) -> None:
-    """Remove models, and nothing else of the same cache."""
+    """Remove models, or all that only one engine uses, and nothing else of the same cache."""
     from ex4d_core.model_check import remove
-    from ex4d_core.models import gigabytes, known_model, state
+    from ex4d_core.models import CATALOGUE, gigabytes, state
 
-    freed: dict[str, int] = {}
-    for model in [known_model(name) for name in names]:
-        if state(model, folder) == "absent":
-            raise MissingDependencyError(f"The model {model.name} is not on this machine: there is nothing to remove.")
-        freed[model.name] = remove(model, folder)
+    here = [model for model in CATALOGUE if state(model, folder) != "absent"]
+    wanted: dict[str, Model] = {}
+    for name in names:
+        if name not in _engines():
+            (model,) = _named((name,))
+            if model not in here:
+                raise MissingDependencyError(f"The model {name} is not on this machine: there is nothing to remove.")
+            wanted[name] = model
+            continue
+        used = [model for model in here if name in model.engines]
+        if not used:
+            raise MissingDependencyError(f"No model of {name} is on this machine: there is nothing to remove.")
+        for model in used:
+            if model.engines == (name,):
+                wanted[model.name] = model
+            else:
+                others = ", ".join(engine for engine in model.engines if engine != name)
+                console.say(f"{model.name} stays: {others} can use it, too.")
+    freed = {model.name: remove(model, folder) for model in wanted.values()}
     console.result({"freed_bytes": freed}, "\n".join(f"{n}: {gigabytes(size)} freed" for n, size in freed.items()))
 
 
@@ -185,11 +201,17 @@ def _facts(model: Model, folder: Path | None) -> dict[str, Any]:
     }
 
 
+def _engines() -> set[str]:
+    from ex4d_core.models import CATALOGUE
+
+    return {engine for model in CATALOGUE for engine in model.engines}
+
+
 def _named(names: tuple[str, ...]) -> list[Model]:
     """Models by their names, or by the name of an engine that needs them."""
-    from ex4d_core.models import CATALOGUE, known_model, needed
+    from ex4d_core.models import known_model, needed
 
-    engines = {engine for model in CATALOGUE for engine in model.engines}
+    engines = _engines()
     found: dict[str, Model] = {}
     for name in names:
         try:

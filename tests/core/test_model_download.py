@@ -30,7 +30,7 @@ from ex4d_core.model_download import DownloadError, check_licence, download
 from ex4d_core.model_store import download_lock, read_record, repository
 from ex4d_core.models import known_model, location, state
 
-VACE, LORA = known_model("wan2.1-vace-1.3b"), known_model("ex4d-lora")
+VACE, LORA, PREVIEW = (known_model(name) for name in ("wan2.1-vace-1.3b", "ex4d-lora", "taew2.1"))
 INDEX = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}).encode()
 FILES = {
     "README.md": b"not ours",
@@ -502,6 +502,16 @@ def test_the_command_lists_verifies_repairs_and_removes(hub: Hub, capsys: pytest
         1,
         "ex4d: The model wan2.1-vace-1.3b is not on this machine: there is nothing to remove.\n",
     )
+    assert ex4d("remove", "vace-1.3b")[2] == (
+        "ex4d: No model of vace-1.3b is on this machine: there is nothing to remove.\n"
+    )
+    preview = repository(Path(os.environ["HF_HUB_CACHE"]), PREVIEW.hub_id) / "snapshots" / PREVIEW.revision
+    preview.mkdir(parents=True)
+    (preview / "taew2_1.safetensors").touch()
+    assert ex4d("download", "vace-1.3b")[0] == 0
+    code, said, errors = ex4d("remove", "vace-1.3b")
+    assert (code, said) == (0, "wan2.1-vace-1.3b: 3.1 MB freed\n")
+    assert "taew2.1 stays: ex4d, vace-14b can use it, too.\n" in errors
     code, _, errors = ex4d("download", "wan")
     assert errors.endswith("taew2.1, or an engine: ex4d, vace-1.3b, vace-14b.\n")
 
