@@ -216,20 +216,28 @@ def missing(name: str, setup: EngineSetup | None = None) -> tuple[str, ...]:
     if packages := [package for package in facts.packages if find_spec(package) is None]:
         remedy = "run pip install .[gpu] in EX-4D's folder"
         lacks.append(f"The engine {name} needs {', '.join(packages)}, which are not installed: {remedy}.")
+    if setup is not None and setup.attention:
+        from ex4d_core.generate.attention import not_installed
+
+        lacks += not_installed(setup.attention)
     if setup is None or setup.model_dir is None:
         lacks += absences(name)
     return tuple(lacks)
 
 
 def require(name: str, setup: EngineSetup | None = None) -> None:
-    """Refuse an engine that this machine cannot run; see `missing`.
+    """Refuse an engine that this machine cannot run; see `missing`. The models' files are looked at, and not read.
 
     Raises:
-        InputError: there is no engine of that name.
+        InputError: there is no engine of that name, or a file of its models is damaged.
         MissingDependencyError: a package or a model that it needs is not there.
     """
     if sentences := missing(name, setup):
         raise MissingDependencyError(sentences[0])
+    if setup is not None and engine_facts(name).reads_setup:
+        from ex4d_core.generate.revisions import model_files
+
+        model_files(name, setup)
 
 
 def check_request(name: str, quality: str, keep_source: bool, setup: EngineSetup | None = None) -> None:
@@ -252,17 +260,22 @@ def check_request(name: str, quality: str, keep_source: bool, setup: EngineSetup
         raise InputError(f"The engine {name} cannot be asked to keep the source: leave that out.")
     if setup is None or setup == EngineSetup():
         return
+    from ex4d_core.generate.attention import require_known
     from ex4d_core.generate.ladder import RUNGS
-    from ex4d_core.generate.profiles import profile
+    from ex4d_core.generate.profiles import check_plan, profile
 
     if not facts.reads_setup:
         given = [field.name for field in fields(setup) if getattr(setup, field.name) != field.default]
         raise InputError(f"The engine {name} has no use for {' and '.join(given)}: leave that out.")
     if setup.model_dir is not None and not os.path.exists(setup.model_dir):  # false for impossible names, too
         raise InputError(f"There is no folder {setup.model_dir} with models: check the name.")
+    if setup.attention:
+        require_known(setup.attention)
     if setup.memory and setup.memory not in RUNGS:
         raise InputError(f"There is no way {setup.memory!r} to use the memory: choose one of {', '.join(RUNGS)}.")
-    profile(name, quality, setup)
+    chosen = profile(name, quality, setup)
+    if setup.memory in RUNGS:
+        check_plan(chosen, setup.memory, compiled=False)
 
 
 def engine_class(name: str) -> tuple[str, str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from ex4d_core.errors import InputError, MissingDependencyError
 
@@ -26,7 +27,20 @@ _PACKAGES = {
     "flash3": "FlashAttention 3, built from the folder hopper of github.com/Dao-AILab/flash-attention",
     "sage": "sageattention 2.1.1 or later, built from github.com/thu-ml/SageAttention",
 }
+_MODULES = {"flash": "flash_attn", "flash3": "flash_attn_interface", "sage": "sageattention"}
 _HUB = "the package kernels (pip install kernels) and a GPU"
+
+
+def require_known(asked: str) -> None:
+    """Refuse what is no name of `BACKENDS`. Raises: InputError."""
+    if asked not in BACKENDS:
+        raise InputError(f"There is no attention {asked!r}: choose one of {', '.join(BACKENDS)}.")
+
+
+def not_installed(asked: str) -> list[str]:
+    """What a backend needs that is not here, told without torch: a sentence, or none."""
+    module = "kernels" if asked.endswith("-hub") else _MODULES.get(asked, "")
+    return [str(_absent(asked))] if module and find_spec(module) is None else []
 
 
 def choose(asked: str, device: str) -> str:
@@ -74,8 +88,7 @@ def attending(name: str) -> Generator[None]:
 
 
 def _checked(asked: str, device: str) -> str:
-    if asked not in BACKENDS:
-        raise InputError(f"There is no attention {asked!r}: choose one of {', '.join(BACKENDS)}.")
+    require_known(asked)
     if asked != "native" and device != "cuda":
         raise InputError(f"The attention {asked} needs an NVIDIA GPU: leave it out, or choose native.")
     if not _usable(asked):

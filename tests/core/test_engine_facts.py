@@ -17,6 +17,7 @@ from ex4d_core.engines import (
     engine_names,
     engine_needs,
     missing,
+    require,
 )
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate import make_engine
@@ -95,9 +96,28 @@ def test_what_cannot_be_combined_is_said_before_any_work(tmp_path: Path) -> None
         ("ex4d", "", EngineSetup(memory="magic"), "'magic' to use the memory: choose one of resident, "),
         ("ex4d", "final", EngineSetup(cache="taylorseer"), "uses no cache"),
         ("ex4d", "fast", EngineSetup(steps=25), "few steps"),
+        ("ex4d", "", EngineSetup(attention="magic"), "no attention 'magic': choose one of native, "),
+        ("ex4d", "cached", EngineSetup(cache="taylorseer", memory="fp8"), "too much in video memory for --memory fp8"),
     ):
         with pytest.raises(InputError, match=sentence):
             check_request(engine, quality, False, setup)
+
+
+@pytest.mark.parametrize(
+    ("setup", "sentence"),
+    [
+        (EngineSetup(attention="sage"), "attention sage is not usable here: install sageattention"),
+        (EngineSetup(attention="sage-hub"), "attention sage-hub is not usable here: install the package kernels"),
+        (EngineSetup(), "no transformer for vace-1.3b in "),
+    ],
+)
+def test_what_is_not_there_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setup: EngineSetup, sentence: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("EX4D_STATE_DIR", str(tmp_path / "state"))
+    with pytest.raises(MissingDependencyError, match=sentence):
+        require("vace-1.3b", replace(setup, model_dir=tmp_path))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")

@@ -42,6 +42,26 @@ def reshoot(scene: Scene, out: Path, models: Path, *options: object) -> dict[str
     return json.loads((out / "shot" / "shot.json").read_text("utf-8"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--quality", "cached", "--cache", "taylorseer", "--memory", "fp8"), "too much in video memory"),
+        (("--attention", "sage"), "attention sage is not usable here"),
+        ((), "no transformer for ex4d"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_before_the_render(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: tuple[str, ...], said: str
+) -> None:
+    models, out = tmp_path / "models", tmp_path / "out"
+    models.mkdir()
+    options = ("--preset", "static", "--engine", "ex4d", "--model-dir", str(models), "-o", str(out))
+    with pytest.raises(SystemExit):
+        main(["reshoot", str(scene.path), *options, *asked])
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(("engine", "layout"), [("ex4d", "ex4d-gguf"), ("vace-1.3b", "vace-1.3b")])
 def test_from_the_clip_to_the_video(scene: Scene, tmp_path: Path, tiny_models: Any, engine: str, layout: str) -> None:
     out = tmp_path / "out"
