@@ -19,6 +19,7 @@ WORDS = {
     "--fps": "Frame Rate",
     "--data": "Data Folder in the preferences",
     "--accept": "Accept Licence",
+    "--model-dir": "a folder of models",
 }
 """Options of `ex4d`, and what the dialogs and the preferences call them."""
 
@@ -27,7 +28,11 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"add --size (\d+)x(\d+)", lambda size: f"set Working Size to {max(int(size[1]), int(size[2]))}"),
     (r"make one with `ex4d import`", "import the clip again"),
     (r"delete old jobs, then run `ex4d cache prune`", "remove old jobs from the list in the Sidecar panel"),
-    (r"run `ex4d models download[^`]*`", "use Download in the Engine panel"),
+    (r"(?:run )?`ex4d models download[^`]*`", "use Download in the Engine panel"),
+    (
+        r"run `ex4d models verify[^`]*`",
+        "remove the folders of its models, which the Engine panel names, and use Download there",
+    ),
     (r"run pip install \.\[gpu\] in EX-4D's folder", "use Install Engine for a GPU in the Engine panel"),
     (r" \(pip install [\w-]+\)", ""),
     (r"run the same command again", "use Retry"),
@@ -51,6 +56,7 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?:--cache taylorseer, or )?--quality ([a-z]+)", r"the Quality \1"),
     (r"--cache taylorseer, or ", ""),
     (r", or leave --cache out|(?:, )?give one with --model-dir|give a path to --model-dir, or ", ""),
+    (r", put it into the folder of --model-dir", ""),
     (r"give the folder that has it .* leave out --from|make (it|one) with `ex4d render`", "use Generate"),
     (r"add --overwrite to generate the shot anew", "use Generate for another take"),
 )
