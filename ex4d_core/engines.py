@@ -57,6 +57,10 @@ class Needs:
     vram_bytes: int
     ram_bytes: int
     """Of the process: interpreter, libraries, the shot and the work on it."""
+    disk_bytes: int = 0
+    """In `files.cache_folder`, for weights that are read from there in every step."""
+    no_plan: str = ""
+    """Why no way to run it fits this machine, and what would; the others are then what the smallest way takes."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class _Entry:
     module: str
     kind: str
     """Name of its class there; of a diffusion engine, of its `generate.diffusion.Loader`."""
-    needs: Callable[[str, int, int, int, EngineSetup], Needs]
-    """Name, width, height and frames of the shot, setup -> needs."""
+    needs: Callable[[str, int, int, int, EngineSetup, str], Needs]
+    """Name, width, height and frames of the shot, setup, quality -> needs."""
     diffusion: bool = False
 
 
@@ -77,17 +81,18 @@ def draft_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _draft_needs(_name: str, width: int, height: int, frames: int, _setup: EngineSetup) -> Needs:
+def _draft_needs(_name: str, width: int, height: int, frames: int, _setup: EngineSetup, _quality: str) -> Needs:
     """Peaks of real runs (832x480 x 49, 1920x1080 x 24; 1, 2 and 4 threads), footage as large as the shot."""
     process = 300_000_000
     other_times, each_worker, shot = 320, 160, 4 * frames  # bytes for each pixel of a frame
     return Needs(0, process + width * height * (other_times + each_worker * draft_workers() + shot))
 
 
-def _diffusion_needs(name: str, width: int, height: int, frames: int, setup: EngineSetup) -> Needs:
+def _diffusion_needs(name: str, width: int, height: int, frames: int, setup: EngineSetup, quality: str) -> Needs:
     from ex4d_core.generate.diffusion import needs
 
-    return needs(name, max(width, 1), max(height, 1), max(frames, 1), setup)  # the weights alone, of a size of 0
+    # of a size of 0, the weights alone
+    return needs(name, max(width, 1), max(height, 1), max(frames, 1), setup, quality)
 
 
 _DIFFUSION_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors")
@@ -172,7 +177,9 @@ def engine_facts(name: str) -> EngineFacts:
     return _entry(name).facts
 
 
-def engine_needs(name: str, width: int, height: int, frames: int, setup: EngineSetup | None = None) -> Needs:
+def engine_needs(
+    name: str, width: int, height: int, frames: int, setup: EngineSetup | None = None, quality: str = ""
+) -> Needs:
     """What an engine takes to generate a shot; an estimate.
 
     Args:
@@ -181,11 +188,12 @@ def engine_needs(name: str, width: int, height: int, frames: int, setup: EngineS
         height: of the shot, pixels.
         frames: of the shot.
         setup: how it is to be run.
+        quality: one of its qualities; empty: its default.
 
     Raises:
-        InputError: there is no engine of that name.
+        InputError: there is no engine of that name, or it cannot be run like that.
     """
-    return _entry(name).needs(name, width, height, frames, setup or EngineSetup())
+    return _entry(name).needs(name, width, height, frames, setup or EngineSetup(), quality)
 
 
 def engine_models(name: str) -> tuple[str, ...]:
@@ -199,17 +207,31 @@ def engine_models(name: str) -> tuple[str, ...]:
     return tuple(model.name for model in needed(engine_facts(name).name))
 
 
-def missing(name: str, setup: EngineSetup | None = None) -> tuple[str, ...]:
+def quality_models(name: str, quality: str) -> tuple[str, ...]:
+    """Names of the models that one quality of an engine needs beyond `engine_models`."""
+    if not quality:
+        return ()
+    from ex4d_core.generate.profiles import PROFILES
+    from ex4d_core.models import CATALOGUE
+
+    chosen = PROFILES.get(name, {}).get(quality)
+    if chosen is None or not chosen.distilled:
+        return ()
+    return tuple(model.name for model in CATALOGUE if name in model.engines and model.part == "distilled")
+
+
+def missing(name: str, setup: EngineSetup | None = None, quality: str = "") -> tuple[str, ...]:
     """What this machine lacks to run an engine, a sentence each; empty if nothing.
 
     Args:
         name: of the engine.
         setup: with a `model_dir`, no downloaded models are needed.
+        quality: one of its qualities; empty: its default.
 
     Raises:
         InputError: there is no engine of that name.
     """
-    from ex4d_core.models import absences
+    from ex4d_core.models import absence, absences, known_model, state
 
     facts = engine_facts(name)
     lacks: list[str] = []
@@ -222,6 +244,8 @@ def missing(name: str, setup: EngineSetup | None = None) -> tuple[str, ...]:
         lacks += not_installed(setup.attention)
     if setup is None or setup.model_dir is None:
         lacks += absences(name)
+        more = map(known_model, quality_models(name, quality))
+        lacks += [absence(model) for model in more if state(model) != "ready"]
     return tuple(lacks)
 
 

@@ -19,7 +19,7 @@ from ex4d_core.generate.engine import GeneratedFrame, Shot
 from ex4d_core.generate.estimates import VideoSize
 from ex4d_core.generate.ladder import Plan
 from ex4d_core.generate.machine import this_machine, with_torch
-from ex4d_core.generate.planner import below, candidates, plan
+from ex4d_core.generate.planner import below, candidates, plan, stored_for
 from ex4d_core.generate.profiles import Profile, profile
 from ex4d_core.generate.revisions import model_files, model_revisions
 from ex4d_core.generate.sizes import WAN2_1, ComponentSizes, known_sizes, sizes_of
@@ -182,7 +182,7 @@ class DiffusionEngine:
             release()
 
 
-def needs(name: str, width: int, height: int, frames: int, setup: EngineSetup) -> Needs:
+def needs(name: str, width: int, height: int, frames: int, setup: EngineSetup, quality: str = "") -> Needs:
     """What a diffusion engine would take on this machine, as it would be run; without torch.
 
     Args:
@@ -191,19 +191,26 @@ def needs(name: str, width: int, height: int, frames: int, setup: EngineSetup) -
         height: of the shot, pixels.
         frames: of the shot.
         setup: where the models are, and the rung if one is asked for.
+        quality: one of the engine's; empty: its default.
+
+    Raises:
+        InputError: what is asked for cannot be combined.
     """
-    machine = this_machine()
+    machine, wanted, no_plan = this_machine(), profile(name, quality, setup), ""
     size = VideoSize(*around.model_size(width, height, frames, WAN2_1))
     try:
         sizes = sizes_of(model_files(name, setup))
     except Ex4dError:  # absent or damaged, which others tell about
-        sizes = known_sizes(name)
+        sizes = stored_for(known_sizes(name), setup.memory)
     try:
-        found = plan(sizes, size, machine, setup.memory)
-    except MissingDependencyError:
-        found = min(candidates(sizes, size, machine), key=lambda p: (p.vram_bytes, p.ram_bytes))
+        found = plan(sizes, size, machine, setup.memory, wanted)
+    except MissingDependencyError as error:
+        no_plan = str(error)
+        ways = list(candidates(sizes, size, machine, wanted)) or candidates(sizes, size, machine)
+        found = min(ways, key=lambda p: (p.vram_bytes, p.ram_bytes))
     shot = 4 * width * height * frames  # colour and mask
-    return Needs(0 if machine.shared else found.vram_bytes, found.ram_bytes + shot)
+    video = 0 if machine.shared else found.vram_bytes
+    return Needs(video, found.ram_bytes + shot, found.disk_bytes, no_plan)
 
 
 def _size(window: Window) -> VideoSize:

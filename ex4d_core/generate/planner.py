@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ex4d_core.errors import InputError, MissingDependencyError
@@ -13,6 +13,7 @@ from ex4d_core.generate.sizes import SHAPES, ComponentSizes
 
 _DRIVER = 700_000_000
 """What CUDA itself takes of a card, which torch does not count."""
+_GGUF_BYTES: Mapping[str, float] = {"gguf-q8": 1.107, "gguf-q4": 0.692}  # of a parameter
 
 
 def plan(
@@ -78,15 +79,14 @@ def candidates(
 
 def table(sizes: ComponentSizes, size: VideoSize, machine: Machine) -> tuple[Plan, ...]:
     """Every rung of the ladder, those for GGUF files included, without tiles."""
-    stored = {"gguf-q8": "gguf-q8", "gguf-q4": "gguf-q4"}
-    widths = {"gguf-q8": 1.107, "gguf-q4": 0.692}
+    return tuple(estimate(rung, False, stored_for(sizes, rung.rung), size, machine, None) for rung in LADDER)
 
-    def of(rung: Step) -> ComponentSizes:
-        if rung.rung not in stored:
-            return sizes
-        return replace(sizes, stored=stored[rung.rung], bytes_per_parameter=widths[rung.rung])
 
-    return tuple(estimate(rung, False, of(rung), size, machine, None) for rung in LADDER)
+def stored_for(sizes: ComponentSizes, rung: str) -> ComponentSizes:
+    """The same model as it would be in the file that a rung is for."""
+    if rung not in _GGUF_BYTES:
+        return sizes
+    return replace(sizes, stored=rung, bytes_per_parameter=_GGUF_BYTES[rung])
 
 
 def fits(plan: Plan, machine: Machine) -> bool:
@@ -137,6 +137,9 @@ def _fault(rung: Step, sizes: ComponentSizes, machine: Machine) -> str:
 def _nothing_fits(sizes: ComponentSizes, size: VideoSize, machine: Machine, profile: Profile | None) -> str:
     """One sentence: what the smallest way needs, what there is, what would help."""
     plans = list(candidates(sizes, size, machine, profile))
+    if not plans:
+        assert profile is not None  # without one, some rung can always be
+        return f"The cache {profile.cache} can be used on no rung that these models allow: choose --quality final."
     least = min(plans, key=lambda p: (p.ram_bytes if machine.shared else p.vram_bytes, p.ram_bytes))
     lacks = [
         f"{needed / 1e9:.1f} GB of {what} ({free / 1e9:.1f} free)"

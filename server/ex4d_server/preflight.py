@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel
 
-from ex4d_core.engines import EngineSetup, check_request, engine_names, engine_needs, missing
+from ex4d_core.engines import (
+    EngineSetup,
+    Needs,
+    check_request,
+    engine_facts,
+    engine_names,
+    engine_needs,
+    missing,
+    quality_models,
+)
 from ex4d_core.errors import Ex4dError
+from ex4d_core.files import cache_folder
 from ex4d_core.footprint import generate_bytes, render_bytes, scratch_bytes
+from ex4d_core.models import absence, known_model
 from ex4d_core.scene_format import SCENE_FILE
 from ex4d_server.cache import Cache
 from ex4d_server.documents import GenerateJob, ImportJob, ModelsJob, RenderJob, ReshootJob, Shortage, canonical
@@ -38,7 +51,7 @@ def preflight(request: BaseModel, store: Store, cache: Cache) -> list[Shortage]:
     if isinstance(request, GenerateJob | ReshootJob):
         setup = setup_of(canonical(request))
         check_request(request.engine, request.quality, request.keep_source, setup)
-        found += engine_shortages(request.engine, *(size or (0, 0, 0)), setup)
+        found += engine_shortages(request.engine, *(size or (0, 0, 0)), setup, request.quality)
         if size is not None:
             needed = generate_bytes(*size, exr=request.exr) + scratch_bytes(*size)
             found.append(disk_shortage(folder.root, needed, "The shot", evictable))
@@ -97,7 +110,7 @@ def disk_shortage(folder: Path, needed: int, what: str, evictable: int = 0) -> S
 
 
 def engine_shortages(
-    engine: str, width: int, height: int, frames: int, setup: EngineSetup | None = None
+    engine: str, width: int, height: int, frames: int, setup: EngineSetup | None = None, quality: str = ""
 ) -> list[Shortage]:
     """What an engine lacks on this machine for a shot of that size.
 
@@ -107,45 +120,92 @@ def engine_shortages(
         height: see `width`.
         frames: see `width`.
         setup: how the engine is to be run.
+        quality: one of its qualities; empty: its default.
 
     Raises:
-        InputError: there is no such engine.
+        InputError: there is no such engine, or it cannot be run like that.
     """
-    from ex4d_core.devices import gpus
-
-    found: list[Shortage] = []
+    setup, size = setup or EngineSetup(), (width, height, frames)
+    lacks = list(missing(engine, setup, quality))
+    if setup.model_dir is not None or not lacks:
+        lacks += _faults_of_models(engine, setup, quality)
     others = [e for e in engine_names() if e != engine and not missing(e)]
-    choices = [f"the {other} engine" for other in others]
-    for sentence in missing(engine, setup):
-        found.append(Shortage(what="engine", needed_bytes=None, free_bytes=None, message=sentence, choices=choices))
-    needs = engine_needs(engine, width, height, frames, setup)
-    if needs.vram_bytes:
-        free = max((gpu.free_bytes for gpu in gpus()), default=0)
-        if needs.vram_bytes > free:
-            fitting = [f"the {o} engine" for o in others if engine_needs(o, width, height, frames).vram_bytes <= free]
-            fitting.append("a smaller size or fewer frames")
-            found.append(_short("vram", engine, "GPU memory", needs.vram_bytes, free, fitting))
-    available = _available_ram()
-    if available is not None and needs.ram_bytes > available:
-        choices = ["a smaller size or fewer frames", "close other programs"]
-        found.append(_short("ram", engine, "memory", needs.ram_bytes, available, choices))
+    choices = [_named(other) for other in others]
+    found = [
+        Shortage(what="engine", needed_bytes=None, free_bytes=None, message=sentence, choices=choices)
+        for sentence in lacks
+    ]
+    needs, free = engine_needs(engine, *size, setup, quality), _free(engine)
+    short = _exceeded(needs, free)
+    if not short and not needs.no_plan:
+        return found
+    choices = [_named(o) for o in others if _fits(engine_needs(o, *size), free)]
+    if setup.memory and _fits(engine_needs(engine, *size, replace(setup, memory=""), quality), free):
+        choices.append("leave out the rung of `memory`")
+    choices.append("a smaller size or fewer frames")
+    if "ram" in short:
+        choices.append("close other programs")
+    if needs.no_plan and width:  # one sentence for all that is short
+        what = next(iter(short), "vram")
+        numbers = (needs.vram_bytes, free.vram_bytes) if what == "vram" else short[what]
+        return [*found, _shortage(what, *numbers, needs.no_plan, choices)]
+    for what, (needed, there) in short.items():
+        message = f"The {engine} engine needs {_gb(needed)} of {_KINDS[what]} and {_gb(there)} are free"
+        found.append(_shortage(what, needed, there, f"{message}: {' or '.join(choices)}.", choices))
     return found
 
 
-def _short(what: str, engine: str, kind: str, needed: int, free: int, choices: list[str]) -> Shortage:
-    return Shortage(
-        what=what,  # type: ignore[arg-type]  # one of the two
-        needed_bytes=needed,
-        free_bytes=free,
-        message=f"The {engine} engine needs {_gb(needed)} of {kind} and {_gb(free)} are free: {' or '.join(choices)}.",
-        choices=choices,
-    )
+_What = Literal["vram", "ram", "disk"]
+_KINDS: dict[_What, str] = {"vram": "GPU memory", "ram": "memory", "disk": "disk for its weights"}
 
 
-def _available_ram() -> int | None:
+def _faults_of_models(engine: str, setup: EngineSetup, quality: str) -> list[str]:
+    """What is wrong with the files that an engine would load."""
+    if not engine_facts(engine).reads_setup:
+        return []
+    from ex4d_core.generate.revisions import model_files
+
+    try:
+        files = model_files(engine, setup)
+    except Ex4dError as error:
+        return [str(error)]
+    absent = quality_models(engine, quality) if files.distilled is None else ()
+    return [absence(known_model(name)) for name in absent]
+
+
+def _named(engine: str) -> str:
+    return f"the {engine} engine"
+
+
+def _free(engine: str) -> Needs:
+    """What this machine has."""
     import psutil
 
-    return psutil.virtual_memory().available
+    from ex4d_core.devices import gpus
+
+    if not engine_facts(engine).reads_setup:  # needs no GPU and no disk
+        return Needs(0, psutil.virtual_memory().available)
+    folder = cache_folder().absolute()
+    disk = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+    return Needs(max((gpu.free_bytes for gpu in gpus()), default=0), psutil.virtual_memory().available, disk)
+
+
+def _exceeded(needs: Needs, free: Needs) -> dict[_What, tuple[int, int]]:
+    """Of what there is too little: bytes needed and free."""
+    pairs: dict[_What, tuple[int, int]] = {
+        "vram": (needs.vram_bytes, free.vram_bytes),
+        "ram": (needs.ram_bytes, free.ram_bytes),
+        "disk": (needs.disk_bytes, free.disk_bytes),
+    }
+    return {what: (needed, there) for what, (needed, there) in pairs.items() if needed > there}
+
+
+def _fits(needs: Needs, free: Needs) -> bool:
+    return not needs.no_plan and not _exceeded(needs, free)
+
+
+def _shortage(what: _What, needed: int, free: int, message: str, choices: list[str]) -> Shortage:
+    return Shortage(what=what, needed_bytes=needed, free_bytes=free, message=message, choices=choices)
 
 
 def _gb(size: int) -> str:

@@ -258,7 +258,9 @@ class Runner(threading.Thread):
         def on_stage(stage: Kind, stages: list[dict[str, Any]], fraction: float, message: str) -> None:
             if self._job_log is not None:
                 self._job_log.write(f"{message}, {stages[-1]['seconds']:.2f} s")
-            self._store.change(job, "progress", stage=stage, stages=stages, fraction=fraction, message=message)
+            self._store.change(
+                job, "progress", stage=stage, stages=stages, fraction=fraction, eta_s=None, message=message
+            )
 
         return on_stage
 

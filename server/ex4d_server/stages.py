@@ -175,7 +175,7 @@ class JobRun:
 
         def fits() -> None:
             self._check_disk(generate_bytes(*size) + scratch_bytes(*size) + render_bytes(*size, ()), "The shot")
-            shortages = engine_shortages(engine, *size, setup)
+            shortages = engine_shortages(engine, *size, setup, request["quality"])
             if shortages:
                 raise DoesNotFit(shortages[0].message)
 

@@ -147,9 +147,7 @@ class Worker:
 
 _NO_MEMORY = ("outofmemory", "out of memory", "insufficient memory", "cannot allocate", "can't start new thread")
 _OUT_OF_MEMORY = "This machine ran out of memory: choose a smaller size or fewer frames, or close other programs."
-_NO_SPACE = (
-    "A disk of this machine is full: free some space, where the data folder is and EX4D_CACHE_DIR, then retry."
-)
+_NO_SPACE = "A disk of this machine is full: free some space, where the data folder is and EX4D_CACHE_DIR, then retry."
 
 
 def _is_out_of_memory(error: Exception) -> bool:
