@@ -28,6 +28,7 @@ __all__ = [
     "require",
     "revision_of",
     "state",
+    "text_encoder_download",
 ]
 
 State = Literal["absent", "downloading", "incomplete", "ready"]
@@ -73,11 +74,12 @@ def absences(engine: str) -> tuple[str, ...]:
 
 def absence(model: Model) -> str:
     """What to say where a model is not there."""
-    accept = "" if model.commercial else " --accept"
-    return (
-        f"The model {model.name} is not on this machine: run `ex4d models download {model.name}{accept}` "
-        f"({gigabytes(model.bytes)})."
-    )
+    return f"The model {model.name} is not on this machine: run {_command(model)}."
+
+
+def text_encoder_download(engine: str) -> str:
+    """The command that brings the text encoder of an engine, with the gigabytes."""
+    return _command(next(model for model in CATALOGUE if engine in model.engines and model.part == "base"))
 
 
 def state(model: Model, folder: Path | None = None) -> State:
@@ -133,6 +135,11 @@ def revision_of(model: Model) -> str:
 def gigabytes(size: int) -> str:
     """Bytes for people."""
     return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"
+
+
+def _command(model: Model) -> str:
+    accept = "" if model.commercial else " --accept"
+    return f"`ex4d models download {model.name}{accept}` ({gigabytes(model.bytes)})"
 
 
 def _is_whole(model: Model, folder: Path, record: Record | None) -> bool:

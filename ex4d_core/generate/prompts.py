@@ -30,6 +30,7 @@ from ex4d_core.generate.sampling import require_finite
 from ex4d_core.generate.state import described_by
 from ex4d_core.generate.text_encoder import load_text_encoder
 from ex4d_core.model_files import ModelFiles
+from ex4d_core.models import text_encoder_download
 from ex4d_core.weight_headers import damaged
 
 TOKENS = 512
@@ -92,17 +93,19 @@ def clean(text: str) -> str:
 class Prompts:
     """Embeddings of prompts for one text encoder."""
 
-    def __init__(self, files: ModelFiles, folder: Path, device: str) -> None:
+    def __init__(self, files: ModelFiles, folder: Path, device: str, engine: str = "ex4d") -> None:
         """Load nothing yet.
 
         Args:
             files: with text encoder and tokenizer; without them only what is stored is known.
             folder: of the store; made when something is stored.
             device: of torch, where the embeddings are wanted, and where text is encoded if the encoder fits.
+            engine: that is run: what to download is told by it.
         """
         self._files = files
         self._folder = folder
         self._device = device
+        self._engine = engine
         self.revision = _revision(files)
         """Of the text encoder with its tokenizer, 16 hexadecimal digits; empty if they are not there."""
         self._unkept: dict[str, Tensor] = {}
@@ -133,7 +136,8 @@ class Prompts:
         if not self.revision:
             raise MissingDependencyError(
                 f"The prompt {_short(new[0])} is new, and the text encoder that encodes it, or its tokenizer, is not"
-                " on this machine: download it with ex4d models download, or use a prompt that was used before."
+                f" there: run {text_encoder_download(self._engine)}, put it into the folder of --model-dir, or use a"
+                " prompt that was used before."
             )
         defaults = (clean(text) for each in DEFAULTS.values() for text in (each.prompt, each.negative))
         new = list(dict.fromkeys([*new, *(text for text in defaults if self._read(text) is None)]))

@@ -50,7 +50,7 @@ class VaceLoader:
     def load(self, files: ModelFiles, plan: Plan, profile: Profile, prompt: str = "") -> VaceModel:
         """See `diffusion.Loader`."""
         told = DEFAULTS[self.engine]
-        prompts = Prompts(files, cache_folder() / "prompts", plan.device)
+        prompts = Prompts(files, cache_folder() / "prompts", plan.device, self.engine)
         prompts.prepare([prompt or told.prompt, told.negative])  # while the memory is free
         parts = load_components(files, plan, profile)
         if not isinstance(parts.transformer, WanVACETransformer3DModel):

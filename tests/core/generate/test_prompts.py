@@ -154,8 +154,10 @@ def test_a_stored_prompt_needs_no_text_encoder(
     assert torch.equal(without.embeddings(_TEXT), known)
     without.embeddings(DEFAULTS["vace-14b"].negative)
     assert len(loaded) == 1
-    with pytest.raises(MissingDependencyError, match="'a new one' is new, and the text encoder.*: download it"):
+    with pytest.raises(MissingDependencyError, match=r"'a new one' is new, .*: run `.* wan2.1-i2v-14b-480p` \(24.5 GB"):
         without.embeddings("a new one")
+    with pytest.raises(MissingDependencyError, match=r": run `.* wan2.1-vace-14b` \(75.1 GB"):
+        Prompts(replace(files, text_encoder=None), tmp_path, "cpu", "vace-14b").prepare(["a new one"])
 
 
 def test_another_text_encoder_encodes_anew(files: ModelFiles, tmp_path: Path, loaded: list[weakref.ref[Any]]) -> None:
