@@ -42,7 +42,7 @@ class AskPreflight(Task[Answer]):
     def __init__(self, server: Server, fields: dict[str, Any], width: int, height: int, frames: int) -> None:
 
         super().__init__(server)
-        self._engine = str(fields["engine"])
+        self._engine, self._quality = str(fields["engine"]), str(fields.get("quality", ""))
         sample = {"c2w": [[float(i == j) for j in range(4)] for i in range(4)], "source_time": 0.0}
         sample["intrinsics"] = [float(width), float(width), width / 2, height / 2]
         head = {"schema": SCHEMA, "width": width, "height": height, "fps": [24, 1]}
@@ -56,7 +56,7 @@ class AskPreflight(Task[Answer]):
         """One request."""
         reply = yield from self.call("POST", "/v1/preflight", self._body, "application/json")
         found = [one for one in reply.document.get("shortages") or () if isinstance(one, dict)]
-        remedies = [remedy for one in found for remedy in of_shortage(one, self._engine)]
+        remedies = [remedy for one in found for remedy in of_shortage(one, self._engine, self._quality)]
         return Answer(
             fits=bool(reply.document.get("fits")),
             shortages=tuple(for_artists(str(one.get("message"))) for one in found),

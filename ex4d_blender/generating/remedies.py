@@ -31,10 +31,12 @@ class Remedy:
             setattr(button, name, value)
 
 
-def of_engine(name: str) -> list[Remedy]:
+def of_engine(name: str, quality: str = "") -> list[Remedy]:
     """What an engine lacks: packages come with another kind of engine, only then models can be downloaded. And the
     engines that lack nothing."""
     facts = settings.engine_facts(name)
+    of_quality = (facts.get("quality_models") or {}).get(quality) or ()
+    needed = {"models": [*(facts.get("models") or ()), *of_quality]}
     if not lacks_packages(facts):
         found = [
             Remedy(
@@ -43,7 +45,7 @@ def of_engine(name: str) -> list[Remedy]:
                 "IMPORT",
                 (("model", model.name),),
             )
-            for model in absent_models(facts)
+            for model in absent_models(needed)
             if model.state != "downloading"
         ]
     elif sidecar.connection().is_local:
@@ -58,14 +60,14 @@ def _use(engine: str) -> Remedy:
     return Remedy("ex4d.choose_engine", translated("Use {engine}", engine=engine), "CHECKMARK", (("engine", engine),))
 
 
-def of_shortage(shortage: dict[str, Any], engine: str) -> list[Remedy]:
-    """What helps against a Shortage of docs/api.md, with the engine that was asked for."""
+def of_shortage(shortage: dict[str, Any], engine: str, quality: str = "") -> list[Remedy]:
+    """What helps against a Shortage of docs/api.md, with the engine and the quality that were asked for."""
     choices = {str(choice) for choice in shortage.get("choices") or ()}
     others = [str(one["name"]) for one in settings.engines() if f"the {one['name']} engine" in choices]
     found = [_use(other) for other in others]
     match shortage.get("what"):
         case "engine":
-            return of_engine(engine)
+            return of_engine(engine, quality)
         case "disk":
             found.append(Remedy("ex4d.remove_finished_jobs", translated("Remove Finished Jobs"), "TRASH"))
             if sidecar.connection().is_local:

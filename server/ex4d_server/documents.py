@@ -377,6 +377,7 @@ class EngineStatus(BaseModel):
     missing: list[str] = Field(description="What this machine lacks, one sentence each.")
     packages: list[str]
     models: list[str]
+    quality_models: dict[str, list[str]] = Field(description="Models that a quality needs beyond `models`.")
     qualities: list[str] = Field(description="What `quality` may say, the default first; empty: there is only one.")
     prompt: bool = Field(description="Whether it reads `prompt`.")
     seed: bool = Field(description="Whether it reads `seed`.")

@@ -95,6 +95,16 @@ def test_each_shortage_has_its_buttons(own_sidecar: Any) -> None:
     assert "open_data_folder" not in buttons("disk", [])
 
 
+def test_the_models_of_a_quality_are_offered(own_sidecar: Any) -> None:
+    fast = {"name": "ex4d", "available": True, "missing": [], "models": [], "quality_models": {"fast": ["lora"]}}
+    lora = {"name": "lora", "title": "L", "state": "absent", "size_bytes": 1, "licence": "MIT", "commercial": True}
+    module("sidecar").connection().capabilities = {"engines": [fast], "models": [lora]}
+    of_engine = module("generating.remedies").of_engine
+    (offered,) = of_engine("ex4d", "fast")
+    assert (offered.operator, offered.values) == ("ex4d.download_model", (("model", "lora"),))
+    assert of_engine("ex4d", "final") == []
+
+
 def test_they_are_in_the_panel_and_a_smaller_picture_fits(
     shared_sidecar: Any, shot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import shutil
 
 from fastapi import APIRouter
 
-from ex4d_core.engines import engine_facts, engine_models, engine_names, missing
+from ex4d_core.engines import engine_facts, engine_models, engine_names, missing, quality_models
 from ex4d_core.methods import METHODS, PASSES
 from ex4d_server import API_VERSION, __version__
 from ex4d_server.documents import (
@@ -56,6 +56,7 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
                 missing=lacks,
                 packages=list(facts.packages),
                 models=list(engine_models(name)),
+                quality_models={q: list(more) for q in facts.qualities if (more := quality_models(name, q))},
                 qualities=list(facts.qualities),
                 prompt=facts.reads_prompt,
                 seed=facts.reads_seed,

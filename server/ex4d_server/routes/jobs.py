@@ -27,6 +27,7 @@ from ex4d_server.documents import (
     State,
     canonical,
 )
+from ex4d_server.downloads import STAGE as DOWNLOAD_STAGE
 from ex4d_server.joblog import LOG_FILE
 from ex4d_server.models import check_model
 from ex4d_server.names import Id
@@ -194,6 +195,13 @@ def _row(sidecar: Sidecar, job: str) -> RowMapping:
 def _result_folder(sidecar: Sidecar, job: str) -> Path:
     row = _row(sidecar, job)
     result = row["result"]
+    if row["kind"] == DOWNLOAD_STAGE:
+        raise RequestError(
+            f"The job {job!r} is a download, which has no files to get: see where they are in `models` of the "
+            "capabilities.",
+            "job-state",
+            409,
+        )
     if row["state"] != "succeeded" or result is None:
         raise RequestError(f"The job {job!r} is {row['state']}: it has no files yet.", "job-state", 409)
     folder = sidecar.cache.path(result["disk_kind"], result["key"])
