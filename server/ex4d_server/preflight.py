@@ -146,7 +146,7 @@ def engine_shortages(
     if "ram" in short:
         choices.append("close other programs")
     if needs.no_plan and width:  # one sentence for all that is short
-        what: _What = next(iter(short), "vram")
+        what: _What = next(iter(short)) if short else "vram"
         numbers = (needs.vram_bytes, free.vram_bytes) if what == "vram" else short[what]
         return [*found, _shortage(what, *numbers, needs.no_plan, choices)]
     for what, (needed, there) in short.items():
