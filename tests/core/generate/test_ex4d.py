@@ -242,7 +242,7 @@ def test_from_a_clip_to_a_film_and_the_same_again(
     monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path / "cache"))
 
     def ex4d(*arguments: str) -> None:
-        done = CliRunner().invoke(cli.ex4d, [*arguments, "--quiet"], catch_exceptions=False)
+        done = CliRunner().invoke(cli.ex4d, arguments, catch_exceptions=False)
         assert done.exit_code == 0, done.output
 
     clip, folder = tmp_path / "clip.mp4", tmp_path / "film"
