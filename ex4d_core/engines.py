@@ -21,7 +21,7 @@ class EngineFacts:
     packages: tuple[str, ...]
     """Modules that it imports beyond the base installation."""
     licence: str
-    """Of the engine with its weights, an SPDX identifier."""
+    """Of the engine with its weights: an SPDX identifier, and what else is to be said."""
     qualities: tuple[str, ...]
     """Names of its profiles (see `generate.profiles`), the first is the default; empty: there is only one."""
     reads_prompt: bool
@@ -99,13 +99,19 @@ _DIFFUSION_PACKAGES = ("torch", "diffusers", "peft", "transformers", "accelerate
 
 
 def _diffusion(
-    name: str, summary: str, qualities: tuple[str, ...], module: str, loader: str, cancel_seconds: float
+    name: str,
+    summary: str,
+    qualities: tuple[str, ...],
+    module: str,
+    loader: str,
+    cancel_seconds: float,
+    licence: str = "Apache-2.0",
 ) -> _Entry:
     facts = EngineFacts(
         name=name,
         summary=summary,
         packages=_DIFFUSION_PACKAGES,
-        licence="Apache-2.0",
+        licence=licence,
         qualities=qualities,
         reads_prompt=True,
         reads_seed=True,
@@ -143,6 +149,7 @@ _ENGINES = {
         "ex4d",
         "EX4D",
         cancel_seconds=15.0,
+        licence="Apache-2.0; none stated for EX-4D's weights",
     ),
     "vace-1.3b": _diffusion(
         "vace-1.3b",

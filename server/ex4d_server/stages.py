@@ -131,6 +131,7 @@ class JobRun:
             size = (facts["width"], facts["height"], facts["frames"])
             needed = scene_bytes(*size, plate, bit_depth=facts["bit_depth"])
             self._check_disk(needed, "The scene")
+            self._check_engine(0, 0, 0)
 
         path = self._stage("scene", key, "import", arguments, fits, _CPU_GRACE)
         self.cache.adopt("depth")
@@ -156,6 +157,7 @@ class JobRun:
 
         def fits() -> None:
             self._check_disk(render_bytes(width, height, frames, tuple(request["passes"])), "The render")
+            self._check_engine(width, height, frames)
 
         arguments = {"scene": str(folder), "trajectory": trajectory, **options}
         self._stage("render", key, "render", arguments, fits, _CPU_GRACE)
@@ -175,9 +177,7 @@ class JobRun:
 
         def fits() -> None:
             self._check_disk(generate_bytes(*size) + scratch_bytes(*size) + render_bytes(*size, ()), "The shot")
-            shortages = engine_shortages(engine, *size, setup, request["quality"])
-            if shortages:
-                raise DoesNotFit(shortages[0].message)
+            self._check_engine(*size)
 
         conditioning = self.cache.find(shot["disk_kind"], shot["key"])
         if conditioning is None:
@@ -187,6 +187,21 @@ class JobRun:
         path = self._stage("generate", key, "generate", arguments, fits, grace)
         generated = {**shot, "kind": "shot", "disk_kind": "generate", "key": key}
         return self._exr(generated, path) if request["exr"] else generated
+
+    def _check_engine(self, width: int, height: int, frames: int) -> None:
+        """Refuse a shot that its engine cannot make here, before the work on what leads to it.
+
+        Args:
+            width: of the shot, pixels; 0 where it is not known yet, likewise the next two.
+            height: see `width`.
+            frames: see `width`.
+        """
+        request = self._request
+        if "engine" not in request:
+            return
+        found = engine_shortages(request["engine"], width, height, frames, setup_of(request), request["quality"])
+        if found:
+            raise DoesNotFit(found[0].message)
 
     def _exr(self, shot: dict[str, Any], generated: Path) -> dict[str, Any]:
         """A stage of its own, so that hours of an engine are never done again for other files of the same pictures."""
