@@ -33,7 +33,8 @@ class Suite:
         """pytest with those tests that the marker expression selects."""
         marked = ["-m", selected] if selected else []
         folders = [] if arguments else self.folders
-        return [str(self.python), "-m", "pytest", "--durations=10", *marked, *folders, *arguments]
+        # Short tracebacks: the long ones show arguments, and Blender dies of showing an object that is gone.
+        return [str(self.python), "-m", "pytest", "--durations=10", "--tb=short", *marked, *folders, *arguments]
 
 
 def main() -> int:

@@ -154,7 +154,8 @@ class Prompts:
             return self._unkept[text]
         if self.revision:
             return _read_tokens(self._path(text, self.revision), text)
-        found = sorted(self._folder.glob(self._path(text, "*").name))
+        # Of several encoders, copies of one model as a rule, the one that was used last.
+        found = sorted(self._folder.glob(self._path(text, "*").name), key=lambda p: p.stat().st_mtime, reverse=True)
         return next((tokens for tokens in (_read_tokens(path, text) for path in found) if tokens is not None), None)
 
     def _write(self, text: str, tokens: Tensor) -> None:

@@ -28,7 +28,7 @@ def engine() -> EngineStatus:
     """One that needs a model."""
     missing = ["The model lab/nc is not on this machine: download it first."] if KNOWN[1]["state"] != "ready" else []
     return EngineStatus(name="big", summary="", licence="", available=not missing, missing=missing, packages=[],
-                        models=["lab/nc"], qualities=[], prompt=True, seed=True, keep_source=False,
+                        models=["lab/nc"], quality_models={}, qualities=[], prompt=True, seed=True, keep_source=False,
                         setup=False)  # fmt: skip
 
 
