@@ -98,9 +98,7 @@ def test_vace_cached(cache: str, tiny_vace: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 < engine.settings["block_calls_saved"] < engine.settings["block_calls"] == 2 * _STEPS * 4
 
 
-def test_the_second_run_needs_no_text_encoder(
-    tiny_vace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_run_needs_no_text_encoder(tiny_vace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EX4D_CACHE_DIR", str(tmp_path / "cache"))  # other tests have other encoders
     made = _made(make_engine("vace-1.3b", EngineSetup(model_dir=tiny_vace, memory="resident", steps=1)), "final")
     shutil.copytree(tiny_vace, tmp_path / "bare", ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
