@@ -12,8 +12,7 @@ one, for they measure time.
 import os
 import subprocess
 import sys
-import tempfile
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,27 +82,20 @@ def _passes(name: str, command: list[str], environment: dict[str, str]) -> bool:
 
 def _beside_each_other(suites: list[Suite], selected: str) -> list[str]:
     """Run the first suite, and the others one after another beside it; the names of those that failed."""
-    failed: list[str] = []
+    first, *others = suites
+    with ThreadPoolExecutor(1) as beside:
+        passing = [beside.submit(_passes_quietly, suite, selected) for suite in others]
+        failed = [] if _passes(first.name, first.command(selected, []), first.environment) else [first.name]
+        # `result` raises what went wrong there: a suite that could not be started has not passed
+        return failed + [suite.name for suite, passed in zip(others, passing, strict=True) if not passed.result()]
 
-    def run_others() -> None:
-        for suite in suites[1:]:
-            with tempfile.TemporaryFile() as said:
-                command = suite.command(selected, [])
-                code = subprocess.run(
-                    command, cwd=ROOT, env=suite.environment, stdout=said, stderr=subprocess.STDOUT
-                ).returncode
-                said.seek(0)
-                output = said.read().decode(errors="replace")
-            if code not in (0, _NO_TESTS):
-                failed.append(suite.name)
-            say(f"== {suite.name}\n{output}")
 
-    others = threading.Thread(target=run_others)
-    others.start()
-    if not _passes(suites[0].name, suites[0].command(selected, []), suites[0].environment):
-        failed.append(suites[0].name)
-    others.join()
-    return failed
+def _passes_quietly(suite: Suite, selected: str) -> bool:
+    """As `_passes`, with what it prints in one piece at the end."""
+    command = suite.command(selected, [])
+    done = subprocess.run(command, cwd=ROOT, env=suite.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    say(f"== {suite.name}\n{done.stdout.decode(errors='replace')}")
+    return done.returncode in (0, _NO_TESTS)
 
 
 def _blenders(library_python: Path, everything: bool) -> tuple[list[Suite], list[str]]:

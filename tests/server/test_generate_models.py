@@ -128,3 +128,9 @@ def test_cancelled_while_it_denoises_it_gives_the_same_when_it_is_run_again(
         assert folder_hash(folder / "output") == folder_hash(Path(done["result"]["path"]) / "output")
     finally:
         end(fresh)
+
+
+def test_an_engine_without_models_is_told_before_anything_is_imported(running: Running, tiny_clip: Path) -> None:
+    job = run_job(running.server, reshoot_request(tiny_clip, engine="vace-1.3b", frames=3))
+    assert (job["state"], job["stages"]) == ("failed", [])
+    assert "wan2.1-vace-1.3b" in job["problem"]["detail"]
