@@ -38,17 +38,25 @@ class ImportOptions:
     depth_range: tuple[float, float] | None = None
     """What 0 and the largest integer of integer depth stand for."""
     estimator: str | None = None
-    """Name of a depth estimator; None: `file` with `depth`, else `embedded`."""
+    """Name of a depth estimator; None: `file` with `depth`, else `registry.default_estimator()`."""
+    model_dir: Path | None = None
+    """A folder with the estimator's weights or checkout; None: what `ex4d models` has."""
+    sharpen: bool | None = None
+    """Put the depth's edges where the colour has them; None: for estimated depth, not for that of files."""
     fov_degrees: float | None = None
     """Horizontal field of view."""
     focal_mm: float | None = None
     """Focal length, with `sensor_mm`."""
     sensor_mm: float | None = None
     """Width of the sensor, with `focal_mm`."""
+    sensor: str | None = None
+    """Name of a camera or format (see `sensors`), instead of `sensor_mm`."""
     focal_px: float | None = None
     """Focal length in pixels of the input as displayed."""
     source_camera: Trajectory | Path | None = None
-    """Solved camera of the clip."""
+    """Solved camera of the clip: a trajectory, or a file or folder that `solve.load_solve` reads."""
+    estimate_camera: bool = False
+    """Find the source camera's path; otherwise, without `source_camera`, it stands still."""
     start: int = 0
     """First frame taken, counted at the scene's frame rate."""
     frames: int | None = None

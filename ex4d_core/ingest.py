@@ -26,7 +26,8 @@ from ex4d_core.ahead import beside
 from ex4d_core.audio import write_sound
 from ex4d_core.camera import Intrinsics, Trajectory, load_trajectory
 from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
-from ex4d_core.depth import DepthEstimator, DepthKind, DepthRequest, make_estimator
+from ex4d_core.depth import DepthEstimator, DepthKind, DepthRequest
+from ex4d_core.depth.registry import make_estimator
 from ex4d_core.depth.encoding import FAR_FACTOR, choose_encoding
 from ex4d_core.depth_cache import depth_key, keep_depth, take_depth
 from ex4d_core.depth_proxy import proxy_step

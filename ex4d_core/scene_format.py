@@ -34,6 +34,9 @@ DEPTH_PATTERN = "depth/%06d.exr"
 OCCLUSION_PATTERN = "occlusion/%06d.png"
 PLATE_PATTERN = "plate/%06d.png"
 PROXY_PATTERN = "proxy/%06d.exr"
+BACKGROUND_COLOR, BACKGROUND_DEPTH = "background/%06d.png", "background/%06d.exr"
+"""Colour and depth of the clean background, one of each a layer, see `background`; like occlusion/ they can be made
+again and do not count for the content hash."""
 AUDIO_FILE = "audio.m4a"
 """The footage's sound, where it has any; like plate/ it does not count for the content hash."""
 
@@ -87,8 +90,50 @@ class SourceDocument(BaseModel):
     """Size of the source as displayed, pixels."""
     height: int | None = None
     """See `width`."""
-    lens: Literal["assumed", "given", "trajectory"] | None = None
+    lens: Literal["assumed", "given", "trajectory", "metadata", "estimated"] | None = None
     """Where the intrinsics come from; `assumed` is the focal length for footage without lens data."""
+    lens_note: str = ""
+    """How sure that is, a sentence for people."""
+    camera: Literal["static", "given", "estimated"] | None = None
+    """Where the poses of the source camera come from."""
+
+
+class DistortionDocument(BaseModel):
+    """The distortion that the footage had; color/ and plate/ have none any more (see `distortion`)."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    model: Literal["opencv", "opencv-fisheye"]
+    """OpenCV's rational model k1, k2, p1, p2[, k3[, k4, k5, k6]], or its fisheye model k1, k2, k3, k4."""
+    parameters: list[float] = Field(max_length=8)
+    intrinsics: _Four
+    """fx, fy, cx, cy of the distorted footage at the scene's size, pixels."""
+
+
+class BackgroundLayer(BaseModel):
+    """The clean background as one camera would have seen it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    first: int = Field(ge=0)
+    """It stands behind the clip's frames from this one on ..."""
+    last: int = Field(ge=0)
+    """... up to and with this one."""
+    c2w: tuple[_Four, _Four, _Four, _Four]
+    """Camera-to-world of that camera, OpenCV axes, scene units."""
+    intrinsics: _Four
+    """fx, fy, cx, cy in pixels of the layer's picture, which has the scene's size."""
+
+
+class BackgroundDocument(BaseModel):
+    """What was seen of the background over time: layer n is `background/00000n.png` and `.exr`.
+
+    The EXR holds disparity or depth as the scene's depth does; 0 where the background was never seen.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    layers: list[BackgroundLayer] = []
+    """None, where `note` says why."""
+    note: str = ""
+    """For people, a sentence."""
 
 
 class SceneDocument(BaseModel):
@@ -110,6 +155,11 @@ class SceneDocument(BaseModel):
     source: SourceDocument | None = None
     notes: list[str] = []
     """What people should know about the clip and the lens."""
+    cuts: list[Annotated[int, Field(gt=0)]] = []
+    """Frames that begin another take."""
+    distortion: DistortionDocument | None = None
+    background: BackgroundDocument | None = None
+    """None in scenes of versions that made none."""
     request: str | None = None
     """Fingerprint of the inputs and options of the import, to recognise a repeated one."""
     content_hash: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")

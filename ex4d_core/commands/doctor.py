@@ -164,7 +164,7 @@ def _engines() -> Check:
 
 
 def _estimators() -> Check:
-    from ex4d_core.depth import estimator_names
+    from ex4d_core.depth.registry import estimator_names
 
     return Check("depth estimators", "ok", ", ".join(estimator_names()))
 

@@ -1,12 +1,11 @@
-"""Depth estimators: what they promise, and how to find one by name.
+"""Depth estimators: what they are asked, what they give, what there is to know about each.
 
-`file` reads depth that another program made; `embedded` needs nothing but the clip. An estimator that needs more
-(weights, a GPU) lives in a module of its own, imported when it is asked for.
+`depth.registry` finds one by name. Each lives in a module of its own, imported when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
-from ex4d_core.errors import InputError
 from ex4d_core.progress import Cancelled, OnProgress
 
 DepthKind = Literal["metric", "relative", "disparity"]
@@ -57,6 +55,10 @@ class DepthResult:
     """What turned the estimator's numbers into depth; for `scene.json`."""
     warnings: tuple[str, ...] = ()
     """What people should know about this depth; one sentence each."""
+    intrinsics: tuple[Intrinsics, ...] | None = None
+    """Lens of each frame, where the estimator tells, at the size of the frames."""
+    source_c2w: NDArray[np.float64] | None = None
+    """(T, 4, 4) float64 camera-to-world in the units of `depth`, frame 0 the identity, where the estimator tells."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,39 @@ class DepthRequest:
     """First frame taken from the clip."""
     clip_frames: int | None = None
     """Frames of the whole clip, of which the scene may take a part."""
+    model_dir: Path | None = None
+    """A folder with the estimator's weights, or its checkout; None: what `ex4d models` has."""
+    work: Path | None = None
+    """A folder where an estimator keeps what is finished, so that a rerun goes on; None: a temporary one."""
+    cuts: tuple[int, ...] = ()
+    """Frames that begin another take: nothing is carried over from the frame before."""
+
+
+@dataclass(frozen=True)
+class EstimatorFacts:
+    """What there is to know about an estimator before it is loaded."""
+
+    name: str
+    summary: str
+    """One line for people."""
+    licence: str
+    """Of code and weights: an SPDX identifier, and what else is to be said."""
+    commercial: bool
+    """Whether it allows commercial work."""
+    units: Literal["metric", "relative", "as given"]
+    """Of the depth."""
+    per_frame: bool
+    """Looks at one frame at a time, so that its depth is made steady here (see `stabilise`)."""
+    intrinsics: bool
+    """Tells the lens."""
+    poses: bool
+    """Tells the camera's path."""
+    device: Literal["CPU", "CPU or GPU", "GPU"]
+    """What it is meant to run on; "CPU or GPU" is slow, but usable on a CPU."""
+    parity: Literal["own", "library", "tested", "untested"]
+    """Own method; the library's own code; compared with the official code's numbers, or not yet."""
+    packages: tuple[str, ...] = ()
+    """Modules that it imports beyond the base installation."""
 
 
 class DepthEstimator(Protocol):
@@ -125,49 +160,3 @@ class DepthEstimator(Protocol):
             Ex4dError: the input cannot be used, or the task was cancelled.
         """
         ...
-
-
-def _file(request: DepthRequest) -> DepthEstimator:
-    from ex4d_core.depth.file import FileEstimator
-
-    return FileEstimator(request)
-
-
-def _embedded(request: DepthRequest) -> DepthEstimator:
-    from ex4d_core.depth.builtin import EmbeddedEstimator
-
-    return EmbeddedEstimator()
-
-
-_FACTORIES: dict[str, tuple[Callable[[DepthRequest], DepthEstimator], str]] = {
-    "file": (_file, "depth that another program made, read from EXR, PNG, NPY, NPZ or a grey video"),
-    "embedded": (_embedded, "a rough guess from parallax and position in the picture: no weights, no GPU"),
-}
-"""Name -> factory, and what it is in a line."""
-
-
-def register_estimator(name: str, factory: Callable[[DepthRequest], DepthEstimator], summary: str = "") -> None:
-    """Add an estimator, or replace the one of that name; `summary` is one line for people."""
-    _FACTORIES[name] = (factory, summary)
-
-
-def estimator_names() -> tuple[str, ...]:
-    """The names that `make_estimator` knows."""
-    return tuple(_FACTORIES)
-
-
-def estimator_summaries() -> dict[str, str]:
-    """What each estimator is, in a line for people."""
-    return {name: summary for name, (_, summary) in _FACTORIES.items()}
-
-
-def make_estimator(name: str, request: DepthRequest | None = None) -> DepthEstimator:
-    """The estimator of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name not in _FACTORIES:
-        raise InputError(f"There is no depth estimator {name!r}: choose one of {', '.join(_FACTORIES)}.")
-    factory, _ = _FACTORIES[name]
-    return factory(request or DepthRequest())

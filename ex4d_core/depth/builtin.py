@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
-from ex4d_core.depth import ColorFrames, DepthResult
+from ex4d_core.depth import ColorFrames, DepthRequest, DepthResult
 from ex4d_core.depth.edgeaware import upsample
 from ex4d_core.depth.embedded import WORKING_SIDE, estimate_depth
 from ex4d_core.images import resize
@@ -29,6 +29,10 @@ class EmbeddedEstimator:
 
     name = "embedded"
     revision = 1
+
+    def __init__(self, request: DepthRequest) -> None:
+        """`request`: only its cuts count."""
+        self._request = request
 
     def check(self, frames: int, size: tuple[int, int], on_progress: OnProgress, cancelled: Cancelled) -> None:
         """See `DepthEstimator.check`: any clip will do."""

@@ -42,7 +42,7 @@ def get_health(sidecar: ThisSidecar) -> Health:
 @router.get("/capabilities", responses=problems())
 def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
     """What this sidecar can do on this machine."""
-    from ex4d_core.depth import estimator_summaries
+    from ex4d_core.depth.registry import estimator_facts, estimator_names
 
     engines: list[EngineStatus] = []
     for name in engine_names():
@@ -76,7 +76,7 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
         methods=list(METHODS),
         passes=list(PASSES),
         engines=engines,
-        depth_estimators=[EstimatorStatus(name=n, summary=s) for n, s in estimator_summaries().items()],
+        depth_estimators=[EstimatorStatus(name=n, summary=estimator_facts(n).summary) for n in estimator_names()],
         devices=_devices(sidecar),
         disk=disk,
         models=known_models(),

@@ -1,0 +1,128 @@
+"""The depth estimators that there are, found by name and described without loading any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from ex4d_core.depth import DepthEstimator, DepthRequest, EstimatorFacts
+from ex4d_core.errors import InputError, MissingDependencyError
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An estimator as the table below has it."""
+
+    facts: EstimatorFacts
+    make: Callable[[DepthRequest], DepthEstimator]
+
+
+def _imported(module: str, kind: str) -> Callable[[DepthRequest], DepthEstimator]:
+    """Makes one of a class that takes the request, from a module that is imported when it is asked for."""
+    return lambda request: getattr(import_module(f"ex4d_core.depth.{module}"), kind)(request)
+
+
+_ENTRIES: dict[str, _Entry] = {
+    "file": _Entry(
+        EstimatorFacts(
+            name="file",
+            summary="depth that another program made, read from EXR, PNG, NPY, NPZ or a grey video",
+            licence="GPL-3.0-or-later",
+            commercial=True,
+            units="as given",
+            per_frame=False,
+            intrinsics=False,
+            poses=False,
+            device="CPU",
+            parity="own",
+        ),
+        _imported("file", "FileEstimator"),
+    ),
+    "embedded": _Entry(
+        EstimatorFacts(
+            name="embedded",
+            summary="a rough guess from parallax and position in the picture: no weights, no GPU",
+            licence="GPL-3.0-or-later",
+            commercial=True,
+            units="relative",
+            per_frame=False,
+            intrinsics=False,
+            poses=False,
+            device="CPU",
+            parity="own",
+        ),
+        _imported("builtin", "EmbeddedEstimator"),
+    ),
+}
+
+DEFAULTS = ("depth-anything-v2-small", "embedded")
+"""The first of these that this machine can run is used where none is named: nothing is downloaded unasked."""
+
+
+def register_estimator(facts: EstimatorFacts, make: Callable[[DepthRequest], DepthEstimator]) -> None:
+    """Add an estimator, or replace the one of that name."""
+    _ENTRIES[facts.name] = _Entry(facts, make)
+
+
+def estimator_names() -> tuple[str, ...]:
+    """The names that `make_estimator` knows."""
+    return tuple(_ENTRIES)
+
+
+def estimator_facts(name: str) -> EstimatorFacts:
+    """What there is to know about an estimator.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    return _entry(name).facts
+
+
+def default_estimator() -> str:
+    """The estimator to use where none is named."""
+    return next((name for name in DEFAULTS if name in _ENTRIES and not missing(name)), DEFAULTS[-1])
+
+
+def missing(name: str, model_dir: Path | None = None) -> tuple[str, ...]:
+    """What this machine lacks to run an estimator, a sentence each; empty if nothing.
+
+    Args:
+        name: of the estimator.
+        model_dir: a folder with its weights or checkout; then no downloaded ones are needed.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    from ex4d_core.models import absences
+
+    facts = estimator_facts(name)
+    lacks: list[str] = []
+    if packages := [package for package in facts.packages if find_spec(package) is None]:
+        remedy = "run pip install .[gpu] in EX-4D's folder"
+        lacks.append(f"The depth estimator {name} needs {', '.join(packages)}, which are not installed: {remedy}.")
+    if model_dir is None:
+        lacks += absences(name)
+    return tuple(lacks)
+
+
+def make_estimator(name: str, request: DepthRequest | None = None) -> DepthEstimator:
+    """The estimator of that name.
+
+    Raises:
+        InputError: there is none.
+        MissingDependencyError: a package or weights that it needs are not there.
+    """
+    entry = _entry(name)
+    request = request or DepthRequest()
+    if sentences := missing(name, request.model_dir):
+        raise MissingDependencyError(sentences[0])
+    return entry.make(request)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise InputError(f"There is no depth estimator {name!r}: choose one of {', '.join(_ENTRIES)}.")
+    return _ENTRIES[name]
