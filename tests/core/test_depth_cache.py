@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 from ingest_cases import all_bytes, clip_file, depth_npy, depths
 
-from ex4d_core import depth as depth_package
-from ex4d_core.depth import DepthRequest, DepthResult, make_estimator, register_estimator
+from ex4d_core.depth import DepthRequest, DepthResult, registry
+from ex4d_core.depth.registry import estimator_facts, make_estimator, register_estimator
 from ex4d_core.errors import CancelledError
 from ex4d_core.ingest import import_scene
 from ex4d_core.scene import Scene
@@ -40,10 +41,11 @@ class Counting:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Register the estimators "counting" and "newer", which differ in their revision; gives their calls."""
-    monkeypatch.setattr(depth_package, "_FACTORIES", dict(depth_package._FACTORIES))
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     calls: list[int] = []
-    register_estimator("counting", lambda request: Counting(request, calls))
-    register_estimator("newer", lambda request: Counting(request, calls, revision=2))
+    facts = replace(estimator_facts("embedded"), name="counting")
+    register_estimator(facts, lambda request: Counting(request, calls))
+    register_estimator(replace(facts, name="newer"), lambda request: Counting(request, calls, revision=2))
     return calls
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ex4d_core import engines, sample
-from ex4d_core.depth import estimator_names, estimator_summaries
+from ex4d_core.depth.registry import estimator_facts, estimator_names
 from ex4d_core.engines import (
     EngineSetup,
     check_request,
@@ -35,8 +35,10 @@ def test_every_engine_and_estimator_says_what_it_is() -> None:
         assert facts.cancel_seconds > 0
         assert "" not in facts.qualities
     assert engine_facts("draft").cancel_seconds <= 1.0
-    assert set(estimator_summaries()) == set(estimator_names())
-    for line in (*estimator_summaries().values(), *(engine_facts(n).summary for n in engine_names())):
+    assert [estimator_facts(name).name for name in estimator_names()] == list(estimator_names())
+    assert all(estimator_facts(name).licence for name in estimator_names())
+    summaries = [estimator_facts(name).summary for name in estimator_names()]
+    for line in (*summaries, *(engine_facts(n).summary for n in engine_names())):
         assert line
         assert "\n" not in line
     for ask in (engine_facts, missing, lambda name: engine_needs(name, 8, 8, 1)):
