@@ -26,6 +26,12 @@ LOOSE = 0.15
 """Beyond this spread the depth and the solve disagree in more than scale."""
 
 
+UNKNOWN_SCALE = (
+    "The solve has too few points to tell its scale, so that it may not fit the depth and still things may drift: "
+    "keep COLMAP's points3D beside its cameras, or give depth in the solve's units."
+)
+
+
 @dataclass(frozen=True)
 class ScaleFit:
     """How the solve's units relate to the depth's."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.progress import Cancelled, OnProgress
+
+if TYPE_CHECKING:
+    from ex4d_core.distortion import Distortion
 
 DepthKind = Literal["metric", "relative", "disparity"]
 Units = Literal["metric", "relative"]
@@ -83,6 +86,10 @@ class DepthRequest:
     """A folder where an estimator keeps what is finished, so that a rerun goes on; None: a temporary one."""
     cuts: tuple[int, ...] = ()
     """Frames that begin another take: nothing is carried over from the frame before."""
+    channel: str | None = None
+    """Name of the EXR channel or NPZ array with depth in `path`; None: the one that is called so."""
+    distortion: Distortion | None = None
+    """What was removed from the frames, at working size: depth on disk still has it."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,8 @@ class EstimatorFacts:
     """Own method; the library's own code; compared with the official code's numbers, or not yet."""
     packages: tuple[str, ...] = ()
     """Modules that it imports beyond the base installation."""
+    checkout: str = ""
+    """What to say where it needs a folder that the user names, and there is none; empty: it needs none."""
 
 
 class DepthEstimator(Protocol):

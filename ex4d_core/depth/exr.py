@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core import exr_out
+from ex4d_core.depth.exr_channels import depth_candidates, is_mist, named
 from ex4d_core.errors import InputError
 
 _MAGIC = b"\x76\x2f\x31\x01"
-
-# In order of preference, compared in lower case with the last part of a dotted channel name. `Y` beside one of the
-# others is a picture or a mask; `V` is how Blender names the one channel of a value pass.
-_DEPTH_NAMES = ("z", "depth", "disparity", "disp", "y", "v")
 
 
 def write_exr(path: Path, values: NDArray[np.float16] | NDArray[np.float32], channel: str = "Y") -> None:
@@ -37,8 +35,7 @@ def read_exr(path: Path, channel: str | None = None) -> NDArray[np.float32]:
 
     Args:
         path: the file: scan lines or tiles, one part or many, any compression.
-        channel: the channel's name; None looks for the one that holds depth: the only channel, or one named Z,
-            depth, disparity, Y or V (the last part of a dotted name), or R where red, green and blue are the same.
+        channel: the channel's name; None: the one that `find_depth_channel` finds.
 
     Returns:
         (H, W) float32. Pixels of the display window outside the data window are NaN.
@@ -46,6 +43,36 @@ def read_exr(path: Path, channel: str | None = None) -> NDArray[np.float32]:
     Raises:
         InputError: the file is missing or damaged, or has no such channel.
     """
+    found = _channels(path)
+    return _over_display_window(*found[channel if channel in found else _choose(path, found, channel)])
+
+
+@dataclass(frozen=True)
+class FoundChannel:
+    """The channel of an image that holds depth."""
+
+    name: str
+    by_nuke: bool
+    """Whether Nuke wrote the image, whose own depth is 1/z."""
+
+
+def find_depth_channel(path: Path, wanted: str | None = None) -> FoundChannel:
+    """Find the channel that holds depth: the only one, or the one called so (see `exr_channels`), or a grey R.
+
+    Args:
+        path: see `read_exr`.
+        wanted: the name, or its last words, if the user gave one.
+
+    Raises:
+        InputError: as `read_exr`; several may hold depth, or none.
+    """
+    found = _channels(path)
+    name = _choose(path, found, wanted)
+    return FoundChannel(name, any(str(key).startswith("nuke/") for key in found[name][0]))
+
+
+def _channels(path: Path) -> dict[str, tuple[dict[str, Any], NDArray[Any]]]:
+    """Header of its part, and pixels, of every channel by its full name."""
     import OpenEXR  # a quarter of the start-up time of the command line: only where it is needed
 
     try:
@@ -57,40 +84,53 @@ def read_exr(path: Path, channel: str | None = None) -> NDArray[np.float32]:
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             parts: list[Any] = [file.parts[index] for index in range(len(file.parts))]
-            header, pixels = _choose(path, parts, channel)
-            return _over_display_window(header, pixels)
+            found = {
+                _full_name(part.header.get("name"), key, len(parts)): (dict(part.header), channel.pixels)
+                for part in parts
+                for key, channel in part.channels.items()
+            }
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged or cut short: export it again.") from error
-
-
-def _choose(path: Path, parts: list[Any], name: str | None) -> tuple[dict[str, Any], NDArray[Any]]:
-    """The header and pixels of the wanted channel."""
-    found = [(part.header, key, channel.pixels) for part in parts for key, channel in part.channels.items()]
     if not found:
         raise InputError(f"{path} has no readable channels: it is damaged or cut short; export it again.")
-    if name is not None:
-        for header, key, pixels in found:
-            if key == name:
-                return header, pixels
-        raise InputError(f"{path} has no channel {name!r}, only {_names(found)}: export it with that channel.")
-    if len(found) == 1:
-        return found[0][0], found[0][2]
-    for wanted in _DEPTH_NAMES:
-        for header, key, pixels in found:
-            if key.rpartition(".")[2].lower() == wanted or wanted in key.lower().split("."):
-                return header, pixels
-    by_name = {key.rpartition(".")[2].upper(): (header, pixels) for header, key, pixels in found}
-    if {"R", "G", "B"} <= by_name.keys():
-        header, red = by_name["R"]
-        if all(np.array_equal(red, by_name[key][1], equal_nan=True) for key in "GB"):
-            return header, red
+    return found
+
+
+def _full_name(part: str | None, channel: str, parts: int) -> str:
+    """Of many parts, each has its channels' layer as its name, and may leave it away in theirs."""
+    return channel if parts == 1 or not part or channel.startswith(part + ".") else f"{part}.{channel}"
+
+
+def _choose(path: Path, found: dict[str, tuple[dict[str, Any], NDArray[Any]]], wanted: str | None) -> str:
+    names = list(found)
+    if wanted is not None:
+        ends = [name for name in names if name == wanted or name.endswith("." + wanted)]
+        if len(ends) == 1 or wanted in ends:
+            return wanted if wanted in ends else ends[0]
+        raise InputError(f"{path} has no channel {wanted!r}, only {named(names)}: name one with --depth-channel.")
+    candidates = depth_candidates(names)
+    if candidates and all(_same(found[candidates[0]][1], found[other][1]) for other in candidates[1:]):
+        return candidates[0]
+    if candidates:
+        raise InputError(
+            f"{path} has several channels that look like depth ({named(candidates)}): name one with --depth-channel."
+        )
+    grey = [name for name in names if name.rpartition(".")[2].upper() in ("R", "G", "B")]
+    if len(grey) == 3 and all(_same(found[grey[0]][1], found[other][1]) for other in grey[1:]):
+        return grey[0]
+    if any(is_mist(name) for name in names):
+        raise InputError(
+            f"{path} has mist, which is fog from 0 to 1 and no depth: render Blender's Z pass (View Layer, Passes, "
+            "Data, Z)."
+        )
     raise InputError(
-        f"{path} has no channel that looks like depth, only {_names(found)}: name the depth channel Z or Y."
+        f"{path} has no channel that looks like depth, only {named(names)}: name the one that does with "
+        "--depth-channel, or call it Z."
     )
 
 
-def _names(found: list[tuple[dict[str, Any], str, NDArray[Any]]]) -> str:
-    return ", ".join(key for _, key, _ in found)
+def _same(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    return np.array_equal(first, second, equal_nan=True)
 
 
 def _over_display_window(header: dict[str, Any], pixels: NDArray[Any]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,12 @@ from ex4d_core.depth.readers import DepthFile, Values, open_depth
 from ex4d_core.depth.resample import resample_depth
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.progress import Cancelled, OnProgress
+
+if TYPE_CHECKING:
+    from ex4d_core.distortion import Distortion
+
+FLAT_RATIO = 1 + 1e-6
+"""Farthest over nearest depth of a frame that is a flat card."""
 
 
 class FileEstimator:
@@ -41,7 +48,7 @@ class FileEstimator:
             raise InputError("The depth estimator 'file' needs a file or folder: name it with --depth.")
         if request.kind not in DEPTH_KINDS:
             raise InputError(f"There is no depth kind {request.kind!r}: choose one of {', '.join(DEPTH_KINDS)}.")
-        source = open_depth(request.path)
+        source = open_depth(request.path, request.channel)
         scale = _scale(source, request.value_range)
         _check_size(source, request.clip_size or size, size)
         if source.count is not None:  # before the long reading
@@ -77,12 +84,13 @@ class FileEstimator:
         request = self._request
         first = _first_frame(source, survey.count, len(frames), request)
         return DepthResult(
-            depth=_FileDepth(source, request.kind, scale, first, len(frames), size),
+            depth=_FileDepth(source, request.kind, scale, first, len(frames), size, request.distortion),
             nearest=survey.nearest,
             farthest=survey.farthest,
             units="metric" if request.kind == "metric" else "relative",
             conversion=_conversion(source, request, scale),
-            warnings=_warnings(source),
+            warnings=_warnings(source, request, survey),
+            intrinsics=_lenses(source, first, len(frames), size, request.distortion),
         )
 
 
@@ -103,15 +111,22 @@ class _FileDepth:
     first: int
     count: int
     size: tuple[int, int]
+    distortion: Distortion | None
 
     def __len__(self) -> int:
         return self.count
 
     def iterate(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
         """See `DepthFrames.iterate`."""
+        undistort = None
+        if self.distortion is not None:
+            from ex4d_core.distortion import undistorter
+
+            undistort = undistorter(self.distortion, self.distortion.pinhole())
         values = self.source.iterate(self.first + start)
         for _, frame in zip(range(start, self.count), values, strict=False):
-            yield resample_depth(_to_depth(frame, self.kind, self.scale), *self.size)
+            depth = resample_depth(_to_depth(frame, self.kind, self.scale), *self.size)
+            yield depth if undistort is None else undistort(depth)
 
 
 @dataclass
@@ -119,6 +134,8 @@ class _Survey:
     count: int = 0
     nearest: float = math.inf
     farthest: float = 0.0
+    flat: int = 0
+    """Frames with the same depth everywhere."""
 
 
 def _scale(source: DepthFile, value_range: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -186,6 +203,7 @@ def _survey(
         if finite.size:
             found.nearest = min(found.nearest, float(finite.min()))
             found.farthest = max(found.farthest, float(finite.max()))
+        found.flat += finite.size == depth.size and float(finite.max()) <= float(finite.min()) * FLAT_RATIO
         found.count += 1
         on_progress(found.count, source.count or found.count, "checking depth")
     return found
@@ -195,7 +213,10 @@ def _refuse_no_depth(values: Values, kind: DepthKind, scale: tuple[float, float]
     """NaN and negative numbers are no depth; zero is one only as the disparity of sky."""
     numbers = _scaled(values, scale)
     what = "disparity" if kind == "disparity" else "depth"
-    remedy_zero = "fill those pixels, or write infinity where there is only sky"
+    remedy_zero = (
+        "fill those pixels, write infinity where there is only sky, or add --depth-kind disparity if 0 is the "
+        "farthest, as DepthCrafter and Video-Depth-Anything save it"
+    )
     if scale is not None:
         remedy_zero = "fill those pixels, or check --depth-range"
     faults = [
@@ -231,18 +252,43 @@ def _to_depth(values: Values, kind: DepthKind, scale: tuple[float, float] | None
 
 def _conversion(source: DepthFile, request: DepthRequest, scale: tuple[float, float] | None) -> dict[str, object]:
     facts: dict[str, object] = {"kind": request.kind, "file": source.path.name, "size": list(source.size)}
+    if source.channel is not None:
+        facts["channel"] = source.channel
     if scale is not None:
         facts |= {"bits": source.integer_bits, "range": list(scale)}
     return facts
 
 
-def _warnings(source: DepthFile) -> tuple[str, ...]:
-    if source.integer_bits is None or source.integer_bits > 8:
-        return ()
-    warning = (
-        f"The depth {source.path.name} has 8 bits, 256 steps: surfaces will be terraced; 16-bit PNG or EXR is smooth."
-    )
-    return (warning,)
+def _lenses(
+    source: DepthFile, first: int, count: int, size: tuple[int, int], distortion: Distortion | None
+) -> tuple[Intrinsics, ...] | None:
+    """The lens of each frame at the frames' size, where the file tells; a distortion that was removed changed it."""
+    if source.lenses is None or distortion is not None:
+        return None
+    rows = source.lenses if len(source.lenses) == 1 else source.lenses[first : first + count]
+    lenses: list[Intrinsics] = []
+    for fx, fy, cx, cy in rows.tolist():
+        lenses.append(Intrinsics(fx, fy, cx, cy, *source.size).resized(*size))
+    return tuple(lenses * count if len(lenses) == 1 else lenses)
+
+
+def _warnings(source: DepthFile, request: DepthRequest, survey: _Survey) -> tuple[str, ...]:
+    name = source.path.name
+    found: list[str] = []
+    if source.integer_bits is not None and source.integer_bits <= 8:
+        found.append(f"The depth {name} has 8 bits, 256 steps: surfaces will be terraced; 16-bit PNG or EXR is smooth.")
+    if source.disparity_hint and request.kind != "disparity":
+        found.append(
+            f"The depth {name} may be disparity (1/depth), as {source.disparity_hint}: add --depth-kind disparity if "
+            "near things come out far."
+        )
+    if survey.flat:
+        which = "every frame" if survey.flat == survey.count else f"{survey.flat} of {survey.count} frames"
+        found.append(
+            f"The depth {name} is the same everywhere in {which}, so that the picture stands there as a flat card: "
+            "check that the depth was exported."
+        )
+    return tuple(found)
 
 
 def _percent(mask: NDArray[np.bool_]) -> str:

@@ -7,26 +7,20 @@ Every reader gives numbers and leaves their meaning to `file`. Integers come as 
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.depth.exr import read_exr
+from ex4d_core.depth.arrays import ARRAY_SUFFIXES, Values, as_fractions, integer_bits, open_array
+from ex4d_core.depth.exr import find_depth_channel, read_exr
 from ex4d_core.errors import InputError
 from ex4d_core.images import IMAGE_SUFFIXES, quiet_opencv
 from ex4d_core.sequence import find_sequence, is_pattern
-
-Values = NDArray[np.float64] | NDArray[np.float32]
-
-ARRAY_SUFFIXES = (".npy", ".npz")
-_DEPTH_KEYS = ("depth", "depths", "disparity", "disparities", "arr_0")
 
 
 class DepthFile(Protocol):
@@ -50,6 +44,21 @@ class DepthFile(Protocol):
         """Bits of the integers stored; None for floating point."""
         ...
 
+    @property
+    def channel(self) -> str | None:
+        """Name of the EXR channel or NPZ array that is read; None where there are none."""
+        ...
+
+    @property
+    def lenses(self) -> NDArray[np.float64] | None:
+        """(1, 4) or (T, 4) float64: fx, fy, cx, cy in pixels of `size`, where the file tells."""
+        ...
+
+    @property
+    def disparity_hint(self) -> str:
+        """What in the file suggests that its numbers are 1/depth; "" if nothing."""
+        ...
+
     def iterate(self, start: int = 0) -> Iterator[Values]:
         """From frame `start` on: (H, W) float, as stored, or fractions 0..1 of the largest integer."""
         ...
@@ -59,30 +68,31 @@ class DepthFile(Protocol):
         ...
 
 
-def open_depth(path: Path) -> DepthFile:
+def open_depth(path: Path, channel: str | None = None) -> DepthFile:
     """Open a file or folder of depth.
 
     Args:
         path: a folder of EXR, PNG, TIFF, NPY or NPZ frames, a pattern as in `z_%04d.exr`, one such image, an
             array file (T, H, W) or (T, H, W, 1), or a grey video.
+        channel: name of the EXR channel or NPZ array; None: the one that is called so.
 
     Raises:
         InputError: it is missing, damaged, or nothing of the above.
     """
     if is_pattern(path):
-        return _images(path, find_sequence(path).files)
+        return _images(path, find_sequence(path).files, channel)
     if path.is_dir():
         arrays = _array_files(path)
-        return _images(path, arrays or list(find_sequence(path).files))
+        return _images(path, arrays or list(find_sequence(path).files), channel)
     if not path.exists():
         raise InputError(f"There is no depth file or folder {path}: check the name.")
     if path.stat().st_size == 0:
         raise InputError(f"The depth file {path} is empty (0 bytes): copy or export it again.")
     suffix = path.suffix.lower()
     if suffix in ARRAY_SUFFIXES:
-        return _array(path)
+        return open_array(path, channel)
     if suffix in IMAGE_SUFFIXES:
-        return _images(path, [path])
+        return _images(path, [path], channel)
     from ex4d_core.depth.video import open_depth_video  # PyAV loads slowly, and most depth needs none
 
     return open_depth_video(path)
@@ -96,6 +106,9 @@ class ImageDepth:
     files: tuple[Path, ...]
     size: tuple[int, int]
     integer_bits: int | None
+    channel: str | None = None
+    lenses: NDArray[np.float64] | None = None
+    disparity_hint: str = ""
 
     @property
     def count(self) -> int:
@@ -105,7 +118,7 @@ class ImageDepth:
     def iterate(self, start: int = 0) -> Iterator[Values]:
         """See `DepthFile.iterate`."""
         for file in self.files[start:]:
-            values, bits = _read_frame(file)
+            values, bits = _read_frame(file, self.channel)
             if bits != self.integer_bits:
                 raise InputError(f"{file} stores its numbers in another way than {self.files[0]}: export them alike.")
             yield values
@@ -115,66 +128,25 @@ class ImageDepth:
         return str(self.files[frame])
 
 
-@dataclass(frozen=True)
-class ArrayDepth:
-    """One array (T, H, W) or (T, H, W, 1) in an NPY or NPZ file, read a frame at a time."""
-
-    path: Path
-    key: str | None
-    """Name of the array inside an NPZ file."""
-    count: int
-    size: tuple[int, int]
-    dtype: np.dtype[Any]
-    integer_bits: int | None
-
-    def iterate(self, start: int = 0) -> Iterator[Values]:
-        """See `DepthFile.iterate`."""
-        width, height = self.size
-        frame_bytes = width * height * self.dtype.itemsize
-        with _array_stream(self.path, self.key) as stream:
-            shape, fortran, _ = _read_array_header(self.path, stream)
-            if fortran:
-                yield from islice(self._whole(stream, shape), start, None)
-                return
-            for frame in range(self.count):
-                data = stream.read(frame_bytes)
-                if len(data) != frame_bytes:
-                    raise InputError(f"{self.path} is cut short in frame {frame}: copy or export it again.")
-                if frame >= start:
-                    yield _as_fractions(np.frombuffer(data, self.dtype).reshape(height, width))
-
-    def _whole(self, stream: IO[bytes], shape: tuple[int, ...]) -> Iterator[Values]:
-        """Column-major arrays have no frames in a row: read them at once."""
-        content = stream.read()
-        if len(content) < int(np.prod(shape)) * self.dtype.itemsize:
-            raise InputError(f"{self.path} is cut short: copy or export it again.")
-        data = np.frombuffer(content, self.dtype, int(np.prod(shape)))
-        width, height = self.size
-        for frame in data.reshape(shape, order="F").reshape(self.count, height, width):
-            yield _as_fractions(frame)
-
-    def frame_name(self, frame: int) -> str:
-        """The file and the frame in it."""
-        return f"frame {frame} of {self.path}"
-
-
-def _images(path: Path, files: list[Path] | tuple[Path, ...]) -> ImageDepth:
-    values, bits = _read_frame(files[0])
-    return ImageDepth(path, tuple(files), (values.shape[1], values.shape[0]), bits)
-
-
-def _array(path: Path) -> DepthFile:
-    key = _array_key(path) if path.suffix.lower() == ".npz" else None
-    with _array_stream(path, key) as stream:
-        shape, _, dtype = _read_array_header(path, stream)
-    plain = shape[:-1] if len(shape) == 4 and shape[3] == 1 else shape
-    if len(plain) == 4 and plain[1] == 1:
-        plain = (plain[0], plain[2], plain[3])
-    if len(plain) == 2:
-        plain = (1, *plain)
-    if len(plain) != 3 or 0 in plain:
-        raise InputError(f"{path} holds an array of shape {shape}: depth is (frames, height, width).")
-    return ArrayDepth(path, key, plain[0], (plain[2], plain[1]), dtype, _integer_bits(path, dtype))
+def _images(path: Path, files: list[Path] | tuple[Path, ...], channel: str | None) -> ImageDepth:
+    first, hint, lenses = files[0], "", None
+    suffix = first.suffix.lower()
+    if suffix == ".exr":
+        found = find_depth_channel(first, channel)
+        channel = found.name
+        if found.by_nuke:
+            hint = "Nuke wrote it, whose own renderer gives 1/z"
+        elif "disp" in channel.lower():
+            hint = f"its channel is called {channel!r}"
+    elif suffix in ARRAY_SUFFIXES:
+        arrays = [open_array(file, channel) for file in files]
+        channel, hint = arrays[0].channel, arrays[0].disparity_hint
+        told = [array.lenses for array in arrays if array.lenses is not None]
+        lenses = np.concatenate(told) if len(told) == len(files) else None
+    else:
+        channel = None
+    values, bits = _read_frame(first, channel)
+    return ImageDepth(path, tuple(files), (values.shape[1], values.shape[0]), bits, channel, lenses, hint)
 
 
 def _array_files(folder: Path) -> list[Path]:
@@ -196,13 +168,13 @@ def _array_files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_frame(file: Path) -> tuple[Values, int | None]:
+def _read_frame(file: Path, channel: str | None) -> tuple[Values, int | None]:
     """One frame's numbers (H, W), and the bits of its integers or None."""
     suffix = file.suffix.lower()
     if suffix == ".exr":
-        return read_exr(file), None
+        return read_exr(file, channel), None
     if suffix in ARRAY_SUFFIXES:
-        array = _array(file)
+        array = open_array(file, channel)
         if array.count != 1:
             raise InputError(f"{file} holds {array.count} frames in a folder of frames: give the file itself.")
         return next(array.iterate()), array.integer_bits
@@ -232,60 +204,4 @@ def _read_integer_image(file: Path) -> tuple[Values, int | None]:
                 f"The depth image {file} is coloured, not grey: export depth as grey, not as a colour map."
             )
         array = colour[:, :, 0]
-    return _as_fractions(array), _integer_bits(file, array.dtype)
-
-
-def _integer_bits(path: Path, dtype: np.dtype[Any]) -> int | None:
-    if dtype.kind == "f":
-        return None
-    if dtype.kind == "u" and dtype.itemsize <= 4:
-        return dtype.itemsize * 8
-    raise InputError(f"{path} holds {dtype} numbers: store depth as float, or as unsigned 8- or 16-bit integers.")
-
-
-def _as_fractions(array: NDArray[Any]) -> Values:
-    if array.dtype.kind == "f":
-        return array.astype(np.float64) if array.dtype.itemsize > 4 else array.astype(np.float32)
-    return array.astype(np.float64) / float(np.iinfo(array.dtype).max)
-
-
-def _array_key(path: Path) -> str:
-    """The member of an NPZ file that holds depth."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path} is not an NPZ file, or damaged: save it again with numpy.savez.") from error
-    if len(names) == 1:
-        return names[0]
-    for key in _DEPTH_KEYS:
-        if key in names:
-            return key
-    raise InputError(f"{path} has the arrays {', '.join(sorted(names)) or 'none'}: name the one of depth 'depth'.")
-
-
-@contextmanager
-def _array_stream(path: Path, key: str | None) -> Generator[IO[bytes]]:
-    """The bytes of an array file, or of a member of an NPZ file, without unpacking the whole."""
-    try:
-        if key is None:
-            with path.open("rb") as file:
-                yield file
-        else:
-            with zipfile.ZipFile(path) as archive, archive.open(key + ".npy") as member:
-                yield member
-    except (OSError, zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise InputError(f"{path} is damaged or cut short: copy or export it again.") from error
-
-
-def _read_array_header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether column-major, and dtype; never unpickles."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except ValueError as error:
-        raise InputError(f"{path} is not a NumPy array: save it again with numpy.save or numpy.savez.") from error
-    if dtype.hasobject:
-        raise InputError(f"{path} holds Python objects, which are not read for safety: save a plain array of numbers.")
-    return shape, fortran, dtype
+    return as_fractions(array), integer_bits(file, array.dtype)

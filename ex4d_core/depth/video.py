@@ -38,6 +38,9 @@ class VideoDepth:
     integer_bits: int
     count: int | None = None
     """Containers count badly: only decoding tells."""
+    channel: None = None
+    lenses: None = None
+    disparity_hint: str = ""
 
     def iterate(self, start: int = 0) -> Iterator[NDArray[np.float64]]:
         """See `DepthFile.iterate`."""

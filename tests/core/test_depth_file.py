@@ -345,7 +345,7 @@ def test_nothing_there_and_nothing_in_it_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no images"):
         estimate(tmp_path / "empty")
     np.savez(tmp_path / "two.npz", a=depths(), b=depths())
-    with pytest.raises(InputError, match="arrays a, b: name the one of depth 'depth'"):
+    with pytest.raises(InputError, match="arrays a, b: name the one of depth with --depth-channel"):
         estimate(tmp_path / "two.npz")
     with pytest.raises(InputError, match=r"shape \(6, 36, 64, 3\)"):
         estimate(depth_npy(tmp_path, np.ones((6, 36, 64, 3), np.float32)))
