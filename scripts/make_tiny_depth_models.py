@@ -2,12 +2,13 @@
 
     python scripts/make_tiny_depth_models.py OUT
 
-Writes OUT/NAME for each estimator that reads weights of transformers (`LAYOUTS`), under a megabyte each; the same seed
-gives the same weights. `ex4d import CLIP --estimator NAME --model-dir OUT/NAME` makes nonsense of a clip: they prove the
-path that the real models take.
+Writes OUT/NAME for each estimator that reads weights of transformers or diffusers (`LAYOUTS`), a few megabytes at most;
+the same seed gives the same weights. `ex4d import CLIP --estimator NAME --model-dir OUT/NAME` makes nonsense of a clip:
+they prove the path that the real models take.
 
 What is real: classes, names of files and tensors, how pictures are prepared, four stages of patches of 14 (Depth
-Anything), three scales and the lens of Depth Pro. What is tiny: widths, layers, the side of a picture.
+Anything), three scales and the lens of Depth Pro, the noise levels of DepthCrafter. What is tiny: widths, layers, the
+side of a picture.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     DepthProConfig,
@@ -40,7 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     for name, write in LAYOUTS.items():
         write(options.out / name, options.seed)
-        size = sum(file.stat().st_size for file in (options.out / name).iterdir())
+        size = sum(file.stat().st_size for file in (options.out / name).rglob("*") if file.is_file())
         print(f"{options.out / name}: {size / 1e6:.1f} MB")
     return 0
 
@@ -99,9 +103,68 @@ def depth_pro(folder: Path, seed: int = 0) -> None:
     )
 
 
+def depthcrafter(folder: Path, seed: int = 0) -> None:
+    """As tencent/DepthCrafter and stabilityai/stable-video-diffusion-img2vid-xt side by side, 16 bits as both have."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNetSpatioTemporalConditionModel(
+            down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+            up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+            block_out_channels=(32, 64),
+            addition_time_embed_dim=16,
+            projection_class_embeddings_input_dim=48,
+            layers_per_block=1,
+            cross_attention_dim=16,
+            num_attention_heads=(2, 4),
+        )
+        vae = AutoencoderKLTemporalDecoder(
+            block_out_channels=(32,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4
+        )
+        clip = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=224,
+                patch_size=14,
+                projection_dim=16,
+                hidden_act="gelu",
+            )
+        )
+    unet.half().save_pretrained(folder / "DepthCrafter")
+    config = folder / "DepthCrafter" / "config.json"
+    name = "DiffusersUNetSpatioTemporalConditionModelDepthCrafter"
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"_class_name": name}, indent=2), "utf-8")
+    base = folder / "stable-video-diffusion-img2vid-xt"
+    vae.half().save_pretrained(base / "vae", variant="fp16")
+    clip.half().save_pretrained(base / "image_encoder", variant="fp16")
+    EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        sigma_min=0.002,
+        sigma_max=700.0,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    ).save_pretrained(base / "scheduler")
+    (base / "feature_extractor").mkdir()
+    document = {"do_normalize": True, "image_mean": [0.48145466, 0.4578275, 0.40821073]}
+    document |= {"image_std": [0.26862954, 0.26130258, 0.27577711], "size": {"shortest_edge": 224}}
+    (base / "feature_extractor/preprocessor_config.json").write_text(json.dumps(document, indent=2), "utf-8")
+    index = {"_class_name": "StableVideoDiffusionPipeline", "vae": ["diffusers", "AutoencoderKLTemporalDecoder"]}
+    index |= {"image_encoder": ["transformers", "CLIPVisionModelWithProjection"]}
+    index |= {"scheduler": ["diffusers", "EulerDiscreteScheduler"]}
+    (base / "model_index.json").write_text(json.dumps(index, indent=2), "utf-8")
+
+
 LAYOUTS: Mapping[str, Callable[[Path, int], None]] = {
     "depth-anything-v2-small": depth_anything_v2_small,
     "depth-pro": depth_pro,
+    "depthcrafter": depthcrafter,
 }
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny_depthcrafter import UNET, RuledNoise, TinyModels, clip_frames, drawn_numbers, ruled
 from torch import Tensor
 
-from ex4d_core.depth.depthcrafter.conversion import depth_from_disparity, disparity, working_size
+from ex4d_core.depth.depthcrafter.conversion import REFERENCE, normalised, working_size
 from ex4d_core.depth.depthcrafter.pipeline import Kept, blended, draw_depth, kept_in
 from ex4d_core.depth.depthcrafter.thrift import work_in_pieces
 from ex4d_core.depth.depthcrafter.unet import FrameTokenUNet
@@ -133,12 +133,16 @@ def test_many_windows_are_the_official_ones(golden: dict[str, Tensor], many: Kep
 
 
 def test_depth_is_the_references(golden: dict[str, Tensor]) -> None:
-    pictures = golden["many_drawn"].numpy()
-    lowest, highest = float(pictures.min()), float(pictures.max())
-    made = np.stack([depth_from_disparity(disparity(pictures[t], lowest, highest)) for t in (0, 7)])
-    assert np.allclose(made, golden["many_depth"].numpy(), rtol=TOLERANCE, atol=0)
-    ends = depth_from_disparity(np.array([1, 0, 1 / 3900, 0.5], np.float32))
-    assert np.allclose(ends, [10000 / 3900, 1e4, 1e4, 10000 / 1950])
+    drawn = normalised(golden["many_drawn"].numpy(), range(12))
+    made = np.stack([REFERENCE.depth(drawn[t]) for t in (0, 7)])
+    assert np.allclose(made, golden["many_depth"].numpy(), rtol=1e-6, atol=0)
+    ends = REFERENCE.depth(np.array([1, 0, 1 / 3900, 0.5], np.float32))
+    assert np.allclose(ends, [10000 / 3900, 1e4, 1e4, 10000 / 1950], rtol=1e-6, atol=0)
+
+
+def test_the_same_depth_everywhere_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the same depth everywhere.*choose another estimator"):
+        normalised(np.full((2, 4, 4), 0.5, np.float32), range(2))
 
 
 @pytest.mark.parametrize(

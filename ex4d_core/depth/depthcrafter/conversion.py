@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.depth.scaling import Scaling, Stored
+from ex4d_core.errors import InputError
+
 MULTIPLE, MAX_SIDE = 64, 1024
-SCALE, NUMERATOR = 3900.0, 10000.0
+NUMERATOR, FACTOR = 10000.0, 3900.0
 NEAREST, FARTHEST = 1e-4, 1e4
-"""What depth is clipped to; with a disparity of at most 1 the nearest is 10000 / 3900."""
+"""What depth is clipped to; as disparity is at most 1, the nearest depth is 10000 / 3900 = 2.564."""
+
+REFERENCE = Scaling(scale=FACTOR / NUMERATOR, shift=0.0, least=1 / FARTHEST, most=1 / NEAREST)
+"""The reference system's depth of disparity from 0 to 1: 10000 / (3900 disparity), in units without a scale."""
 
 Floats = NDArray[np.float32]
 
@@ -22,28 +31,33 @@ def working_size(width: int, height: int) -> tuple[int, int]:
     return max(fitted[0], 1) * MULTIPLE, max(fitted[1], 1) * MULTIPLE
 
 
-def disparity(picture: Floats, lowest: float, highest: float) -> Floats:
-    """What the model drew, brought to 0 (farthest) to 1 (nearest) over the whole clip.
+@dataclass(frozen=True)
+class Normalised:
+    """What the model drew, brought to 0 (farthest) to 1 (nearest) over the whole clip: (h, w) float32 of each frame."""
+
+    pictures: Stored
+    lowest: float
+    highest: float
+
+    def __getitem__(self, frame: int, /) -> Floats:
+        span = np.float32(self.highest) - np.float32(self.lowest)
+        return (self.pictures[frame] - np.float32(self.lowest)) / span
+
+
+def normalised(pictures: Stored, frames: Sequence[int]) -> Normalised:
+    """Look through a clip for the nearest and the farthest.
 
     Args:
-        picture: (h, w) float32.
-        lowest: of the clip.
-        highest: of the clip, more than `lowest`.
+        pictures: (h, w) float32 of each frame, larger is nearer.
+        frames: all of them.
 
-    Returns:
-        (h, w) float32.
+    Raises:
+        InputError: the model drew the same everywhere.
     """
-    return (picture - np.float32(lowest)) / (np.float32(highest) - np.float32(lowest))
-
-
-def depth_from_disparity(values: Floats) -> Floats:
-    """The reference system's depth: 10000 / (3900 disparity), at most 10000.
-
-    Args:
-        values: (h, w) float32, 0 to 1.
-
-    Returns:
-        (h, w) float32, units without a scale, 2.564 to 10000.
-    """
-    scaled = np.maximum(values * np.float32(SCALE), np.float32(1e-5))
-    return np.clip(np.float32(NUMERATOR) / scaled, NEAREST, FARTHEST).astype(np.float32, copy=False)
+    lowest, highest = np.inf, -np.inf
+    for frame in frames:
+        picture = pictures[frame]
+        lowest, highest = min(lowest, float(picture.min())), max(highest, float(picture.max()))
+    if not lowest < highest:
+        raise InputError("DepthCrafter sees the same depth everywhere in this clip: choose another estimator.")
+    return Normalised(pictures, lowest, highest)

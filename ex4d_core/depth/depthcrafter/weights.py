@@ -24,7 +24,7 @@ from ex4d_core.weight_headers import damaged
 
 NAME = "depthcrafter"
 _UNET = "UNetSpatioTemporalConditionModel"
-"""In the class that DepthCrafter's config.json names, too."""
+"""A part of the name of DepthCrafter's own class, too."""
 _BASE = ("image_encoder/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 _STEMS = ("diffusion_pytorch_model", "model")
 
@@ -98,7 +98,8 @@ def find_weights(model_dir: Path | None) -> Weights:
     """
     folders = models.require(NAME) if model_dir is None else _within(model_dir)
     base = next((f for f in folders if all((f / name).is_file() for name in _BASE)), None)
-    unet = next((f for f in folders if f != base and _is_unet(f)), None)
+    # the one in the base is Stable Video Diffusion's own, which has the same shape
+    unet = next((f for f in folders if f != base and _is_unet(f) and (base is None or f != base / "unet")), None)
     for found, hub_id in ((unet, "tencent/DepthCrafter"), (base, "stabilityai/stable-video-diffusion-img2vid-xt")):
         if found is None:
             raise InputError(f"{model_dir} does not hold {hub_id}: put its folder there, as huggingface.co has it.")
