@@ -25,7 +25,8 @@ _COMMANDS = {
     "render": ("ex4d_core.commands.shot", "Render a scene from a trajectory: colour and mask."),
     "generate": ("ex4d_core.commands.shot", "Fill what was never seen, with a chosen engine."),
     "mesh": ("ex4d_core.commands.mesh", "Export the DW-Mesh as PLY, OBJ or GLB."),
-    "models": ("ex4d_core.commands.models", "Download, verify and remove the weights that engines load."),
+    "depth": ("ex4d_core.commands.depth", "List the depth estimators: licence, size, and whether they are ready."),
+    "models": ("ex4d_core.commands.models", "Download, verify and remove the weights that are loaded."),
     "info": ("ex4d_core.commands.info", "Say what a clip, scene, trajectory or shot holds."),
     "doctor": ("ex4d_core.commands.doctor", "Say what this machine can run, and what to do about the rest."),
 }

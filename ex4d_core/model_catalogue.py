@@ -2,54 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
-from typing import Literal
-
 from ex4d_core.errors import InputError
+from ex4d_core.model_catalogue_depth import DEPTH_MODELS
+from ex4d_core.model_entry import Model
 
-Part = Literal["base", "transformer", "adapter", "distilled", "preview"]
-
-
-@dataclass(frozen=True)
-class Model:
-    """Weights that are downloaded and removed as one."""
-
-    name: str
-    """For commands and requests."""
-    title: str
-    """For people."""
-    hub_id: str
-    """Owner and name on huggingface.co."""
-    revision: str
-    """Commit hash; empty where none could be established: the first download's is kept to (`model_store.Record`)."""
-    patterns: tuple[str, ...]
-    """Which files of the repository, as in `fnmatch`."""
-    bytes: int
-    """Of the download."""
-    licence: str
-    """SPDX identifier, or what is known."""
-    commercial: bool
-    """Whether the licence is known to allow commercial work; else it has to be accepted."""
-    engines: tuple[str, ...]
-    part: Part = "base"
-    """Models of one engine with the same part take each other's place; the first is the default."""
-    optional: bool = False
-    """The engine runs without it."""
-    approximate: bool = False
-    """`bytes` is an estimate, from counts of parameters."""
-    sha256: dict[str, str] = field(default_factory=dict[str, str], hash=False)
-    """Hashes of files, where they are known from elsewhere than the hub that serves them."""
-
-    @property
-    def where(self) -> str:
-        """The page that tells more about it."""
-        return f"https://huggingface.co/{self.hub_id}"
-
-    def holds(self, path: str) -> bool:
-        """Whether a file of the repository belongs to it."""
-        return any(fnmatch(path, pattern) for pattern in self.patterns)
-
+__all__ = ["CATALOGUE", "Model", "known_model"]
 
 _I2V, _I2V_REVISION = "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "b184e23a8a16b20f108f727c902e769e873ffc73"
 _GGUF, _GGUF_REVISION = "city96/Wan2.1-I2V-14B-480P-gguf", "5a9ff59cf29e06024c25933ae48c1c6d418325e9"
@@ -178,6 +135,7 @@ CATALOGUE = (
         optional=True,
         sha256={"taew2_1.safetensors": "04766eac0221b5390b985ae3fdcca652cbb4b1e8b82b28ea7ff89dfad1b1a93f"},
     ),
+    *DEPTH_MODELS,
 )
 """All that there is to download."""
 

@@ -20,7 +20,7 @@ from ex4d_core.model_store import (
     snapshot,
     write_record,
 )
-from ex4d_core.models import Model, absence, revision_of
+from ex4d_core.models import CATALOGUE, Model, absence, location, revision_of
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 
 _UNIT = 10**6
@@ -131,7 +131,7 @@ def remove(model: Model, folder: Path | None = None) -> int:
             write_record(model.name, Record(record.revision, record.folder))
         else:
             forget_record(model.name)
-    return freed
+    return freed + _remove_environment(model)
 
 
 def _remove_from(model: Model, cache: Path) -> int:
@@ -150,6 +150,16 @@ def _remove_from(model: Model, cache: Path) -> int:
     strategy = scanned.delete_revisions(revision.commit_hash) if all_ours else scanned.delete_files(*ours)
     strategy.execute()
     return strategy.expected_freed_size
+
+
+def _remove_environment(model: Model) -> int:
+    """Remove the Python that a model needed, unless another one that is here needs it, too."""
+    others = (m for m in CATALOGUE if m.environment == model.environment and m != model)
+    if not model.environment or any(location(other) is not None for other in others):
+        return 0
+    from ex4d_core.depth.model_environment import remove_environment
+
+    return remove_environment(model.environment)
 
 
 def _remove_partial(model: Model, cache: Path) -> int:

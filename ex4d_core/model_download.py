@@ -49,7 +49,7 @@ def download(
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
 ) -> Path:
-    """Have a model on disk; at once where it is there already.
+    """Have a model on disk, and the Python that it needs; at once where both are there already.
 
     Args:
         model: one of the catalogue.
@@ -68,8 +68,18 @@ def download(
         DownloadError: the hub cannot be reached, or does not give it.
         CancelledError: `cancelled` said so.
     """
-    if (found := location(model, folder)) is not None:
-        return found
+    found = location(model, folder)
+    if found is None:
+        found = _download(model, folder, on_progress, cancelled)
+    if model.environment:
+        from ex4d_core.depth.model_environment import make_environment
+
+        with exclusively(model):
+            make_environment(model.environment, on_progress, cancelled)
+    return found
+
+
+def _download(model: Model, folder: Path | None, on_progress: OnProgress, cancelled: Cancelled) -> Path:
     require_hub()
     from ex4d_core.model_fetch import awaited, fetch
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from ex4d_core.errors import InputError, MissingDependencyError
-from ex4d_core.model_catalogue import Model
+from ex4d_core.model_entry import Model
 
 
 def require_hub() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "absence",
     "absences",
     "bytes_left",
+    "environment_left",
     "folders",
     "gigabytes",
     "known_model",
@@ -90,7 +91,7 @@ def state(model: Model, folder: Path | None = None) -> State:
         folder: look only there; default: in all `places`.
     """
     if location(model, folder) is not None:
-        return "ready"
+        return "incomplete" if environment_left(model) else "ready"
     if is_downloading(model.name):
         return "downloading"
     return "incomplete" if any(_begun(model, cache) for cache in places(model.name, folder)) else "absent"
@@ -111,19 +112,29 @@ def location(model: Model, folder: Path | None = None) -> Path | None:
     return None
 
 
+def environment_left(model: Model) -> int:
+    """What the Python that a model needs would still take on disk, an estimate; 0 where it needs none, or has it."""
+    if not model.environment:
+        return 0
+    from ex4d_core.depth.model_environment import environment_bytes
+
+    return environment_bytes(model.environment)
+
+
 def bytes_left(model: Model) -> int:
     """What a download of a model would still bring, and take on disk; an estimate before it has begun."""
-    if state(model) == "ready":
-        return 0
+    environment = environment_left(model)
+    if location(model) is not None:
+        return environment
     record, folder = read_record(model.name), repository(places(model.name)[0], model.hub_id)
     if record is None or not record.files:
-        return model.bytes
+        return model.bytes + environment
     here = 0
     for path, facts in record.files.items():
         blob = folder / "blobs" / facts.blob
         found = (folder / "snapshots" / record.revision / path, blob, blob.with_name(f"{blob.name}.incomplete"))
         here += next((size for file in found if (size := _size(file)) >= 0), 0)
-    return max(sum(facts.bytes for facts in record.files.values()) - here, 0)
+    return max(sum(facts.bytes for facts in record.files.values()) - here, 0) + environment
 
 
 def revision_of(model: Model) -> str:
@@ -134,7 +145,7 @@ def revision_of(model: Model) -> str:
 
 def gigabytes(size: int) -> str:
     """Bytes for people."""
-    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"
+    return f"{size / 1e9:.1f} GB" if size >= 2e8 else f"{size / 1e6:.1f} MB"
 
 
 def _command(model: Model) -> str:

@@ -164,9 +164,15 @@ def _engines() -> Check:
 
 
 def _estimators() -> Check:
-    from ex4d_core.depth.registry import estimator_names
+    from ex4d_core.depth.registry import DEFAULTS, default_estimator, estimator_names, missing
 
-    return Check("depth estimators", "ok", ", ".join(estimator_names()))
+    default = default_estimator()
+    ready = [f"{name} (default)" if name == default else name for name in estimator_names() if not missing(name)]
+    others = [name for name in estimator_names() if missing(name)]
+    detail = f"{', '.join(ready)} ready; not yet: {', '.join(others)}"
+    lacking = missing(DEFAULTS[0])
+    remedy = f"for better depth: {InputError(lacking[0]).remedy.rstrip('.')}; see `ex4d depth list`" if lacking else ""
+    return Check("depth estimators", "ok", detail, remedy)
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (

@@ -22,7 +22,7 @@ _folder_option = click.option(
 
 @click.group("models")
 def models_command() -> None:
-    """Download, verify and remove the weights that engines load."""
+    """Download, verify and remove the weights that engines and depth estimators load."""
 
 
 @command(
@@ -54,6 +54,7 @@ def _list(console: Console, folder: Path | None) -> None:
     """
   ex4d models download vace-1.3b
   ex4d models download ex4d --accept --folder /mnt/weights
+  ex4d models download depth-anything-v2-small
   ex4d models download wan2.1-i2v-14b-480p wan2.1-i2v-14b-480p-q8
 """,
 )
@@ -61,7 +62,7 @@ def _list(console: Console, folder: Path | None) -> None:
 @_folder_option
 @click.option("--accept", is_flag=True, help="Accept licences that allow no commercial work, or that nobody stated.")
 def _download(console: Console, names: tuple[str, ...], folder: Path | None, accept: bool) -> None:
-    """Have models on disk, or all that an engine needs.
+    """Have models on disk, or all that an engine or a depth estimator needs.
 
     Goes on where an earlier download stopped. Token, proxy, mirror and time-outs are those of Hugging Face's tools:
     `hf auth login`, HTTPS_PROXY, HF_ENDPOINT, HF_HUB_DOWNLOAD_TIMEOUT; HF_HUB_OFFLINE=1 forbids the network.
@@ -69,7 +70,7 @@ def _download(console: Console, names: tuple[str, ...], folder: Path | None, acc
     from ex4d_core.model_download import check_licence, download
     from ex4d_core.model_hub import require_hub, source
     from ex4d_core.model_store import places
-    from ex4d_core.models import gigabytes, state
+    from ex4d_core.models import environment_left, gigabytes, location, state
 
     wanted = _named(names)
     for model in wanted:
@@ -77,10 +78,12 @@ def _download(console: Console, names: tuple[str, ...], folder: Path | None, acc
             check_licence(model, accept)
     where: dict[str, str] = {}
     for model in wanted:
-        if state(model, folder) != "ready":
+        if location(model, folder) is None:
             require_hub()
             cache = places(model.name, folder)[0]
             console.say(f"{model.title}: {gigabytes(model.bytes)} from {source(model)} into {cache}")
+        if environment := environment_left(model):
+            console.say(f"{model.title}: about {gigabytes(environment)} for a Python of its own")
         with console.progress() as on_progress:
             where[model.name] = str(download(model, folder, on_progress=on_progress))
     console.result({"models": where}, "\n".join(f"{name}: {path}" for name, path in where.items()))
@@ -217,7 +220,9 @@ def _named(names: tuple[str, ...]) -> list[Model]:
         try:
             chosen = needed(name) if name in engines else (known_model(name),)
         except InputError as error:
-            raise InputError(f"{str(error)[:-1]}, or an engine: {', '.join(sorted(engines))}.") from error
+            raise InputError(
+                f"{str(error)[:-1]}, or an engine or a depth estimator: {', '.join(sorted(engines))}."
+            ) from error
         found |= {model.name: model for model in chosen}
     return list(found.values())
 

@@ -9,7 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ex4d_core.depth import DepthEstimator, DepthRequest, EstimatorFacts
+from ex4d_core.depth.facts import FACTS
 from ex4d_core.errors import InputError, MissingDependencyError
+
+Make = Callable[[DepthRequest], DepthEstimator]
 
 
 @dataclass(frozen=True)
@@ -17,52 +20,27 @@ class _Entry:
     """An estimator as the table below has it."""
 
     facts: EstimatorFacts
-    make: Callable[[DepthRequest], DepthEstimator]
+    make: Make
 
 
-def _imported(module: str, kind: str) -> Callable[[DepthRequest], DepthEstimator]:
+def _imported(module: str, kind: str) -> Make:
     """Makes one of a class that takes the request, from a module that is imported when it is asked for."""
     return lambda request: getattr(import_module(f"ex4d_core.depth.{module}"), kind)(request)
 
 
-_ENTRIES: dict[str, _Entry] = {
-    "file": _Entry(
-        EstimatorFacts(
-            name="file",
-            summary="depth that another program made, read from EXR, PNG, NPY, NPZ or a grey video",
-            licence="GPL-3.0-or-later",
-            commercial=True,
-            units="as given",
-            per_frame=False,
-            intrinsics=False,
-            poses=False,
-            device="CPU",
-            parity="own",
-        ),
-        _imported("file", "FileEstimator"),
-    ),
-    "embedded": _Entry(
-        EstimatorFacts(
-            name="embedded",
-            summary="a rough guess from parallax and position in the picture: no weights, no GPU",
-            licence="GPL-3.0-or-later",
-            commercial=True,
-            units="relative",
-            per_frame=False,
-            intrinsics=False,
-            poses=False,
-            device="CPU",
-            parity="own",
-        ),
-        _imported("builtin", "EmbeddedEstimator"),
-    ),
+_CLASSES = {
+    "file": ("file", "FileEstimator"),
+    "embedded": ("builtin", "EmbeddedEstimator"),
+    "depth-anything-v2-small": ("depth_anything_v2", "DepthAnythingV2Estimator"),
+    "depth-pro": ("depth_pro", "DepthProEstimator"),
 }
+_ENTRIES = {facts.name: _Entry(facts, _imported(*_CLASSES[facts.name])) for facts in FACTS}
 
 DEFAULTS = ("depth-anything-v2-small", "embedded")
 """The first of these that this machine can run is used where none is named: nothing is downloaded unasked."""
 
 
-def register_estimator(facts: EstimatorFacts, make: Callable[[DepthRequest], DepthEstimator]) -> None:
+def register_estimator(facts: EstimatorFacts, make: Make) -> None:
     """Add an estimator, or replace the one of that name."""
     _ENTRIES[facts.name] = _Entry(facts, make)
 
@@ -96,16 +74,25 @@ def missing(name: str, model_dir: Path | None = None) -> tuple[str, ...]:
     Raises:
         InputError: there is none of that name.
     """
-    from ex4d_core.models import absences
-
     facts = estimator_facts(name)
     lacks: list[str] = []
     if packages := [package for package in facts.packages if find_spec(package) is None]:
         remedy = "run pip install .[gpu] in EX-4D's folder"
         lacks.append(f"The depth estimator {name} needs {', '.join(packages)}, which are not installed: {remedy}.")
     if model_dir is None:
-        lacks += absences(name)
+        lacks += [facts.checkout] if facts.checkout else _absent_weights(name)
     return tuple(lacks)
+
+
+def download_bytes(name: str) -> int:
+    """What an estimator's weights take to download; 0 where it needs none.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    from ex4d_core.models import needed
+
+    return sum(model.bytes for model in needed(estimator_facts(name).name))
 
 
 def make_estimator(name: str, request: DepthRequest | None = None) -> DepthEstimator:
@@ -120,6 +107,22 @@ def make_estimator(name: str, request: DepthRequest | None = None) -> DepthEstim
     if sentences := missing(name, request.model_dir):
         raise MissingDependencyError(sentences[0])
     return entry.make(request)
+
+
+def _absent_weights(name: str) -> list[str]:
+    """One sentence for all the weights that an estimator lacks, or none."""
+    from ex4d_core.models import environment_left, gigabytes, needed, state
+
+    lacking = [model for model in needed(name) if state(model) != "ready"]
+    if not lacking:
+        return []
+    accept = "" if all(model.commercial for model in lacking) else " --accept"
+    environment = max(environment_left(model) for model in lacking)
+    python = f", and {gigabytes(environment)} for a Python of its own" if environment else ""
+    return [
+        f"The depth estimator {name} is not on this machine: run `ex4d models download {name}{accept}` "
+        f"({gigabytes(sum(model.bytes for model in lacking))}{python})."
+    ]
 
 
 def _entry(name: str) -> _Entry:

@@ -64,7 +64,7 @@ def test_the_catalogue_says_of_each_what_it_is() -> None:
         assert model.engines
         assert all(re.fullmatch(r"[0-9a-f]{64}", sha256) and model.holds(path) for path, sha256 in model.sha256.items())
     unpinned = [model.name for model in CATALOGUE if not model.revision]
-    assert unpinned == ["ex4d-lora"], "docs/generators/models.md names them"
+    assert unpinned == ["ex4d-lora", "depth-pro"], "docs/generators/models.md and docs/depth/estimators.md name them"
 
 
 def test_no_file_belongs_to_two_models() -> None:
@@ -171,7 +171,10 @@ def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match=r"no model 'wan': choose one of wan2.1-i2v-14b-480p, .*taew2.1\.$"):
+    with pytest.raises(
+        InputError,
+        match=r"no model 'wan': choose one of wan2.1-i2v-14b-480p, .*taew2.1, depth-anything-v2-small, .*\.$",
+    ):
         known_model("wan")
 
 
