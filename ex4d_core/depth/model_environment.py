@@ -76,6 +76,7 @@ RECIPES = (
             "addict==2.4.0",  # (MIT)
             "einops==0.8.2",  # (MIT)
             "imageio==2.38.1",  # (BSD-2)
+            "easydict==1.14",  # Video Depth Anything's, which runs in this environment, too (LGPL-3)
             "tqdm==4.70.1",  # (MPL-2.0 and MIT)
             "pillow",  # (MIT-CMU)
         ),
