@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ex4d_core.commands.console import Console, command
+from ex4d_core.errors import InputError
 
 _PARITY = {
     "own": "our own method",
@@ -38,14 +39,13 @@ def _list(console: Console) -> None:
     lines: list[str] = []
     for row in rows:
         licence = row["licence"] if row["commercial"] else f"NON-COMMERCIAL: {row['licence']}"
-        size = f"{_size(row['download_bytes'])} to download" if row["download_bytes"] else "nothing to download"
-        state = "ready" if row["ready"] else "not yet"
+        state = "ready" if row["ready"] else "missing"
         mark = "; the default here" if row["name"] == default else ""
         lines += [
             f"{state:7}  {row['name']:{width}}  {row['summary']}{mark}",
-            f"{'':7}  {'':{width}}  {licence}; {size}; {row['device']}",
+            f"{'':7}  {'':{width}}  {licence}; {_download(row)}; {row['device']}",
             f"{'':7}  {'':{width}}  yields {', '.join(row['yields'])}; {_PARITY[row['parity']]}",
-            *(f"{'':7}  {'':{width}}  -> {sentence}" for sentence in row["missing"]),
+            *(f"{'':7}  {'':{width}}  -> {InputError(sentence).remedy}" for sentence in row["missing"]),
         ]
     console.result({"estimators": rows, "default": default}, "\n".join(lines))
 
@@ -71,15 +71,18 @@ def estimator_row(name: str) -> dict[str, Any]:
         "poses": facts.poses,
         "yields": yields,
         "parity": facts.parity,
+        "checkout": bool(facts.checkout),
         "ready": not lacks,
         "missing": list(lacks),
     }
 
 
-def _size(count: int) -> str:
+def _download(row: dict[str, Any]) -> str:
     from ex4d_core.models import gigabytes
 
-    return gigabytes(count)
+    if row["checkout"]:
+        return "from a folder of yours"
+    return f"{gigabytes(row['download_bytes'])} to download" if row["download_bytes"] else "nothing to download"
 
 
 depth_command.add_command(_list)

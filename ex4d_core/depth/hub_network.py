@@ -38,7 +38,8 @@ def weights_folder(name: str, model_dir: Path | None) -> Path:
     lacking = [file for file in _FILES if not (model_dir / file).is_file()]
     if lacking:
         raise InputError(
-            f"{model_dir} has no {lacking[0]}: give --model-dir a folder with {', '.join(_FILES)} of {name}, or none."
+            f"{model_dir} has no {lacking[0]}: give --depth-model-dir a folder with {', '.join(_FILES)} of {name}, or "
+            "leave it out."
         )
     return model_dir
 
@@ -94,5 +95,5 @@ def normalised(picture: NDArray[Any], settings: dict[str, Any]) -> torch.Tensor:
 def _unusable(folder: Path, name: str) -> InputError:
     return InputError(
         f"The weights in {folder} are damaged, or not those of {name}: run `ex4d models verify {name} --repair`, or "
-        "give another --model-dir."
+        "give another --depth-model-dir."
     )

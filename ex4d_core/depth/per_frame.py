@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from ex4d_core.ahead import beside
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import ColorFrames, DepthRequest, DepthResult, Units
-from ex4d_core.depth.edgeaware import upsample
+from ex4d_core.depth.enlarged import EnlargedDepth
 from ex4d_core.depth.frame_store import FrameStore
 from ex4d_core.depth.scaling import Scaling, metric_scaling, relative_scaling
 from ex4d_core.depth.stabilise import stabilise
 from ex4d_core.errors import InputError
-from ex4d_core.images import resize
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
 Bytes = NDArray[np.uint8]
@@ -114,7 +113,7 @@ class PerFrameEstimator(ABC):
             found = _found_lens(focals[take.start : take.stop], assumed)
             scalings += [self._scaling(steady, take, found or assumed)] * len(take)
             lens += [found] * len(take) if found is not None else []
-        depth = _Depth(steady, scalings, frames)
+        depth = EnlargedDepth(steady, scalings, frames)
         nearest, farthest = depth.range(cancelled)
         return DepthResult(
             depth=depth,
@@ -206,36 +205,6 @@ class _Shown:
 
     def __getitem__(self, index: int, /) -> Floats:
         return self.raw[self.stand_ins[index]]
-
-
-@dataclass(frozen=True)
-class _Depth:
-    """Depth at the clip's size, along the edges of its colour."""
-
-    steady: FrameStore
-    scalings: list[Scaling]
-    frames: ColorFrames
-
-    def __len__(self) -> int:
-        return len(self.scalings)
-
-    def iterate(self, start: int = 0) -> Iterator[Floats]:
-        """See `DepthFrames.iterate`."""
-        for t in range(start, len(self)):
-            color, values = self.frames[t], self.steady[t]
-            if values.shape != color.shape[:2]:
-                small = resize(color, (values.shape[1], values.shape[0])).astype(np.uint8, copy=False)
-                values = upsample(values, small, color)
-            yield self.scalings[t].depth(values)
-
-    def range(self, cancelled: Cancelled) -> tuple[float, float]:
-        """The smallest and the largest depth: enlarging takes means, and so makes none beyond."""
-        nearest, farthest = math.inf, 0.0
-        for t in range(len(self)):
-            stop_if(cancelled)
-            depth = self.scalings[t].depth(self.steady[t])
-            nearest, farthest = min(nearest, float(depth.min())), max(farthest, float(depth.max()))
-        return nearest, farthest
 
 
 def _looked(network: Network, color: Bytes) -> tuple[Bytes, Prediction]:

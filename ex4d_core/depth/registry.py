@@ -32,6 +32,11 @@ _CLASSES = {
     "file": ("file", "FileEstimator"),
     "embedded": ("builtin", "EmbeddedEstimator"),
     "depth-anything-v2-small": ("depth_anything_v2", "DepthAnythingV2Estimator"),
+    "depth-anything-3": ("depth_anything_3", "DepthAnything3Estimator"),
+    "depth-anything-3-metric": ("depth_anything_3_single", "DepthAnything3MetricEstimator"),
+    "depth-anything-3-mono": ("depth_anything_3_single", "DepthAnything3MonoEstimator"),
+    "video-depth-anything-small": ("video_depth_anything", "VideoDepthAnythingEstimator"),
+    "depthcrafter": ("depthcrafter.estimator", "DepthCrafterEstimator"),
     "depth-pro": ("depth_pro", "DepthProEstimator"),
 }
 _ENTRIES = {facts.name: _Entry(facts, _imported(*_CLASSES[facts.name])) for facts in FACTS}
