@@ -13,7 +13,7 @@ Doubles = NDArray[np.float64]
 FEWEST = 12
 """Points that must agree on a pose."""
 
-_REACH = 3.0
+REACH = 3.0
 """Pixels, at 640 across, that a point may be off and still agree with a pose."""
 
 
@@ -37,7 +37,7 @@ def pose_of(
 
     RANSAC proposes one pose, the frame before another: where hardly anything moved that is the better start.
     """
-    reach = _REACH * max(lens.width, lens.height) / 640
+    reach = REACH * max(lens.width, lens.height) / 640
     matrix = lens.matrix()
     proposals = [before]
     cv2.setRNGSeed(seed)
