@@ -26,11 +26,11 @@ from ex4d_core.errors import BusyError, InputError, OutputError
 from ex4d_core.files import explained, partial_folder
 from ex4d_core.import_request import input_files
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
-from ex4d_core.scene_format import DepthDocument, FilePatterns, file_hash
+from ex4d_core.scene_format import DepthDocument, FilePatterns, FoundCameras, file_hash
 
 ENTRY_FILE = "depth.json"
 _DEPTH, _OCCLUSION = "%06d.exr", "%06d.png"
-_REVISION = 1
+_REVISION = 2
 """Raise it when the same depth would be stored in another way, occlusion included."""
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class DepthEntry(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     document: DepthDocument
+    cameras: FoundCameras | None = None
     files: dict[str, str]
     """Name in the entry -> SHA-256; two for each frame."""
 
@@ -51,6 +52,7 @@ def depth_key(
     poses: NDArray[np.float64] | None,
     estimator: DepthEstimator,
     request: DepthRequest,
+    sharpen: bool,
 ) -> str:
     """What a clip's depth and occlusion depend on, as one name.
 
@@ -59,7 +61,8 @@ def depth_key(
         lenses: of the source camera at that size, one a frame.
         poses: (T, 4, 4) float64 camera-to-world of the source camera; None if it was not solved.
         estimator: who finds the depth.
-        request: what it was told; counts only where it names a file.
+        request: what it was told; counts only where it names files.
+        sharpen: whether edges are put where the colour has them.
 
     Returns:
         SHA-256, hexadecimal.
@@ -72,6 +75,8 @@ def depth_key(
         "estimator": [estimator.name, estimator.revision],
         "lenses": [lens.as_tuple() for lens in lenses],
         "poses": None if poses is None else poses.tolist(),
+        "cuts": request.cuts,
+        "sharpen": sharpen,
     }
     try:
         facts["colors"] = [file_hash(color) for color in colors]
@@ -81,8 +86,12 @@ def depth_key(
                 "files": [[file.name, file_hash(file)] for file in input_files(request.path)],
                 "kind": request.kind,
                 "range": request.value_range,
+                "channel": request.channel,
+                "distortion": None if request.distortion is None else request.distortion.document().model_dump(),
                 "clip": [request.clip_size, request.clip_start, request.clip_frames],
             }
+        if request.model_dir is not None:
+            facts["model"] = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in _models(request)]
     except OSError as error:
         raise InputError(f"Cannot read {error.filename} ({error.strerror}): check its permissions.") from error
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -90,7 +99,7 @@ def depth_key(
 
 def take_depth(
     entry: Path, folder: Path, files: FilePatterns, frames: int, on_progress: OnProgress, cancelled: Cancelled
-) -> DepthDocument | None:
+) -> tuple[DepthDocument, FoundCameras | None] | None:
     """Bring an entry's depth and occlusion into a scene folder.
 
     Every file is hashed: a damaged entry is removed, to be made again. A used one gets the date of its use.
@@ -104,7 +113,7 @@ def take_depth(
         cancelled: asked before each frame.
 
     Returns:
-        How the depth is stored; None if there is no such entry, or a damaged one.
+        How the depth is stored, and what was found of the cameras; None if there is no such entry, or a damaged one.
 
     Raises:
         OutputError: the scene folder cannot be written.
@@ -127,11 +136,17 @@ def take_depth(
         return _remove_damaged(entry, error)
     except (OSError, ValueError, ValidationError) as error:
         return _remove_damaged(entry, error)
-    return found.document
+    return found.document, found.cameras
 
 
 def keep_depth(
-    entry: Path, folder: Path, files: FilePatterns, frames: int, document: DepthDocument, cancelled: Cancelled
+    entry: Path,
+    folder: Path,
+    files: FilePatterns,
+    frames: int,
+    document: DepthDocument,
+    cameras: FoundCameras | None,
+    cancelled: Cancelled,
 ) -> None:
     """Make an entry of a scene folder's depth, unless there is one. A cache that cannot be written is no failure.
 
@@ -141,6 +156,7 @@ def keep_depth(
         files: its patterns.
         frames: how many it has.
         document: how its depth is stored.
+        cameras: what the estimator found of them.
         cancelled: asked before each frame.
 
     Raises:
@@ -156,12 +172,18 @@ def keep_depth(
                 for stored, wanted in _pairs(files, frame):
                     _link(folder / wanted, growing / stored)
                     hashes[stored] = file_hash(growing / stored)
-            made = DepthEntry(document=document, files=hashes)
+            made = DepthEntry(document=document, cameras=cameras, files=hashes)
             (growing / ENTRY_FILE).write_text(made.model_dump_json(indent=1), encoding="utf-8")
     except BusyError:
         _LOG.debug("another import keeps %s at this moment", entry)
     except OutputError as error:
         _LOG.warning("The depth could not be kept for later imports (%s)", error)
+
+
+def _models(request: DepthRequest) -> list[Path]:
+    assert request.model_dir is not None
+    levels = (request.model_dir.glob(pattern) for pattern in ("*", "*/*"))  # deeper lies nothing that is loaded
+    return sorted(file for level in levels for file in level if file.is_file())
 
 
 def _pairs(files: FilePatterns, frame: int) -> list[tuple[str, str]]:

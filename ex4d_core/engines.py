@@ -256,14 +256,14 @@ def missing(name: str, setup: EngineSetup | None = None, quality: str = "") -> t
     return tuple(lacks)
 
 
-def require(name: str, setup: EngineSetup | None = None) -> None:
-    """Refuse an engine that this machine cannot run; see `missing`. The models' files are looked at, and not read.
+def require(name: str, setup: EngineSetup | None = None, quality: str = "") -> None:
+    """Refuse an engine that this machine cannot run so; see `missing`. The models' files are looked at, and not read.
 
     Raises:
         InputError: there is no engine of that name, or a file of its models is damaged.
         MissingDependencyError: a package or a model that it needs is not there.
     """
-    if sentences := missing(name, setup):
+    if sentences := missing(name, setup, quality):
         raise MissingDependencyError(sentences[0])
     if setup is not None and engine_facts(name).reads_setup:
         from ex4d_core.generate.revisions import model_files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -21,7 +22,7 @@ DEFAULT_MAX_SIDE = 1024
 MAX_SIDE = 16384
 
 # Raise it when the same request would give another scene, so that old ones are made anew.
-_REVISION = 1
+_REVISION = 2
 
 _WHOLE_FILE = 16 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 256 * 2**10
@@ -37,6 +38,8 @@ class ImportOptions:
     """What its numbers mean."""
     depth_range: tuple[float, float] | None = None
     """What 0 and the largest integer of integer depth stand for."""
+    depth_channel: str | None = None
+    """Name of the EXR channel or NPZ array with depth; None: the one that is called so."""
     estimator: str | None = None
     """Name of a depth estimator; None: `file` with `depth`, else `registry.default_estimator()`."""
     model_dir: Path | None = None
@@ -79,8 +82,20 @@ class ImportOptions:
         lenses = [name for name in ("fov_degrees", "focal_mm", "focal_px") if getattr(self, name) is not None]
         if len(lenses) > 1:
             raise InputError("The lens is given twice: choose one of --fov, --focal-mm and --focal-px.")
-        if (self.focal_mm is None) != (self.sensor_mm is None):
-            raise InputError("A focal length in millimetres needs the sensor's width: give --focal-mm and --sensor-mm.")
+        if self.sensor_mm is not None and self.sensor is not None:
+            raise InputError("The sensor is given twice: choose one of --sensor-mm and --sensor.")
+        if (self.focal_mm is None) != (self.sensor_mm is None and self.sensor is None):
+            raise InputError(
+                "A focal length in millimetres needs the sensor's width: give --focal-mm and --sensor-mm or --sensor."
+            )
+        if self.sensor is not None:
+            from ex4d_core.sensors import sensor_width_mm
+
+            sensor_width_mm(self.sensor)
+        if self.source_camera is not None and self.estimate_camera:
+            raise InputError("The source camera is given and to be estimated: choose one of the two.")
+        if self.model_dir is not None and not os.path.isdir(self.model_dir):  # false for impossible names, too
+            raise InputError(f"There is no folder {self.model_dir} with a depth model: check the name.")
         if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
             raise InputError(f"A focal length of {self.focal_px} pixels is impossible: give a positive number.")
         if self.start < 0:
@@ -100,6 +115,8 @@ class ImportOptions:
             raise InputError(f"A frame rate of {self.fps} is impossible: give a positive number.")
         if self.depth is None and self.depth_range is not None:
             raise InputError("--depth-range describes integer depth, but no depth is given: add --depth.")
+        if self.depth is None and self.depth_channel is not None:
+            raise InputError("--depth-channel names a part of a depth file, but none is given: add --depth.")
 
     @property
     def working_max_side(self) -> int | None:
@@ -109,12 +126,23 @@ class ImportOptions:
     @property
     def estimator_name(self) -> str:
         """The depth estimator to use."""
-        return self.estimator or ("embedded" if self.depth is None else "file")
+        from ex4d_core.depth.registry import default_estimator
+
+        return self.estimator or ("file" if self.depth is not None else default_estimator())
+
+    @property
+    def sharpens(self) -> bool:
+        """Whether to put the depth's edges where the colour has them."""
+        return self.estimator_name != "file" if self.sharpen is None else self.sharpen
 
     def lens(self, width: int, height: int) -> Intrinsics | None:
         """The lens that the options give, at the input's size as displayed; None if they give none."""
         if self.fov_degrees is not None:
             return Intrinsics.from_fov_x_degrees(self.fov_degrees, width, height)
+        if self.focal_mm is not None and self.sensor is not None:
+            from ex4d_core.sensors import sensor_width_mm
+
+            return Intrinsics.from_lens_mm(self.focal_mm, sensor_width_mm(self.sensor), width, height)
         if self.focal_mm is not None and self.sensor_mm is not None:
             return Intrinsics.from_lens_mm(self.focal_mm, self.sensor_mm, width, height)
         if self.focal_px is not None:
@@ -173,7 +201,7 @@ def _digest(source: Path, options: ImportOptions, look: Any) -> str:
             value = [value.numerator, value.denominator]
         facts[field.name] = value
     facts["max_side"] = options.working_max_side
-    facts["estimator"] = options.estimator_name
+    facts["estimator"], facts["sharpen"] = options.estimator_name, options.sharpens
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -95,7 +95,7 @@ def reshoot(
         for name in (result.output, result.contact):
             require_new(name, overwrite)
     if rendered is None or not _same_render(result.shot, rendered, scene, trajectory, method, background, passes):
-        require(engine, setup)  # said now, not after the render
+        require(engine, setup, quality)  # said now, not after the render
         if rendered is not None and not overwrite:
             raise InputError(
                 f"{out} holds a shot of another request: choose another -o, or add --overwrite to replace it."

@@ -98,6 +98,16 @@ class SourceDocument(BaseModel):
     """Where the poses of the source camera come from."""
 
 
+class FoundCameras(BaseModel):
+    """What a depth estimator told of the source camera; kept beside its depth."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    intrinsics: list[_Four] | None = None
+    """fx, fy, cx, cy of each frame at working size, pixels."""
+    source_c2w: list[tuple[_Four, _Four, _Four, _Four]] | None = None
+    """Camera-to-world of each frame, OpenCV axes, in the units of the depth."""
+
+
 class DistortionDocument(BaseModel):
     """The distortion that the footage had; color/ and plate/ have none any more (see `distortion`)."""
 

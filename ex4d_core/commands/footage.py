@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 SAMPLE = "sample"
 """What stands for the bundled clip where a clip is expected."""
 
+
+def _list_sensors(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    from ex4d_core.sensors import SENSORS
+
+    if wanted:
+        click.echo("\n".join(f"{width:6.2f} mm  {name}" for name, width in SENSORS.items()))
+        context.exit()
+
+
 _OPTIONS = (
     click.option(
         "--depth", type=click.Path(path_type=Path), help="Depth: EXR, PNG, NPZ, NPY or video; file or folder."
@@ -28,12 +37,36 @@ _OPTIONS = (
         help="What the depth's numbers mean: metres, depth up to scale, or 1/depth.",
     ),
     click.option("--depth-range", type=float, nargs=2, metavar="LO HI", help="What 0 and the largest integer mean."),
+    click.option("--depth-channel", metavar="NAME", help="The EXR channel or NPZ array with depth; default by name."),
+    click.option("--estimator", metavar="NAME", help="Who finds the depth without --depth: see `ex4d depth list`."),
+    click.option(
+        "--depth-model-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="A folder with the estimator's weights or checkout; default what `ex4d models` has.",
+    ),
+    click.option(
+        "--sharpen-edges/--keep-edges",
+        "sharpen",
+        default=None,
+        help="Put the depth's edges where the colour has them; default for estimated depth.",
+    ),
     click.option("--fov", type=float, metavar="DEG", help="Horizontal field of view."),
-    click.option("--focal-mm", type=float, metavar="MM", help="Focal length; give --sensor-mm too."),
+    click.option("--focal-mm", type=float, metavar="MM", help="Focal length; give the sensor too."),
     click.option("--sensor-mm", type=float, metavar="MM", help="Width of the sensor."),
+    click.option(
+        "--sensor", metavar="NAME", help="A camera or format instead, as in 'Super 35': --sensors lists them."
+    ),
+    click.option(
+        "--sensors", is_flag=True, is_eager=True, expose_value=False, callback=_list_sensors, help="List them and stop."
+    ),
     click.option("--focal-px", type=float, metavar="F", help="Focal length in pixels, at the size of the input."),
     click.option(
-        "--source-camera", type=click.Path(path_type=Path), metavar="TRAJECTORY", help="Solved camera of the footage."
+        "--source-camera",
+        default="static",
+        show_default=True,
+        metavar="static|estimate|SOLVE",
+        help="The camera that took it: stands still, is to be found, or is solved: a trajectory or a COLMAP folder.",
     ),
     click.option("--start", type=int, default=0, show_default=True, metavar="N", help="First frame to take."),
     click.option("--frames", type=int, metavar="N", help="How many frames to take; default all."),
@@ -63,6 +96,10 @@ def import_footage(console: Console, source: Path, out: Path, *, overwrite: bool
             options |= sample.import_options()
     options["fov_degrees"] = options.pop("fov")
     options["depth_range"] = options["depth_range"] or None
+    options["model_dir"] = options.pop("depth_model_dir")
+    camera = options["source_camera"]
+    options["estimate_camera"] = camera == "estimate"
+    options["source_camera"] = None if camera in ("static", "estimate") else Path(camera)
     with console.progress() as on_progress:
         return import_scene(source, out, overwrite=overwrite, reuse=reuse, on_progress=on_progress, **options)
 
@@ -83,7 +120,8 @@ def import_footage(console: Console, source: Path, out: Path, *, overwrite: bool
 def import_command(console: Console, source: Path, output: Path, overwrite: bool, **options: Any) -> None:
     """Turn a video, an image sequence or a still into a scene folder.
 
-    Without --depth the depth is estimated from the pictures alone, without weights or network. An interrupted
+    Without --depth the depth is estimated: by depth-anything-v2-small where its weights are here, else from the
+    pictures alone, without weights or network. Nothing is downloaded unasked. An interrupted
     import goes on where it stopped when the same command is run again. The word `sample` stands for the
     bundled clip.
     """

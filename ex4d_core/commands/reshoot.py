@@ -76,7 +76,7 @@ def reshoot_command(
     setup = take_setup(options)
     check_request(engine, quality, keep_source, setup)  # said now, not after the import
     if not (output / "shot").exists():  # else it may be finished already
-        require(engine, setup)
+        require(engine, setup, quality)
     announce_kernels(console)
     if (source / SCENE_FILE).is_file():
         scene = Scene.open(source)

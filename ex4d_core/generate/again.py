@@ -68,7 +68,7 @@ class Recipe:
             InputError: this machine has other weights.
             MissingDependencyError: this machine cannot run the engine.
         """
-        require(self.engine, self.setup)
+        require(self.engine, self.setup, self.quality)
         require_same(self.models, model_revisions(self.engine, self.quality, self.setup), self.source)
         here = library_versions(*engine_facts(self.engine).packages)
         others = [f"{name} {self.versions[name]}" for name in here if self.versions.get(name, here[name]) != here[name]]

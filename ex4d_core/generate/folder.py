@@ -105,7 +105,7 @@ def generate_shot(
     if exr and not overwrite and is_generated(folder, document, asked):
         add_exr(folder, overwrite=True, on_progress=on_progress, cancelled=cancelled)  # which mends it too
         return video
-    require(engine, setup)
+    require(engine, setup, quality)
     _require_no_output(folder, overwrite)
     chosen = make(engine, setup)
     shot = open_shot(folder, document, cancelled, prompt=prompt, seed=seed, quality=quality, keep_source=keep_source)

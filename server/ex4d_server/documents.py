@@ -84,12 +84,29 @@ class ImportFields(BaseModel):
     depth: Media | None = None
     depth_kind: Literal["metric", "relative", "disparity"] = "relative"
     depth_range: tuple[_Finite, _Finite] | None = None
-    estimator: Annotated[str, Field(max_length=100)] | None = None
+    estimator: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="One of the capabilities' `depth_estimators`."
+    )
+    depth_model_dir: FromPath | None = Field(
+        default=None,
+        description="A folder with the estimator's weights or checkout, for clients on the same machine; default the "
+        "downloaded ones.",
+    )
+    sharpen: _Bool | None = Field(
+        default=None, description="Put the depth's edges where the colour has them; default for estimated depth."
+    )
     fov_degrees: Annotated[_Finite, Field(gt=0, lt=180)] | None = None
     focal_mm: _Positive | None = None
     sensor_mm: _Positive | None = None
+    sensor: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="A camera or format instead, as `ex4d import --sensors` lists them."
+    )
     focal_px: _Positive | None = None
-    source_camera: TrajectoryBody | None = None
+    source_camera: TrajectoryBody | Media | Literal["estimate"] | None = Field(
+        default=None,
+        description="The camera that took the footage: its path, a file or folder with a solve, or `estimate` to find "
+        "it; default: it stands still.",
+    )
     start: _Int = Field(default=0, ge=0, le=10_000_000)
     frames: Annotated[_Int, Field(ge=1, le=1_000_000)] | None = None
     size: tuple[_Side, _Side] | None = None

@@ -219,8 +219,15 @@ def _options(arguments: Arguments) -> ImportOptions:
         given[name] = None if given[name] is None else tuple(given[name])
     given["fps"] = None if given["fps"] is None else Fraction(*given["fps"])
     given["depth"] = None if given["depth"] is None else _footage(given["depth"])
-    if given["source_camera"] is not None:
-        given["source_camera"] = trajectory_from_document(given["source_camera"], "The source camera")
+    folder, camera = given.pop("depth_model_dir"), given["source_camera"]
+    given["model_dir"] = None if folder is None else Path(folder["path"])
+    given["estimate_camera"] = camera == "estimate"
+    if camera == "estimate":
+        given["source_camera"] = None
+    elif camera is not None:
+        is_trajectory = "frames" in camera
+        read = trajectory_from_document(camera, "The source camera") if is_trajectory else _footage(camera)
+        given["source_camera"] = read
     return ImportOptions(**given)
 
 

@@ -37,8 +37,9 @@ JOB_STAGES: dict[str, tuple[Kind, ...]] = {
 }
 """By kind of job; "exr" follows where it is asked for."""
 _OPTIONS = (
-    *("depth", "depth_kind", "depth_range", "estimator", "fov_degrees", "focal_mm", "sensor_mm", "focal_px"),
-    *("source_camera", "start", "frames", "size", "max_side", "fps", "plate"),
+    *("depth", "depth_kind", "depth_range", "estimator", "depth_model_dir", "sharpen"),
+    *("fov_degrees", "focal_mm", "sensor_mm", "sensor", "focal_px", "source_camera"),
+    *("start", "frames", "size", "max_side", "fps", "plate"),
 )
 _REQUESTS: TypeAdapter[BaseModel] = TypeAdapter(JobRequest)
 _RENDER_OPTIONS = ("method", "background", "passes", "allow_unseen")
@@ -123,6 +124,8 @@ class JobRun:
             "depth_cache": str(self.cache.folder.cache("depth")),
         }
         arguments["options"]["depth"] = None if request["depth"] is None else self._media(request["depth"])
+        if _is_media(request["source_camera"]):
+            arguments["options"]["source_camera"] = self._media(request["source_camera"])
         facts = self._asked("identify", arguments, "scene", _CPU_GRACE)
         key: str = facts["key"]
 
@@ -287,6 +290,11 @@ class JobRun:
             raise SpaceError(shortage.message)
         if needed <= self.cache.limit_bytes:
             self.cache.evict(self.cache.limit_bytes - needed)
+
+
+def _is_media(value: Any) -> bool:
+    """Whether a value of a request is a file or folder."""
+    return isinstance(value, dict) and bool({"path", "upload"} & value.keys())
 
 
 _CPU_GRACE = 1.0

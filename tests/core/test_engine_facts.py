@@ -139,3 +139,10 @@ def test_the_draft_engine_takes_the_memory_that_it_says(tmp_path: Path, size: tu
     needs = engine_needs("draft", *size, frames)
     assert needs.vram_bytes == 0
     assert abs(needs.ram_bytes / peak - 1) < 0.3, f"{needs.ram_bytes / 1e6:.0f} MB said, {peak / 1e6:.0f} MB taken"
+
+
+def test_what_a_quality_needs_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ex4d_core.models.state", lambda model, folder=None: "absent" if model.optional else "ready")
+    require("ex4d")
+    with pytest.raises(MissingDependencyError, match="run `ex4d models download wan2.1-i2v-4step-lora`"):
+        require("ex4d", None, "fast")

@@ -65,7 +65,7 @@ def submit(running: Running, requests: Requests) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="kills processes the POSIX way")
 def test_a_few_crashes(start: Start, scene: Path, tiny_clip: Path, tmp_path: Path) -> None:
-    crash_rounds(start, make_requests(scene, tiny_clip), scene, tmp_path, rounds=4, seed=3)
+    crash_rounds(start, make_requests(scene, tiny_clip), scene, tmp_path, rounds=2, seed=3)
 
 
 @pytest.mark.slow

@@ -52,6 +52,9 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
     if isinstance(body, ImportJob | ReshootJob):
         check_media(body.footage, is_local)
         check_media(body.depth, is_local)
+        check_media(body.depth_model_dir, is_local)
+        if isinstance(body.source_camera, FromPath | FromUpload):
+            check_media(body.source_camera, is_local)
     if isinstance(body, GenerateJob | ReshootJob):
         check_media(body.model_dir, is_local)
         check_request(body.engine, body.quality, body.keep_source, setup_of(canonical(body)))
@@ -63,7 +66,7 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
         raise RequestError(f"The job {id!r} is another request: choose another id.", "job-differs", 409)
     if new:
         if isinstance(body, ImportJob | ReshootJob):
-            for media in (body.footage, body.depth):
+            for media in (body.footage, body.depth, body.source_camera):
                 if isinstance(media, FromUpload):
                     sidecar.uploads.pin(id, media.upload)
         sidecar.wake()
