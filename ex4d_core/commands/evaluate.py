@@ -1,0 +1,217 @@
+"""`ex4d evaluate`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ex4d_core.commands.console import Console, Size, command
+from ex4d_core.errors import InputError
+from ex4d_core.methods import METHODS
+
+_TRUTHS = click.argument("truths", nargs=-1, required=True, type=click.Path(path_type=Path))
+_SIZE = click.option("--size", type=Size(), help="Bring everything to this size first; default: as it is stored.")
+_MODEL_DIR = click.option(
+    "--model-dir", type=click.Path(path_type=Path), help="A folder with the estimator's weights or checkout."
+)
+_SHARPEN = click.option(
+    "--sharpen/--no-sharpen",
+    default=None,
+    help="Put the edges of estimated depth where the colour has them; default: yes, but not those of files.",
+)
+_MARKDOWN = click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
+
+
+@click.group("evaluate")
+def evaluate_command() -> None:
+    """Measure depth and renders against rendered ground truth.
+
+    TRUTHS are folders of ground truth, or folders of such (docs/depth/evaluation.md; scripts/make_benchmark.py
+    makes some).
+    """
+
+
+@command(
+    "depth",
+    """
+  ex4d evaluate depth BENCHMARK --estimator embedded --estimator plane
+  ex4d evaluate depth BENCHMARK/fence-static --depth FOLDER --depth-kind metric
+""",
+)
+@_TRUTHS
+@click.option("--estimator", multiple=True, metavar="NAME", help="One of ex4d depth list; may be repeated.")
+@click.option("--depth", type=click.Path(path_type=Path), help="File or folder of depth of the clip.")
+@click.option(
+    "--depth-kind", type=click.Choice(["metric", "relative", "disparity"]), default="relative", show_default=True,
+    help="What its numbers mean.",
+)  # fmt: skip
+@click.option("--depth-range", type=(float, float), help="What 0 and the largest integer of it stand for.")
+@_MODEL_DIR
+@_SHARPEN
+@_SIZE
+@click.option("--pictures", type=click.Path(path_type=Path), help="Write comparisons into this folder.")
+@_MARKDOWN
+def depth_command(
+    console: Console,
+    truths: tuple[Path, ...],
+    estimator: tuple[str, ...],
+    depth: Path | None,
+    depth_kind: Any,
+    depth_range: tuple[float, float] | None,
+    model_dir: Path | None,
+    sharpen: bool | None,
+    size: tuple[int, int] | None,
+    pictures: Path | None,
+    markdown: bool,
+) -> None:
+    """Score estimators, or depth from disk, against true depth.
+
+    AbsRel, delta1, boundary F1 and temporal error are of disparity brought onto the true one by one scale and one
+    shift for the clip (least squares), within the true range. "per frame": with a scale and shift for each frame;
+    "as given": metric depth without any. Temporal error: change of the error at resting points from frame to frame.
+    The estimators "plane" and "ramp" are guesses to compare with.
+    """
+    from ex4d_core.depth.registry import default_estimator
+    from ex4d_core.evaluation.depth import DepthScores, evaluate_depth
+    from ex4d_core.evaluation.estimates import Asked
+    from ex4d_core.evaluation.truth import find_truths, open_truth
+
+    if depth is not None and estimator:
+        raise InputError("Depth is given twice: choose one of --depth and --estimator.")
+    names = estimator or (("file",) if depth is not None else (default_estimator(),))
+    asked = [Asked(name, depth, depth_kind, depth_range, model_dir, sharpen) for name in names]
+    rows: list[DepthScores] = []
+    with console.progress() as on_progress:
+        for folder in find_truths(truths):
+            truth = open_truth(folder, size)
+            rows += [evaluate_depth(truth, one, pictures, on_progress) for one in asked]
+    head = ("scene", "estimator", "AbsRel", "per frame", "as given", "delta1", "boundary F1", "temporal", "s")
+    cells = [
+        [
+            row.scene,
+            row.estimator,
+            *(_share(value, 3) for value in (row.abs_rel, row.abs_rel_frame, row.abs_rel_given)),
+            *(_share(value, 3) for value in (row.delta1, row.boundary_f1)),
+            _share(row.temporal, 4),
+            f"{row.seconds:.0f}",
+        ]
+        for row in [*rows, *_means(rows, "estimator")]
+    ]
+    console.result({"depth": [_plain(row) for row in rows]}, _table(head, cells, markdown))
+
+
+@command(
+    "geometry",
+    """
+  ex4d evaluate geometry BENCHMARK --depth true --markdown
+  ex4d evaluate geometry BENCHMARK --depth embedded --background off --path 60
+""",
+)
+@_TRUTHS
+@click.option("--method", multiple=True, type=click.Choice(METHODS), default=["dwmesh"], help="Kind of mesh.")
+@click.option("--background", type=click.Choice(["on", "off", "both"]), default="both", show_default=True)
+@click.option("--depth", multiple=True, metavar="true|NAME", default=["true"], help="Whose depth; may be repeated.")
+@click.option("--path", multiple=True, metavar="P", help="Only this path; may be repeated.")
+@_MODEL_DIR
+@_SHARPEN
+@_SIZE
+@_MARKDOWN
+def geometry_command(
+    console: Console,
+    truths: tuple[Path, ...],
+    method: tuple[str, ...],
+    background: str,
+    depth: tuple[str, ...],
+    path: tuple[str, ...],
+    model_dir: Path | None,
+    sharpen: bool | None,
+    size: tuple[int, int] | None,
+    markdown: bool,
+) -> None:
+    """Score masks and colours rendered from other cameras.
+
+    The clip is imported with its true lens and cameras and with true depth, or an estimator's, aligned to the true
+    one by one scale and one shift of disparity. "error" to "F1" are of the mask, against what the source camera saw
+    at that time; with the background, also what rests and it saw at another time, where the truth tells. "removed":
+    share of never-seen pixels that the background shows; "regained": of those that were truly seen at another time.
+    """
+    from ex4d_core.evaluation.estimates import Asked
+    from ex4d_core.evaluation.geometry import GeometryScores, evaluate_geometry
+    from ex4d_core.evaluation.scores import require_ssim
+    from ex4d_core.evaluation.truth import find_truths, open_truth
+
+    require_ssim()
+    kinds = {"on": (True,), "off": (False,), "both": (False, True)}[background]
+    rows: list[GeometryScores] = []
+    with console.progress() as on_progress:
+        for folder in find_truths(truths):
+            truth = open_truth(folder, size)
+            if unknown := set(path) - set(truth.paths):
+                known = ", ".join(truth.paths)
+                raise InputError(f"{folder} has no path {', '.join(sorted(unknown))}: choose from {known}.")
+            for name in depth:
+                asked = None if name == "true" else Asked(name, model_dir=model_dir, sharp=sharpen)
+                rows += evaluate_geometry(truth, asked, method, kinds, path or None, on_progress)
+    head = (
+        "scene", "path", "depth", "method", "background",
+        "error", "precision", "recall", "F1", "PSNR", "PSNR all", "SSIM", "removed", "regained", "PSNR filled",
+    )  # fmt: skip
+    cells = [
+        [
+            *(row.scene, row.path, row.depth, row.method, "on" if row.background else "off"),
+            *(_share(value, 4) for value in (row.error, row.precision, row.recall, row.f1)),
+            *(_share(value, 1) for value in (row.psnr_seen, row.psnr_pred)),
+            *(_share(value, 3) for value in (row.ssim_seen, row.removed, row.regained)),
+            _share(row.psnr_filled, 1),
+        ]
+        for row in [*rows, *_means(rows, "depth", "method", "background")]
+    ]
+    console.result({"geometry": [_plain(row) for row in rows]}, _table(head, cells, markdown))
+
+
+def _means(rows: Sequence[Any], *keys: str) -> list[Any]:
+    """A row of means for each kind of row, where there are several of it."""
+    kinds: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows:
+        kinds.setdefault(tuple(getattr(row, key) for key in keys), []).append(row)
+    means: list[Any] = []
+    for kind, alike in kinds.items():
+        if len(alike) < 2:
+            continue
+        values: dict[str, Any] = {}
+        for field in fields(alike[0]):
+            known = [v for row in alike if isinstance(v := getattr(row, field.name), float) and not math.isnan(v)]
+            values[field.name] = sum(known) / len(known) if known else math.nan
+        values |= dict(zip(keys, kind, strict=True)) | {"scene": "mean"}
+        if "path" in values:
+            values["path"] = f"{len(alike)} paths"
+        means.append(type(alike[0])(**values))
+    return means
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """For JSON, which knows no NaN."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(row).items()}
+
+
+def _share(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _table(head: Sequence[str], rows: list[list[str]], markdown: bool) -> str:
+    if markdown:
+        lines = [head, ["---"] * len(head), *rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    widths = [max(len(line[n]) for line in [head, *rows]) for n in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]
+    )
+
+
+evaluate_command.add_command(depth_command)
+evaluate_command.add_command(geometry_command)

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Make rendered ground truth: four dynamic scenes, each from a camera that stands and from one that moves.
+
+    python scripts/make_benchmark.py OUT --blender PATH [--size 320] [--frames 49] [--scene NAME ...] [--fast]
+
+PATH is a Blender, or a Python that has the `bpy` wheel. Scenes: fence (railing, wire mesh, cables, a bicycle whose
+wheel turns), person (walks and waves, with loose hair), foliage (tree, bushes and grass in the wind), street (deep,
+with a car that passes and someone who crosses). Nothing is downloaded. Blender renders the colours (Cycles, CPU), a
+file for each frame, and goes on where it was stopped; depth, what moves and what is visible come from rays against
+the same triangles (`pip install .[dev]`: embreex). The format is described in docs/depth/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from benchmark.truth import Plan, write_truth  # noqa: E402
+
+SCENES = ("fence", "person", "foliage", "street")
+
+
+def main() -> None:
+    """Parse the command line and make what is not there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--blender", default="blender", help="a Blender, or a Python with bpy")
+    parser.add_argument("--scene", action="append", choices=SCENES, help="only this one; may be repeated")
+    parser.add_argument("--size", type=int, default=320, help="width and height, pixels")
+    parser.add_argument("--frames", type=int, default=49)
+    parser.add_argument("--samples", type=int, default=5, help="of Cycles, a pixel")
+    parser.add_argument("--fast", action="store_true", help="96 pixels, 9 frames, 2 samples: to try it out")
+    options = parser.parse_args()
+    size, frames, samples = (96, 9, 2) if options.fast else (options.size, options.frames, options.samples)
+    if size < 16 or frames < 2:
+        parser.error("give a --size of 16 or more and --frames of 2 or more")
+    for name in options.scene or SCENES:
+        started = time.perf_counter()
+        plan = Plan(name, importlib.import_module(f"benchmark.{name}").scene(), size, frames)
+        work = options.out / ".work" / f"{name}-{size}-{frames}-{samples}"
+        work.mkdir(parents=True, exist_ok=True)
+        render(options.blender, plan, work, samples)
+        colored = time.perf_counter()
+        write_truth(plan, work, options.out)
+        print(f"{name}: colours {colored - started:.0f} s, truth {time.perf_counter() - colored:.0f} s", flush=True)
+
+
+def render(blender: str, plan: Plan, work: Path, samples: int) -> None:
+    """The colours of all views that are not there yet."""
+    job, log = work / "job.json", work / "blender.log"
+    views = plan.views(work.resolve())
+    job.write_text(json.dumps({"scene": plan.name, "size": plan.size, "samples": samples, "views": views}))
+    script = str(HERE / "benchmark" / "colors.py")
+    of_python = Path(blender).name.startswith("python")
+    command = [blender, script, str(job)] if of_python else [blender, "-b", "-noaudio", "-P", script, "--", str(job)]
+    with log.open("w") as stream:
+        try:
+            code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+        except OSError as error:
+            sys.exit(f"make_benchmark: cannot start {blender} ({error.strerror}): give --blender PATH.")
+    lacking = [view["file"] for view in views if not os.path.exists(str(view["file"]))]
+    if code or lacking:
+        sys.exit(f"make_benchmark: Blender left {len(lacking)} pictures of {plan.name} undone: see {log}.")
+
+
+if __name__ == "__main__":
+    main()
