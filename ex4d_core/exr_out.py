@@ -27,7 +27,7 @@ _MAGIC = b"\x76\x2f\x31\x01"
 _LINES_PER_CHUNK = 16
 _ZIP = 3
 _PIXEL_TYPES = {np.dtype(np.float16): 1, np.dtype(np.float32): 2}
-_LONGEST_NAME = 31
+LONGEST_NAME = 31
 """Longer names need a flag that old readers refuse."""
 
 
@@ -50,7 +50,7 @@ def encode_exr(channels: Mapping[str, Channel], primaries: tuple[float, ...] | N
     """The bytes of an image; see `write_exr`."""
     names = sorted(channels)  # the format's order, in the list and in each line
     (height, width) = shape = channels[names[0]].shape
-    if any(channels[name].shape != shape or not 0 < len(name) <= _LONGEST_NAME for name in names):
+    if any(channels[name].shape != shape or not 0 < len(name) <= LONGEST_NAME for name in names):
         raise ValueError(f"channels of one size with short names make an image, not {names}")
     described = [name.encode() + b"\0" + struct.pack("<iB3xii", _kind(channels[name]), 0, 1, 1) for name in names]
     window = struct.pack("<4i", 0, 0, width - 1, height - 1)

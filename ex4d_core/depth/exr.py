@@ -47,6 +47,15 @@ def read_exr(path: Path, channel: str | None = None) -> NDArray[np.float32]:
     return _over_display_window(*found[channel if channel in found else _choose(path, found, channel)])
 
 
+def read_channels(path: Path) -> dict[str, NDArray[Any]]:
+    """All channels of an image by their full names, as they are stored: (H, W) half, float or unsigned integers.
+
+    Raises:
+        InputError: as `read_exr`.
+    """
+    return {name: pixels for name, (_, pixels) in _channels(path).items()}
+
+
 @dataclass(frozen=True)
 class FoundChannel:
     """The channel of an image that holds depth."""
