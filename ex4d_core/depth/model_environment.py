@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,9 +34,14 @@ SOURCE_VARIABLE = "EX4D_DEPTH_ANYTHING_3"
 """Environment variable: a checkout, archive or mirror of Depth Anything 3 to install instead of GitHub's archive."""
 
 _TORCH_INDEX = "https://download.pytorch.org/whl/"
-_READY = "ready.json"
+_BEGUN, _READY = "begun", "ready.json"
+_TELLING_PIP = "pip>=24.1"
+"""The first that tells its progress to programs."""
 _ANNOUNCED = re.compile(r"(Downloading|Installing|Building wheel)\W*([\w.-]*)")
 """What pip says of its steps."""
+
+_GPU_BYTES = 5_500_000_000
+"""What CUDA's or ROCm's libraries add to a torch; an estimate."""
 
 State = Literal["absent", "incomplete", "ready"]
 
@@ -120,14 +126,14 @@ def require_python(name: str) -> Path:
     if not has_environment(name):
         raise MissingDependencyError(
             f"{name} runs in a Python environment of its own, which is {environment_state(name)}: run "
-            f"`ex4d models download {name}` (about {gigabytes(_recipe(name).bytes)} without a GPU's libraries)."
+            f"`ex4d models download {name}` (about {gigabytes(_size(_recipe(name)))} besides the weights)."
         )
     return _python(environment_folder(name))
 
 
 def environment_bytes(name: str) -> int:
     """What an environment that is not ready will take on disk; an estimate."""
-    return 0 if has_environment(name) else _recipe(name).bytes
+    return 0 if has_environment(name) else _size(_recipe(name))
 
 
 def make_environment(name: str, on_progress: OnProgress, cancelled: Cancelled) -> Path:
@@ -158,13 +164,15 @@ def make_environment(name: str, on_progress: OnProgress, cancelled: Cancelled) -
         python = _python(folder)
         (folder / _READY).unlink(missing_ok=True)
         on_progress(0, 1, f"making the Python environment of {name}")
-        if not python.is_file() or not (folder / "pyvenv.cfg").is_file():
+        if not python.is_file() or not (folder / _BEGUN).is_file():  # none, of a Python that is gone, or half-made
             _run(name, "venv", [sys.executable, "-m", "venv", "--clear", folder], on_progress, cancelled)
+            (folder / _BEGUN).touch()
         pip = [python, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-        _run(name, "pip", [*pip, "pip>=24.1"], on_progress, cancelled)  # the first that tells its progress
-        pip += ["--progress-bar", "raw"]
+        with suppress(ModelEnvironmentError):  # an index without it: then there is no progress within a file
+            _run(name, "pip", [*pip, _TELLING_PIP], on_progress, cancelled)
+            pip += ["--progress-bar", "raw"]
         _run(name, "torch", [*pip, *_torch()], on_progress, cancelled)
-        _run(name, "pip", [*pip, *recipe.packages], on_progress, cancelled)
+        _run(name, "packages", [*pip, *recipe.packages], on_progress, cancelled)
         # Its own list of dependencies and of Pythons is wider and narrower than what inference needs.
         source = os.environ.get(SOURCE_VARIABLE) or recipe.source
         alone = ["--no-deps", "--ignore-requires-python", "--force-reinstall", source]
@@ -199,22 +207,35 @@ def _python(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
+def _size(recipe: Recipe) -> int:
+    """What an environment takes on disk, with a GPU's libraries where our torch has them; an estimate."""
+    build = _torch_version().partition("+")[2]
+    for_gpu = build.startswith(("cu", "rocm")) or (not build and sys.platform == "linux")  # PyPI's own for Linux
+    return recipe.bytes + (_GPU_BYTES if for_gpu else 0)
+
+
+def _torch_version() -> str:
+    """Of the torch that is installed here; empty without."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def _torch() -> list[str]:
     """The torch that is installed here, which fits this machine's GPU and driver, and its torchvision."""
-    try:
-        version = metadata.version("torch")
-    except metadata.PackageNotFoundError:
+    if not _torch_version():
         return ["torch>=2.6", "torchvision"]
-    number, _, build = version.partition("+")  # +cpu, +cu126, +rocm6.3: builds of PyTorch's own index
+    number, _, build = _torch_version().partition("+")  # +cpu, +cu126, +rocm6.3: builds of PyTorch's own index
     index = ["--extra-index-url", f"{_TORCH_INDEX}{build}"] if build else []
     return [f"torch=={number}", "torchvision", *index]  # pip takes the torchvision that goes with it
 
 
 def _check_space(recipe: Recipe, folder: Path) -> None:
-    free = shutil.disk_usage(folder.parent).free
-    if free < recipe.bytes:
+    free, needed = shutil.disk_usage(folder.parent).free, _size(recipe)
+    if free < needed:
         raise SpaceError(
-            f"The Python environment of {recipe.name} needs {gigabytes(recipe.bytes)} on the disk of {folder} and "
+            f"The Python environment of {recipe.name} needs {gigabytes(needed)} on the disk of {folder} and "
             f"{gigabytes(free)} are free: free some space, or name another folder with {ENVIRONMENTS_VARIABLE}."
         )
 
@@ -241,9 +262,7 @@ def _run(name: str, step: str, command: Sequence[str | Path], on_progress: OnPro
                 on_progress(done, max(total, 1), f"{stage} (MB)")
                 continue
             process.note(line)
-            if found := re.match(
-                r"(Downloading|Installing collected packages|Building wheel)\W*([\w.-]*)", line.strip()
-            ):
+            if found := _ANNOUNCED.match(line.strip()):
                 stage = f"{found[1].lower()} {found[2]}"
             if line.strip() and not line.lower().startswith(("warning", "[notice]")):
                 last = line.strip()
