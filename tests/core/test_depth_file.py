@@ -18,6 +18,7 @@ from ex4d_core.depth import DepthKind, DepthRequest, DepthResult
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.depth.registry import make_estimator
 from ex4d_core.depth.resample import resample_depth
+from ex4d_core.distortion import Distortion, undistorter
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.progress import never_cancelled, silent
 
@@ -34,8 +35,10 @@ def estimate(
     start: int = 0,
     whole: int | None = None,
     clip_size: tuple[int, int] | None = None,
+    channel: str | None = None,
+    distortion: Distortion | None = None,
 ) -> DepthResult:
-    request = DepthRequest(path, kind, value_range, clip_size, start, whole)
+    request = DepthRequest(path, kind, value_range, clip_size, start, whole, channel=channel, distortion=distortion)
     colors = np.zeros((frames, size[1], size[0], 3), np.uint8)
     lens = [Intrinsics.unknown_lens(*size)] * frames
     return make_estimator("file", request).estimate(colors, lens, None, silent, never_cancelled)
@@ -396,3 +399,107 @@ def test_resampling_keeps_planes_exact(tmp_path: Path) -> None:
     inner = (slice(2, -2), slice(2, -2))  # beyond the old pixel centres nothing is extrapolated
     np.testing.assert_allclose(found[inner], plane(100, 150)[inner], rtol=1e-5)
     np.testing.assert_allclose(resample_depth(plane(40, 60).astype(np.float32), 30, 20), plane(20, 30), rtol=1e-5)
+
+
+def test_depthcrafter_and_video_depth_anything_save_disparity(tmp_path: Path) -> None:
+    """`np.savez_compressed(..., depth=...)` in 0..1 and `depths=...`, as their run.py and utils do."""
+    disparity = 1 / depths()
+    span = disparity.max() - disparity.min()
+    np.savez_compressed(tmp_path / "dc.npz", depth=((disparity - disparity.min()) / span).astype(np.float32))
+    np.savez_compressed(tmp_path / "vda.npz", depths=disparity.astype(np.float32))
+    found = read(tmp_path / "dc.npz", "disparity")
+    assert np.isposinf(found[disparity == disparity.min()]).all()
+    with pytest.raises(InputError, match="is zero.*add --depth-kind disparity if 0 is the farthest, as DepthCrafter"):
+        estimate(tmp_path / "dc.npz")
+    np.testing.assert_allclose(read(tmp_path / "vda.npz", "disparity"), depths(), rtol=1e-6)
+    assert estimate(tmp_path / "vda.npz", "disparity").warnings == ()
+    (warning,) = estimate(tmp_path / "vda.npz", "relative").warnings
+    assert "may be disparity (1/depth), as under the name 'depths' Video-Depth-Anything" in warning
+
+
+def test_files_that_say_disparity_are_not_taken_for_depth_without_a_word(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", disparity=depths())
+    assert "its array is called 'disparity'" in estimate(tmp_path / "d.npz").warnings[0]
+    assert (
+        "its channel is called 'disparity'" in estimate(_exr_folder(tmp_path / "e", depths(), "disparity")).warnings[0]
+    )
+    nuke = tmp_path / "nuke.exr"
+    with OpenEXR.File({"type": OpenEXR.scanlineimage, "nuke/version": "15"}, {"depth.Z": depths()[0]}) as file:
+        file.write(str(nuke))
+    assert "as Nuke wrote it, whose own renderer gives 1/z" in estimate(nuke, frames=1).warnings[0]
+
+
+def test_a_channel_or_array_can_be_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", a=depths(), b=depths() + 1)
+    found = estimate(tmp_path / "two.npz", channel="b")
+    assert found.nearest == 3.0
+    assert found.conversion["channel"] == "b"
+    with pytest.raises(InputError, match="has no array 'c', only a, b: name one with --depth-channel"):
+        estimate(tmp_path / "two.npz", channel="c")
+    folder = tmp_path / "exr"
+    folder.mkdir()
+    for number, image in enumerate(depths()):
+        write_exr(folder / f"{number}.exr", image, "odd name")
+    assert estimate(folder, channel="odd name").conversion["channel"] == "odd name"
+    with pytest.raises(InputError, match="has no channel 'Z', only odd name"):
+        estimate(folder, channel="Z")
+
+
+K = np.array([[70.0, 0, 33], [0, 72.0, 17], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"intrinsics": K},
+        {"K": K / [[WIDTH], [HEIGHT], [1]]},  # as shares of the sides
+        {"intrinsic": np.array([70.0, 72, 33, 17])},
+        {"intrinsics": np.tile(K, (FRAMES, 1, 1))},
+    ],
+)
+def test_a_lens_beside_the_depth_is_told(tmp_path: Path, given: dict[str, np.ndarray]) -> None:
+    np.savez(tmp_path / "z.npz", depth=depths(), **given)
+    lenses = estimate(tmp_path / "z.npz", size=(WIDTH * 2, HEIGHT * 2), clip_size=(WIDTH, HEIGHT)).intrinsics
+    assert lenses is not None
+    assert len(lenses) == FRAMES
+    assert lenses[2].as_tuple() == pytest.approx((140, 144, 66, 34))
+
+
+def test_a_lens_of_each_frame_goes_with_the_part_that_is_taken(tmp_path: Path) -> None:
+    rows = np.array([[70.0 + t, 72, 33, 17] for t in range(FRAMES)])
+    np.savez(tmp_path / "z.npz", depth=depths(), intrinsics=rows)
+    lenses = estimate(tmp_path / "z.npz", frames=2, start=3, whole=FRAMES).intrinsics
+    assert lenses is not None
+    assert [lens.fx for lens in lenses] == [73, 74]
+    folder = tmp_path / "each"
+    folder.mkdir()
+    for t in range(FRAMES):
+        np.savez(folder / f"{t}.npz", depth=depths()[t], intrinsics=rows[t])
+    each = estimate(folder).intrinsics
+    assert each is not None
+    assert [lens.fx for lens in each] == list(rows[:, 0])
+
+
+@pytest.mark.parametrize("bad", [K * 2, K * np.nan, -K, np.eye(4), np.zeros((2, 3, 3)), np.array("text")])
+def test_a_lens_of_another_picture_or_none_is_not_used(tmp_path: Path, bad: np.ndarray) -> None:
+    np.savez(tmp_path / "z.npz", depth=depths(), intrinsics=bad)
+    assert estimate(tmp_path / "z.npz").intrinsics is None
+
+
+def test_a_flat_card_is_said(tmp_path: Path) -> None:
+    flat = depths() * 0 + 3
+    (warning,) = estimate(depth_npy(tmp_path, flat)).warnings
+    assert "the same everywhere in every frame, so that the picture stands there as a flat card" in warning
+    flat[1:] = depths()[1:]
+    (warning,) = estimate(depth_npy(tmp_path, flat)).warnings
+    assert "in 1 of 6 frames" in warning
+
+
+def test_depth_of_distorted_footage_is_straightened_with_it(tmp_path: Path) -> None:
+    lens = Intrinsics(50.0, 50.0, WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT)
+    distortion = Distortion("opencv", (-0.2, 0.0, 0.0, 0.0), lens)
+    found = np.stack(list(estimate(depth_npy(tmp_path), distortion=distortion).depth.iterate()))
+    straight = undistorter(distortion, distortion.pinhole())
+    np.testing.assert_array_equal(found, np.stack([straight(frame) for frame in depths()]))
+    assert set(np.unique(found)) <= set(np.unique(depths()))
+    assert (found != depths()).any()

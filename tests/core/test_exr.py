@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ex4d_core.depth.exr import read_exr, write_exr
+from ex4d_core.depth.exr import find_depth_channel, read_exr, write_exr
 from ex4d_core.errors import InputError, OutputError
 from ex4d_core.exr_out import REC709, encode_exr
 from ex4d_core.exr_out import write_exr as write_channels
@@ -152,3 +152,96 @@ def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:
         read_exr(tmp_path / "none.exr")
     with pytest.raises(OutputError, match="parent folder does not exist"):
         write_exr(tmp_path / "no" / "a.exr", np.ones((2, 2), np.float16))
+
+
+BLENDER = Path(__file__).parents[1] / "data" / "blender_depth"
+
+
+@pytest.mark.parametrize(
+    ("name", "channel"),
+    [
+        ("4.5_all_passes.exr", "ViewLayer.Depth.Z"),
+        ("5.2_all_passes.exr", "ViewLayer.Depth.Z"),
+        ("4.5_file_output_layers.exr", "Depth.V"),
+        ("4.5_file_output_rgb.exr", "B"),
+        ("4.5_file_output_bw.exr", "V"),
+    ],
+)
+def test_blenders_own_files_give_its_z(name: str, channel: str) -> None:
+    """The camera of the default scene stands 11.3 from the cube, whose nearest corner is at 9.6; behind it is sky."""
+    found = find_depth_channel(BLENDER / name)
+    assert found.name == channel
+    assert not found.by_nuke
+    depth = read_exr(BLENDER / name, found.name)
+    assert depth.shape == (24, 32)
+    seen = depth < 100
+    assert 9.6 < depth[seen].min() < depth[seen].max() < 13
+    assert (depth[~seen] > 1e9).all()
+    assert 0.02 < seen.mean() < 0.3
+
+
+def test_mist_alone_is_refused_with_the_reason(tmp_path: Path) -> None:
+    mist = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    for channels in ({"ViewLayer.Mist.Z": mist}, {"ViewLayer.Mist.Z": mist, "ViewLayer.Combined.R": mist}):
+        with pytest.raises(InputError, match="mist, which is fog from 0 to 1 and no depth: render Blender's Z pass"):
+            read_exr(_write(tmp_path / "mist.exr", channels))
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (["Front.Depth.Z", "Back.Depth.Z", "Front.Combined.R"], "Back.Depth.Z, Front.Depth.Z"),
+        (["Z", "depth.Z", "R"], "Z, depth.Z"),
+    ],
+)
+def test_several_depths_are_listed_and_one_can_be_named(tmp_path: Path, names: list[str], listed: str) -> None:
+    channels = {name: np.full((5, 7), float(i + 1), np.float32) for i, name in enumerate(names)}
+    path = _write(tmp_path / "a.exr", channels)
+    with pytest.raises(InputError, match=rf"several channels that look like depth \({listed}\).*--depth-channel"):
+        read_exr(path)
+    np.testing.assert_array_equal(read_exr(path, names[1]), channels[names[1]])
+    same = dict.fromkeys(names, channels[names[0]])
+    np.testing.assert_array_equal(read_exr(_write(tmp_path / "b.exr", same)), channels[names[0]])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ViewLayer.Normal.X", "ViewLayer.Normal.Y", "ViewLayer.Normal.Z", "ViewLayer.Combined.R"],
+        ["P.X", "P.Y", "P.Z", "R", "G", "B"],
+        ["ViewLayer.Denoising Depth.Z", "ViewLayer.Combined.R"],
+    ],
+)
+def test_vectors_and_denoising_passes_are_no_depth(tmp_path: Path, names: list[str]) -> None:
+    channels = {name: np.full((5, 7), float(i), np.float32) for i, name in enumerate(names)}
+    with pytest.raises(InputError, match="no channel that looks like depth"):
+        read_exr(_write(tmp_path / "a.exr", channels))
+
+
+def test_other_programs_layers(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    vray = {f"VRayZDepth.{c}": grey for c in "RGB"} | {
+        "VRayZDepth.A": grey * 0 + 1,
+        "R": grey,
+        "G": grey + 1,
+        "B": grey,
+    }
+    np.testing.assert_array_equal(read_exr(_write(tmp_path / "vray.exr", vray)), grey)
+    header = {**_SCANLINES, "nuke/version": "15.1v1"}
+    nuke = find_depth_channel(_write(tmp_path / "nuke.exr", {"depth.Z": grey, "R": grey, "G": grey, "B": grey}, header))
+    assert (nuke.name, nuke.by_nuke) == ("depth.Z", True)
+
+
+def test_parts_without_layers_in_their_names_are_called_by_their_part(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    parts = [
+        OpenEXR.Part({**_SCANLINES, "name": "rgba"}, dict.fromkeys("RGB", image)),
+        OpenEXR.Part({**_SCANLINES, "name": "depth"}, {"Z": image + 1}),
+        OpenEXR.Part({**_SCANLINES, "name": "mist"}, {"Z": image + 2}),
+    ]
+    path = tmp_path / "parts.exr"
+    with OpenEXR.File(parts) as file:
+        file.write(str(path))
+    assert find_depth_channel(path).name == "depth.Z"
+    np.testing.assert_array_equal(read_exr(path), image + 1)
+    np.testing.assert_array_equal(read_exr(path, "mist.Z"), image + 2)
