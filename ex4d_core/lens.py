@@ -83,7 +83,7 @@ def _sentence(lens: Intrinsics, reading: _Reading) -> str:
     """Where it is from, and by how many degrees it may be off."""
     wider = Intrinsics.from_focal_px(lens.fx * (1 - reading.error), lens.width, lens.height)
     degrees = wider.fov_x_degrees - lens.fov_x_degrees
-    sure = "exactly" if reading.error <= _TRUE else f"give or take {max(degrees, 0.5):.2g}"
+    sure = "exactly" if reading.error <= _TRUE else f"give or take {degrees:.{0 if degrees >= 1 else 1}f}"
     return (
         f"The lens is told by {reading.told_by}: a horizontal field of view of {lens.fov_x_degrees:.1f} degrees, "
         f"{sure}."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _LARGEST_META = 2**20
-_HOLDERS = (b"moov", b"trak")
+_HOLDERS = (b"moov", b"trak", b"udta")
 _TEXT, _INTEGER, _UNSIGNED, _FLOAT, _DOUBLE = 1, 21, 22, 23, 24
 
 
