@@ -43,9 +43,10 @@ def _photo(
     for tag, value in (top or {}).items():
         exif[tag] = value
     names = {"focal": 0x920A, "equivalent": 0xA405, "width": 0xA002, "height": 0xA003, "plane": 0xA20E, "unit": 0xA210}
-    ifd = exif.get_ifd(0x8769)
-    for name, value in tags.items():
-        ifd[names[name]] = IFDRational(round(value * 1000), 1000) if name in ("focal", "plane") else value
+    exif[0x8769] = {
+        names[name]: IFDRational(round(value * 1000), 1000) if name in ("focal", "plane") else value
+        for name, value in tags.items()
+    }
     Image.new("RGB", size, (90, 120, 30)).save(path, exif=exif)
     return path
 
