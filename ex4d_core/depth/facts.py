@@ -90,7 +90,7 @@ FACTS = (
         intrinsics=False,
         poses=False,
         device="CPU or GPU",
-        parity="untested",
+        parity="tested",
         checkout=(
             "The depth estimator video-depth-anything-small has no package: clone "
             "https://github.com/DepthAnything/Video-Depth-Anything, put its small checkpoint (116 MB) where its README "

@@ -370,7 +370,7 @@ class Health(BaseModel):
 class Shortage(BaseModel):
     """Something that a job needs and this machine lacks."""
 
-    what: Literal["disk", "vram", "ram", "engine"]
+    what: Literal["disk", "vram", "ram", "engine", "estimator"]
     needed_bytes: int | None
     free_bytes: int | None
     message: str
@@ -421,6 +421,23 @@ class EstimatorStatus(BaseModel):
 
     name: str
     summary: str
+    licence: str = Field(description="Of code and weights.")
+    commercial: bool = Field(description="Whether it allows commercial work.")
+    ready: bool
+    missing: list[str] = Field(description="What this machine lacks, one sentence each.")
+    is_default: bool = Field(description="Whether it is the one of jobs that name none and give no depth.")
+    packages: list[str]
+    models: list[str]
+    download_bytes: int = Field(description="What its models take to download.")
+    folder: bool = Field(description="Whether it needs `depth_model_dir`, a folder of the user's.")
+    device: Literal["CPU", "CPU or GPU", "GPU"] = Field(description="What it is meant to run on.")
+    units: Literal["metric", "relative", "as given"] = Field(description="Of the depth.")
+    per_frame: bool = Field(description="Whether it looks at single frames, whose depth is then made steady.")
+    intrinsics: bool = Field(description="Whether it tells the lens.")
+    poses: bool = Field(description="Whether it tells the camera's path.")
+    parity: Literal["own", "library", "tested", "untested"] = Field(
+        description="Own method; the library's own code; compared with the official code's numbers, or not yet."
+    )
 
 
 class Device(BaseModel):

@@ -26,6 +26,7 @@ from ex4d_core.models import absence, known_model
 from ex4d_core.scene_format import SCENE_FILE
 from ex4d_server.cache import Cache
 from ex4d_server.documents import GenerateJob, ImportJob, ModelsJob, RenderJob, ReshootJob, Shortage, canonical
+from ex4d_server.estimators import estimator_shortages
 from ex4d_server.folders import DataFolder
 from ex4d_server.models import model_shortages
 from ex4d_server.results import read_scene_document
@@ -40,7 +41,7 @@ def preflight(request: BaseModel, store: Store, cache: Cache) -> list[Shortage]:
     """What a job would lack, as far as it is known before the work starts.
 
     Raises:
-        InputError: there is no such engine, or it does not know what it is asked for.
+        InputError: there is no such engine or depth estimator, or it does not know what it is asked for.
         RequestError: there is no such model, or its licence was not accepted.
     """
     if isinstance(request, ModelsJob):
@@ -57,6 +58,8 @@ def preflight(request: BaseModel, store: Store, cache: Cache) -> list[Shortage]:
             found.append(disk_shortage(folder.root, needed, "The shot", evictable))
     if isinstance(request, RenderJob | ReshootJob) and size is not None:
         found.append(disk_shortage(folder.root, render_bytes(*size, request.passes), "The render", evictable))
+    if isinstance(request, ImportJob | ReshootJob) and request.footage is not None:
+        found += estimator_shortages(canonical(request))
     if isinstance(request, ImportJob | ReshootJob):
         found.append(disk_shortage(folder.root, 0, "Any scene", evictable))
     return [shortage for shortage in found if shortage is not None]

@@ -18,10 +18,11 @@ from sqlalchemy import RowMapping
 
 from ex4d_core import __version__
 from ex4d_core.engines import EngineSetup, engine_facts
-from ex4d_core.errors import InputError, SpaceError
+from ex4d_core.errors import InputError, MissingDependencyError, SpaceError
 from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes, scratch_bytes
 from ex4d_server.cache import Cache
 from ex4d_server.documents import JobRequest, canonical
+from ex4d_server.estimators import estimator_lacks
 from ex4d_server.folders import Kind
 from ex4d_server.preflight import DISK_MARGIN, DoesNotFit, disk_shortage, engine_shortages
 from ex4d_server.progress import JobProgress
@@ -133,6 +134,8 @@ class JobRun:
             plate = tuple(facts["plate"]) if facts["plate"] else None
             size = (facts["width"], facts["height"], facts["frames"])
             needed = scene_bytes(*size, plate, bit_depth=facts["bit_depth"])
+            if lacks := estimator_lacks(request):
+                raise MissingDependencyError(lacks[0])
             self._check_disk(needed, "The scene")
             self._check_engine(0, 0, 0)
 

@@ -14,7 +14,6 @@ from ex4d_server.documents import (
     Device,
     Disk,
     EngineStatus,
-    EstimatorStatus,
     GenerateJob,
     Health,
     JobRequest,
@@ -22,6 +21,7 @@ from ex4d_server.documents import (
     ReshootJob,
 )
 from ex4d_server.downloads import STAGE as DOWNLOAD_STAGE
+from ex4d_server.estimators import estimators
 from ex4d_server.models import known_models
 from ex4d_server.preflight import preflight
 from ex4d_server.routes.jobs import check_media
@@ -42,8 +42,6 @@ def get_health(sidecar: ThisSidecar) -> Health:
 @router.get("/capabilities", responses=problems())
 def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
     """What this sidecar can do on this machine."""
-    from ex4d_core.depth.registry import estimator_facts, estimator_names
-
     engines: list[EngineStatus] = []
     for name in engine_names():
         facts, lacks = engine_facts(name), list(missing(name))
@@ -76,7 +74,7 @@ def get_capabilities(sidecar: ThisSidecar) -> Capabilities:
         methods=list(METHODS),
         passes=list(PASSES),
         engines=engines,
-        depth_estimators=[EstimatorStatus(name=n, summary=estimator_facts(n).summary) for n in estimator_names()],
+        depth_estimators=estimators(),
         devices=_devices(sidecar),
         disk=disk,
         models=known_models(),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import RowMapping
 from starlette.responses import PlainTextResponse
 
+from ex4d_core.depth.registry import estimator_facts
 from ex4d_core.engines import check_request
 from ex4d_server.documents import (
     FileList,
@@ -55,6 +56,8 @@ def put_job(sidecar: ThisSidecar, is_local: IsLocal, response: Response, id: Id,
         check_media(body.depth_model_dir, is_local)
         if isinstance(body.source_camera, FromPath | FromUpload):
             check_media(body.source_camera, is_local)
+        if body.estimator is not None:
+            estimator_facts(body.estimator)
     if isinstance(body, GenerateJob | ReshootJob):
         check_media(body.model_dir, is_local)
         check_request(body.engine, body.quality, body.keep_source, setup_of(canonical(body)))
