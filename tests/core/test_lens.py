@@ -47,7 +47,7 @@ def _photo(
         names[name]: IFDRational(round(value * 1000), 1000) if name in ("focal", "plane") else value
         for name, value in tags.items()
     }
-    Image.new("RGB", size, (90, 120, 30)).save(path, exif=exif)
+    Image.new("RGB", size, (90, 120, 30)).save(path, exif=exif.tobytes())
     return path
 
 
