@@ -32,7 +32,7 @@ REFERENCE_MIN_ANGLE_DEGREES = 2.5
 # Pixels belong to one surface if their disparities differ by less than this share of the smaller one, or if the
 # difference lies between the slopes on its two sides, give or take this share. The first number is for neighbours,
 # the others for the pixels 1 and 2 further out on both sides: estimated depth smears an edge over several pixels.
-# On rendered ground truth (scripts/bench_geometry.py) the mask's error is flat from 0.004 to 0.03 and whatever the
+# On rendered ground truth (ex4d evaluate geometry) the mask's error is flat from 0.004 to 0.03 and whatever the
 # others are; on estimated depth lower numbers make holes of its noise, and without the others smears show as streaks.
 BRIDGE_JUMPS = (0.02, 0.05, 0.08)
 

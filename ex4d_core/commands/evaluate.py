@@ -117,6 +117,7 @@ def depth_command(
 @click.option("--background", type=click.Choice(["on", "off", "both"]), default="both", show_default=True)
 @click.option("--depth", multiple=True, metavar="true|NAME", default=["true"], help="Whose depth; may be repeated.")
 @click.option("--path", multiple=True, metavar="P", help="Only this path; may be repeated.")
+@click.option("--reach", type=float, help="How far bridges of a dwmesh hide what is behind them; inf: all of it.")
 @_MODEL_DIR
 @_SHARPEN
 @_SIZE
@@ -128,6 +129,7 @@ def geometry_command(
     background: str,
     depth: tuple[str, ...],
     path: tuple[str, ...],
+    reach: float | None,
     model_dir: Path | None,
     sharpen: bool | None,
     size: tuple[int, int] | None,
@@ -144,8 +146,10 @@ def geometry_command(
     from ex4d_core.evaluation.geometry import GeometryScores, evaluate_geometry
     from ex4d_core.evaluation.scores import require_ssim
     from ex4d_core.evaluation.truth import find_truths, open_truth
+    from ex4d_core.occluder import BRIDGE_REACH
 
     require_ssim()
+    reach = BRIDGE_REACH if reach is None else reach
     kinds = {"on": (True,), "off": (False,), "both": (False, True)}[background]
     rows: list[GeometryScores] = []
     with console.progress() as on_progress:
@@ -156,7 +160,7 @@ def geometry_command(
                 raise InputError(f"{folder} has no path {', '.join(sorted(unknown))}: choose from {known}.")
             for name in depth:
                 asked = None if name == "true" else Asked(name, model_dir=model_dir, sharp=sharpen)
-                rows += evaluate_geometry(truth, asked, method, kinds, path or None, on_progress)
+                rows += evaluate_geometry(truth, asked, method, kinds, path or None, reach, on_progress)
     head = (
         "scene", "path", "depth", "method", "background",
         "error", "precision", "recall", "F1", "PSNR", "PSNR all", "SSIM", "removed", "regained", "PSNR filled",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,8 @@ STEP = 4
 
 _HIDDEN = 0.02
 """Share of its depth by which something nearer hides a point."""
+
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,17 @@ def drift(truth: Filmed, frame: int, c2w: Doubles, depth: Depth | None = None) -
     inside = (there[:, 2] > 0) & (now >= 0).all(axis=1) & (now < [lens.width, lens.height]).all(axis=1)
     at, z, there, now, x, y = at[inside], z[inside], there[inside], now[inside], x[inside], y[inside]
     column, row = now.astype(np.int64).T
-    seen = np.abs(truth.depth(frame)[row, column] / there[:, 2] - 1) < _HIDDEN
+    # the pixel's neighbours too: ground seen at a grazing angle changes its depth from one to the next
+    true = truth.depth(frame)
+    nearest, farthest = cv2.erode(true, _NEIGHBOURS)[row, column], cv2.dilate(true, _NEIGHBOURS)[row, column]
+    seen = (there[:, 2] > nearest * (1 - _HIDDEN)) & (there[:, 2] < farthest * (1 + _HIDDEN))
     seen &= ~truth.dynamic(frame)[row, column]
     if not seen.any():
         return float("nan")
     at, now, x, y, row, column = at[seen], now[seen], x[seen], y[seen], row[seen], column[seen]
     before = depth(0)[y, x].astype(np.float64)
     # the true depth where the point is exactly, not that of the pixel that it falls into
-    after = there[seen, 2] * (depth(frame)[row, column] / truth.depth(frame)[row, column]).astype(np.float64)
+    after = there[seen, 2] * (depth(frame)[row, column] / true[row, column]).astype(np.float64)
     start = _moved(c2w[0], _unproject(at, before, first))
     end = _moved(c2w[frame], _unproject(now, after, lens))
     return float(np.median(np.linalg.norm(end - start, axis=1) / before))

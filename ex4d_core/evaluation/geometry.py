@@ -17,6 +17,7 @@ from ex4d_core.evaluation.estimates import Asked, estimate_disparity
 from ex4d_core.evaluation.scores import align, mask_scores, psnr, ssim
 from ex4d_core.evaluation.truth import Truth
 from ex4d_core.ingest import import_scene
+from ex4d_core.occluder import BRIDGE_REACH
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.rendering import render
 from ex4d_core.scene import Scene
@@ -103,7 +104,7 @@ def make_scene(folder: Path, truth: Truth, asked: Asked | None, on_progress: OnP
 
 
 def render_path(
-    scene: Scene, truth: Truth, path: str, method: str, background: bool, cancelled: Cancelled
+    scene: Scene, truth: Truth, path: str, method: str, background: bool, reach: float, cancelled: Cancelled
 ) -> list[Picture]:
     """The key frames of a path.
 
@@ -116,7 +117,15 @@ def render_path(
     lens = np.repeat(np.array([truth.lens.as_tuple()]), len(keys), axis=0)
     size = (truth.lens.width, truth.lens.height)
     trajectory = Trajectory(poses, lens, np.array(keys, np.float64), *size, Fraction(10))
-    frames = render(scene, trajectory, method=method, background=background, allow_unseen=True, cancelled=cancelled)
+    frames = render(
+        scene,
+        trajectory,
+        method=method,
+        background=background,
+        bridge_reach=reach,
+        allow_unseen=True,
+        cancelled=cancelled,
+    )
     return [Picture(frame.color, frame.mask) for frame in frames]
 
 
@@ -152,6 +161,7 @@ def evaluate_geometry(
     methods: tuple[str, ...] = ("dwmesh",),
     backgrounds: tuple[bool, ...] = (False, True),
     paths: tuple[str, ...] | None = None,
+    reach: float = BRIDGE_REACH,
     on_progress: OnProgress = silent,
     cancelled: Cancelled = never_cancelled,
 ) -> list[GeometryScores]:
@@ -163,6 +173,7 @@ def evaluate_geometry(
         methods: see `rendering.render`.
         backgrounds: without and with the persistent background.
         paths: of the truth; None: all.
+        reach: see `frame.render_frame`.
         on_progress: told what is done.
         cancelled: asked several times a second.
 
@@ -174,9 +185,9 @@ def evaluate_geometry(
         scene = make_scene(Path(folder), truth, asked, on_progress, cancelled)
         for number, path in enumerate(chosen := paths or truth.paths):
             for method in methods:
-                plain = render_path(scene, truth, path, method, False, cancelled)
+                plain = render_path(scene, truth, path, method, False, reach, cancelled)
                 for background in backgrounds:
-                    pictures = render_path(scene, truth, path, method, True, cancelled) if background else plain
+                    pictures = render_path(scene, truth, path, method, True, reach, cancelled) if background else plain
                     rows.append(_row(truth, path, asked, method, background, pictures, plain))
             on_progress(number + 1, len(chosen), "scoring paths")
     return rows
