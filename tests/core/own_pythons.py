@@ -8,11 +8,12 @@ from pathlib import Path
 from ex4d_core.depth import model_environment
 
 
-def make_python(folder: Path, packages: dict[str, str]) -> Path:
-    """An environment whose modules are ours and `packages`: source by path, "name/api.py" or "name.py"."""
+def make_python(folder: Path, packages: dict[str, str], ours: bool = True) -> Path:
+    """An environment whose modules are `packages` (source by path, "name/api.py" or "name.py"), and ours."""
     venv.EnvBuilder(symlinks=True).create(folder)
     (site,) = folder.glob("[Ll]ib/**/site-packages")
-    (site / "ours.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    if ours:
+        (site / "ours.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     for path, source in packages.items():
         (site / path).parent.mkdir(parents=True, exist_ok=True)
         (site / path).write_text(source)
