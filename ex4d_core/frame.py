@@ -25,24 +25,36 @@ class RenderedFrame:
     """One frame as a target camera sees it."""
 
     color: NDArray[np.uint8]
-    """(h, w, 3) uint8 sRGB, from the source frame; black where the mask is False."""
+    """(h, w, 3) uint8 sRGB; black where the mask is False."""
     mask: NDArray[np.bool_]
-    """(h, w) bool, True = seen by the source camera at this source time."""
+    """(h, w) bool, True = seen by the source camera, at this source time or, where `seen_elsewhere`, at another."""
     depth: NDArray[np.float32]
-    """(h, w) float32, z-depth of the mesh in the target camera, scene units; inf = nothing there."""
+    """(h, w) float32, z-depth of what is there in the target camera, scene units; inf = nothing there."""
     source_xy: NDArray[np.float32]
-    """(h, w, 2) float32, position in the source frame, pixels, centres at +0.5; 0 where nothing is there."""
+    """(h, w, 2) float32, position in the source frame, pixels, centres at +0.5; 0 where nothing of it is there."""
     resolution: NDArray[np.float32] | None
     """(h, w) float32, source pixels per target pixel in the direction stretched most; None if not asked for."""
     source_frame: int = 0
     """Which frame of the clip is shown."""
     behind_surface: bool = False
     """Whether the camera stands behind something that the source camera saw."""
+    elsewhere: NDArray[np.bool_] | None = None
+    """See `seen_elsewhere`; None: nowhere."""
 
     @property
     def unseen(self) -> float:
         """Share of pixels never seen, 0..1."""
         return 1.0 - float(self.mask.mean())
+
+    @property
+    def seen_elsewhere(self) -> NDArray[np.bool_]:
+        """(h, w) bool, True = seen at another time only: the persistent background."""
+        return np.zeros(self.mask.shape, np.bool_) if self.elsewhere is None else self.elsewhere
+
+    @property
+    def seen_at_another_time(self) -> float:
+        """Share of those pixels, 0..1."""
+        return 0.0 if self.elsewhere is None else float(self.elsewhere.mean())
 
     def risk(self) -> NDArray[np.uint8]:
         """The risk pass (docs/geometry.md).
@@ -50,14 +62,57 @@ class RenderedFrame:
         Returns:
             (h, w, 3) uint8. Red, coverage: 255 where never seen, else 0. Green, resolution: 0 where the source
             has a pixel or more for each pixel here, rising linearly to 255 where it has none. Blue, performance:
-            255 where seen only at another time, which this renderer never does: 0.
+            255 where seen only at another time, else 0.
         """
         image = np.zeros((*self.mask.shape, 3), np.uint8)
         image[..., 0] = np.where(self.mask, 0, 255)
         if self.resolution is not None:
             lost = 1.0 - np.clip(self.resolution, 0.0, 1.0)
             image[..., 1] = np.where(self.mask, np.rint(255 * lost), 0)
+        if self.elsewhere is not None:
+            image[..., 2] = np.where(self.elsewhere, 255, 0)
         return image
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """A mesh made ready for the rasterizer, its bridges cut short."""
+
+    mesh: DWMesh
+    vertices: NDArray[np.float32]
+    """(N, 3) float32, space of the mesh. Faces with a vertex that is not a number are not drawn."""
+    faces: NDArray[np.int32]
+    """(F, 3) int32, the first those of the grid."""
+    numbers: NDArray[np.int32] | None
+    """Of the faces after the grid's in the mesh, see `occluder`; None: as there."""
+    near: float
+    """What is nearer to a camera than this is cut away, scene units."""
+
+    @classmethod
+    def of(cls, mesh: DWMesh, bridge_reach: float = BRIDGE_REACH) -> Solid:
+        """Arguments as `render_frame`."""
+        whole = mesh.vertex_hidden is not None
+        if not whole and math.isfinite(bridge_reach):
+            vertices, faces, numbers = limit_bridges(mesh, bridge_reach)
+        else:
+            vertices, faces, numbers = mesh.vertices, mesh.faces if whole else mesh.faces[: mesh.grid_faces], None
+        depths = mesh.vertices[: mesh.grid[0] * mesh.grid[1], 2]
+        return cls(mesh, vertices, faces, numbers, NEAR_SHARE * float(np.fmin.reduce(depths)))
+
+    def seen_from(self, camera: Camera, backend: str, threads: int | None) -> Raster:
+        """What a camera, posed in the space of the mesh, sees, by the mesh's own face numbers."""
+        raster = rasterize(
+            self.vertices,
+            self.faces,
+            camera,
+            grid=self.mesh.grid,
+            near=self.near,
+            backend=backend,
+            threads=threads,
+        )
+        if self.numbers is not None:
+            raster = replace(raster, face_id=original_numbers(raster.face_id, self.numbers, self.mesh.grid_faces))
+        return raster
 
 
 def render_frame(
@@ -93,7 +148,22 @@ def render_frame(
             f"The colour has shape {color.shape} and the mesh is of {mesh.grid[1]}x{mesh.grid[0]} pixels: "
             "give the frame that the depth belongs to."
         )
-    raster = _rasterize(mesh, camera, bridge_reach, backend, threads)
+    return render_solid(
+        color, Solid.of(mesh, bridge_reach), camera, resolution=resolution, backend=backend, threads=threads
+    )
+
+
+def render_solid(
+    color: NDArray[np.uint8],
+    solid: Solid,
+    camera: Camera,
+    *,
+    resolution: bool = False,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> RenderedFrame:
+    """`render_frame` of a mesh that is made ready once and seen by many cameras."""
+    mesh, raster = solid.mesh, solid.seen_from(camera, backend, threads)
     projection = _projection(camera)
     positions, mask = source_positions(raster, mesh, projection, camera)
     return RenderedFrame(
@@ -118,36 +188,14 @@ def render_depth(mesh: DWMesh, camera: Camera, *, threads: int | None = None) ->
     Returns:
         (h, w) float32, z-depth, scene units; inf = no mesh.
     """
-    raster = _rasterize(mesh, camera, BRIDGE_REACH, "numba", threads)
+    raster = Solid.of(mesh).seen_from(camera, "numba", threads)
     source_positions(raster, mesh, _projection(camera), camera)  # settles the depth of seen pixels on bridges
     depth = raster.depth
     if mesh.vertex_hidden is not None or np.isfinite(depth).all():
         return depth
-    whole = _rasterize(mesh, camera, math.inf, "numba", threads).depth
+    whole = Solid.of(mesh, math.inf).seen_from(camera, "numba", threads).depth
     return np.where(np.isfinite(depth), depth, whole)
 
 
 def _projection(camera: Camera) -> NDArray[np.float64]:
     return camera.intrinsics.matrix() @ camera.w2c()[:3]
-
-
-def _rasterize(mesh: DWMesh, camera: Camera, bridge_reach: float, backend: str, threads: int | None) -> Raster:
-    """What `camera` sees, by the mesh's own face numbers."""
-    whole = mesh.vertex_hidden is not None
-    limited = not whole and math.isfinite(bridge_reach)
-    if limited:
-        vertices, faces, numbers = limit_bridges(mesh, bridge_reach)
-    else:
-        vertices, faces, numbers = mesh.vertices, mesh.faces if whole else mesh.faces[: mesh.grid_faces], None
-    raster = rasterize(
-        vertices,
-        faces,
-        camera,
-        grid=mesh.grid,
-        near=NEAR_SHARE * float(mesh.vertices[: mesh.grid[0] * mesh.grid[1], 2].min()),
-        backend=backend,
-        threads=threads,
-    )
-    if numbers is not None:
-        raster = replace(raster, face_id=original_numbers(raster.face_id, numbers, mesh.grid_faces))
-    return raster

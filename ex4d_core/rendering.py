@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.ahead import beside, in_order
+from ex4d_core.background.showing import Backdrop, SourceFrame
 from ex4d_core.camera import Camera, Trajectory, save_trajectory
 from ex4d_core.depth.encoding import Encoding
 from ex4d_core.depth.exr import write_exr
@@ -78,7 +79,7 @@ def render(
         scene: the clip with depth.
         trajectory: cameras in the scene's world and the source time that each looks at.
         method: mesh method, one of `ex4d_core.methods.METHODS`.
-        background: use the persistent background layer; accepted and without effect for now.
+        background: show the persistent background behind each frame, where the scene has one.
         passes: of `PASSES`; "risk" measures the resolution.
         allow_unseen: go on where a frame sees nothing of the scene.
         bridge_reach: see `render_frame`.
@@ -98,10 +99,10 @@ def render(
             raise InputError(f"There is no pass '{name}': choose from {', '.join(PASSES)}.")
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
-    del background
+    backdrop = Backdrop(scene, method) if background and scene.background_layers else None
 
     def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
-        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach, unwanted)
+        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach, backdrop, unwanted)
 
     return _frames(sample, len(trajectory), allow_unseen, workers, on_progress, cancelled)
 
@@ -222,7 +223,8 @@ def _write_frames(
             stop_if(cancelled)
             if "risk" in passes:
                 write_png(folder / (RISK_PATTERN % index), frame.risk())
-            records.append(ShotFrame(unseen=round(frame.unseen, 6)))
+            another = round(frame.seen_at_another_time, 6)
+            records.append(ShotFrame(unseen=round(frame.unseen, 6), seen_at_another_time=another))
             if frame.behind_surface:
                 behind.append(index)
     return records, behind
@@ -283,6 +285,7 @@ def _render_sample(
     method: str,
     resolution: bool,
     bridge_reach: float,
+    backdrop: Backdrop | None,
     unwanted: Cancelled,
 ) -> RenderedFrame:
     source = trajectory.source_frame(index, scene.frames)
@@ -292,7 +295,12 @@ def _render_sample(
     color = scene.color(source)
     stop_if(unwanted)
     frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
-    return replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
+    frame = replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
+    if backdrop is None:
+        return frame
+    stop_if(unwanted)
+    footage = SourceFrame(source, color, depth, scene.source_camera(source))
+    return backdrop.behind(frame, footage, trajectory.camera(index))
 
 
 def depth_of_sample(scene: Scene, trajectory: Trajectory, index: int, method: str) -> NDArray[np.float32]:

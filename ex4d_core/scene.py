@@ -1,6 +1,7 @@
 """The scene folder: a clip with depth and cameras (DESIGN section 3).
 
-scene.json  color/000000.png …  depth/000000.exr …  occlusion/000000.png …  proxy/000000.exr …  plate/ (optional)
+scene.json  color/000000.png …  depth/000000.exr …  occlusion/000000.png …  proxy/000000.exr …
+plate/ and background/ (optional)
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ex4d_core.images import read_image, to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent
 from ex4d_core.scene_format import (
     AUDIO_FILE,
+    BACKGROUND_COLOR,
+    BACKGROUND_DEPTH,
     OCCLUSION_PATTERN,
     PROXY_PATTERN,
     SCENE_FILE,
@@ -43,6 +46,22 @@ from ex4d_core.scene_format import (
 )
 
 Units = Literal["metric", "relative"]
+
+
+@dataclass(frozen=True, eq=False)
+class BackgroundPicture:
+    """One layer of the persistent background."""
+
+    color: NDArray[np.uint8]
+    """(H, W, 3) uint8 sRGB; black in holes."""
+    depth: NDArray[np.float32]
+    """(H, W) float32, z-depth, scene units; infinite in holes, where the background was never seen."""
+    camera: Camera
+    """Who would have seen it so, posed in the scene's world."""
+    first: int
+    """It stands behind the frames from this one on ..."""
+    last: int
+    """... up to and with this one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +115,8 @@ class Scene:
         for pattern, what in ((files.occlusion, "occlusion"), (files.plate, "plate"), (files.proxy, "depth proxy")):
             if pattern is not None:
                 check_frames_exist(path, pattern, document.frames, what)
+        for pattern in (BACKGROUND_COLOR, BACKGROUND_DEPTH) if scene.background_layers else ():
+            check_frames_exist(path, pattern, scene.background_layers, "background layer")
         if verify and hash_scene(path, document, raw, on_progress, cancelled) != document.content_hash:
             raise InputError(
                 f"The scene {path} is not what was imported, its content hash differs: import the clip again."
@@ -127,6 +148,11 @@ class Scene:
         """The footage's sound over the scene's frames, a file; None if it has none."""
         path = self.path / AUDIO_FILE
         return path if path.is_file() else None
+
+    @property
+    def background_layers(self) -> int:
+        """How many layers the persistent background has; 0 without one."""
+        return 0 if self.document.background is None else len(self.document.background.layers)
 
     @property
     def units(self) -> Units:
@@ -179,6 +205,35 @@ class Scene:
                 "mend that frame or import the clip again."
             )
         return depth
+
+    def background_layer(self, number: int) -> BackgroundPicture:
+        """One layer of the persistent background, `number` from 0 to `background_layers` - 1.
+
+        Raises:
+            InputError: there is none of that number, or a file is damaged or of another size.
+        """
+        if self.document.background is None or not 0 <= number < self.background_layers:
+            raise InputError(f"The scene {self.path} has no background layer {number}: import the clip again.")
+        layer, facts = self.document.background.layers[number], self.document.depth
+        path = self.path / (BACKGROUND_COLOR % number)
+        color = to_uint8(read_image(path))
+        if color.shape != (self.height, self.width, 3):
+            raise self._wrong_size(path, color.shape)
+        path = self.path / (BACKGROUND_DEPTH % number)
+        stored = read_exr(path, facts.channel)
+        if stored.shape != (self.height, self.width):
+            raise self._wrong_size(path, stored.shape)
+        there = stored > 0  # NaN is none
+        depth = decode_depth(np.where(there, stored, np.float32(1)), facts.encoding, facts.far)
+        fx, fy, cx, cy = layer.intrinsics
+        lens = Intrinsics(fx, fy, cx, cy, self.width, self.height)
+        return BackgroundPicture(
+            color=color,
+            depth=np.where(there, depth, np.float32(np.inf)),
+            camera=Camera(np.array(layer.c2w, np.float64), lens),
+            first=layer.first,
+            last=layer.last,
+        )
 
     def intrinsics(self, frame: int) -> Intrinsics:
         """The source camera's lens in one frame."""
@@ -478,4 +533,23 @@ def _read_document(path: Path) -> tuple[Scene, dict[str, object]]:
             check_rigid(poses, "source camera")
         except CameraError as error:
             raise InputError(f"{file} has unusable source cameras ({error}): import with a good solve.") from error
+    _check_background(document, file)
     return Scene(path, document, per_frame, poses), raw
+
+
+def _check_background(document: SceneDocument, file: Path) -> None:
+    """Require layers with usable cameras that stand behind frames that there are.
+
+    Raises:
+        InputError: one has not.
+    """
+    for number, layer in enumerate([] if document.background is None else document.background.layers):
+        pose, lens = np.array([layer.c2w], np.float64), np.array(layer.intrinsics, np.float64)
+        try:
+            if not (np.isfinite(pose).all() and np.isfinite(lens).all() and (lens[:2] > 0).all()):
+                raise CameraError("not finite, or a focal length that is not positive")
+            check_rigid(pose, "background layer")
+            if not layer.first <= layer.last < document.frames:
+                raise CameraError(f"frames {layer.first} to {layer.last} of {document.frames}")
+        except CameraError as error:
+            raise InputError(f"{file} has an unusable background layer {number} ({error}): import again.") from error

@@ -92,7 +92,9 @@ class ShotFrame(BaseModel):
 
     model_config = _MODEL
     unseen: Annotated[float, Field(ge=0, le=1)]
-    """Share of pixels that the source never saw."""
+    """Share of pixels that the source never saw, at no time."""
+    seen_at_another_time: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of pixels that show the persistent background."""
 
 
 class ShotDocument(BaseModel):

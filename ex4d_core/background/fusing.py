@@ -105,8 +105,8 @@ def fuse(looks: Looks, on_progress: OnProgress, cancelled: Cancelled) -> Layer:
 def _drop_specks(disparity: Floats) -> None:
     """Make holes (0) of patches of a few pixels."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((disparity > 0).astype(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] < _SMALLEST
-    disparity[small[labels]] = 0
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < _SMALLEST
+    disparity[small[np.asarray(labels, np.intp)]] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -151,10 +151,7 @@ def _fuse(
                 size = _resting(colors, disparities, motion, y, x, low, high, need, other, picked)
                 if size == 0:
                     continue
-                if best < 0:
-                    best, members = s, last[s] - first[s] + 1
-                    median[:] = other
-                elif last[s] - first[s] + 1 > members and _alike(median, other):
+                if best < 0 or (last[s] - first[s] + 1 > members and _alike(median, other)):
                     best, members = s, last[s] - first[s] + 1
                     median[:] = other
             if best < 0:

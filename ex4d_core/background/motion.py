@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,7 +53,7 @@ def moving_pixels(now: Look, later: Look) -> Bools:
     x, y = position[..., 0], position[..., 1]
     height, width = now.depth.shape
     inside = (x > -0.5) & (y > -0.5) & (x < width - 0.5) & (y < height - 0.5) & (expected > 0)
-    found = _remap(later.depth, position, cv2.INTER_NEAREST)
+    found = _remap(later.depth, position, cv2.INTER_NEAREST).astype(np.float32)
     # a pixel between two surfaces agrees with either
     jumped = np.abs(expected / found - 1) > _JUMP
     softer = _remap(later.color, position, cv2.INTER_LINEAR).astype(np.float32)
@@ -64,22 +65,22 @@ def moving_pixels(now: Look, later: Look) -> Bools:
     return cv2.morphologyEx(restless.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)).astype(np.bool_)
 
 
-def positions_in(depth: Floats, camera: Camera, other: Camera) -> tuple[Floats, Floats]:
+def positions_in(depth: Floats, camera: Camera, other: Camera, step: int = 1) -> tuple[Floats, Floats]:
     """Where another camera sees the surface of each pixel.
 
     Args:
         depth: (H, W) float32 z-depth of `camera`, scene units.
         camera: posed in the world.
         other: likewise.
+        step: take every so many pixels only.
 
     Returns:
         (H, W, 2) float32 index position (pixel centres at whole numbers) and (H, W) float32 z-depth there; under 0
-        behind it.
+        behind it. With a step, (H/step, W/step).
     """
-    height, width = depth.shape
-    lens = camera.intrinsics
-    x, y = np.arange(width, dtype=np.float32) + np.float32(0.5), np.arange(height, dtype=np.float32) + np.float32(0.5)
-    rays = np.empty((height, width, 3), np.float32)
+    x, y = (np.arange(0, side, step, dtype=np.float32) + np.float32(0.5) for side in depth.shape[::-1])
+    lens, depth = camera.intrinsics, depth[::step, ::step]
+    rays = np.empty((*depth.shape, 3), np.float32)
     rays[..., 0] = ((x - lens.cx) / lens.fx)[None]
     rays[..., 1] = ((y - lens.cy) / lens.fy)[:, None]
     rays[..., 2] = 1
@@ -91,7 +92,7 @@ def positions_in(depth: Floats, camera: Camera, other: Camera) -> tuple[Floats, 
     position = np.stack(
         [space[..., 0] / ahead * to.fx + to.cx - 0.5, space[..., 1] / ahead * to.fy + to.cy - 0.5], axis=-1
     )
-    return position.astype(np.float32), z
+    return position.astype(np.float32), np.asarray(z, np.float32)
 
 
 def color_gain(have: Floats, want: Floats) -> Floats:
@@ -127,5 +128,5 @@ def _misses(now: Look, later: Look, position: Floats) -> Bools:
     return miss > _MISS_PIXELS + _MISS_SHARE * np.hypot(resting[..., 0], resting[..., 1])
 
 
-def _remap(image: NDArray[np.generic], position: Floats, how: int) -> NDArray[np.generic]:
-    return cv2.remap(image, position[..., 0], position[..., 1], how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[arg-type]
+def _remap(image: Floats | NDArray[np.uint8], position: Floats, how: int) -> NDArray[Any]:
+    return np.asarray(cv2.remap(image, position[..., 0], position[..., 1], how, borderMode=cv2.BORDER_REPLICATE))

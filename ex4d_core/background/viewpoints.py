@@ -80,8 +80,7 @@ def seen_from(
 def _sees(key: Look, transparent: Bools, other: Look) -> Bools:
     """Which of another frame's points a camera sees, through what moves: (H/g, W/g) bool."""
     height, width = other.depth.shape
-    position, z = positions_in(other.depth, other.camera, key.camera)
-    position, z = position[::_GRID, ::_GRID], z[::_GRID, ::_GRID]
+    position, z = positions_in(other.depth, other.camera, key.camera, step=_GRID)
     column, row = np.rint(position[..., 0]), np.rint(position[..., 1])
     inside = (z > 0) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
     at = np.where(inside, row, 0).astype(np.intp), np.where(inside, column, 0).astype(np.intp)
