@@ -75,6 +75,7 @@ def depth_key(
         "estimator": [estimator.name, estimator.revision],
         "lenses": [lens.as_tuple() for lens in lenses],
         "poses": None if poses is None else poses.tolist(),
+        "lens_known": request.lens_known,
         "cuts": request.cuts,
         "sharpen": sharpen,
     }

@@ -216,6 +216,7 @@ class _Import:
             clip_frames=info.frames,
             model_dir=options.model_dir,
             channel=options.depth_channel,
+            lens_known=cameras.origin != "assumed",
             distortion=cameras.distortion,
             work=self.folder / WORK_FOLDER,
         )

@@ -88,6 +88,8 @@ class DepthRequest:
     """Frames that begin another take: nothing is carried over from the frame before."""
     channel: str | None = None
     """Name of the EXR channel or NPZ array with depth in `path`; None: the one that is called so."""
+    lens_known: bool = False
+    """Whether the lens is given or told by the footage, and not assumed: an estimator's own does not count then."""
     distortion: Distortion | None = None
     """What was removed from the frames, at working size: depth on disk still has it."""
 

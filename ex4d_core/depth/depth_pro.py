@@ -50,6 +50,8 @@ class DepthProEstimator(PerFrameEstimator):
 
     def warnings(self, focals: NDArray[np.float64]) -> list[str]:
         """See `PerFrameEstimator.warnings`."""
+        if self._request.lens_known:
+            return []
         known = focals[np.isfinite(focals)]
         if not known.size:
             return [

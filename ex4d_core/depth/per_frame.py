@@ -26,7 +26,7 @@ from ex4d_core.depth.frame_store import FrameStore
 from ex4d_core.depth.scaling import Scaling, metric_scaling, relative_scaling
 from ex4d_core.depth.stabilise import stabilise
 from ex4d_core.errors import InputError
-from ex4d_core.progress import Cancelled, OnProgress, stop_if
+from ex4d_core.progress import Cancelled, OnProgress
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -104,15 +104,8 @@ class PerFrameEstimator(ABC):
         shown = _Shown(seen.raw, _stand_ins(seen.blank(), takes, self.name))
         steady = FrameStore(work, f"{self.name}-{self.revision}-steady", count)
         stabilise(shown, frames, steady, cuts=self._request.cuts, on_progress=on_progress, cancelled=cancelled)
-        focals = seen.focals()
-        scalings: list[Scaling] = []
-        lens: list[Intrinsics] = []
-        for take in takes:
-            stop_if(cancelled)
-            assumed = intrinsics[take.start]
-            found = _found_lens(focals[take.start : take.stop], assumed)
-            scalings += [self._scaling(steady, take, found or assumed)] * len(take)
-            lens += [found] * len(take) if found is not None else []
+        lenses = self._lenses(seen.focals(), takes, intrinsics)
+        scalings = [scaling for take in takes for scaling in self._scalings(steady, take, lenses or intrinsics)]
         depth = EnlargedDepth(steady, scalings, frames)
         nearest, farthest = depth.range(cancelled)
         return DepthResult(
@@ -121,8 +114,8 @@ class PerFrameEstimator(ABC):
             farthest=farthest,
             units=self.units,
             conversion=self._conversion([scalings[take.start] for take in takes], takes),
-            warnings=(*_blank_warnings(seen.blank()), *self.warnings(focals)),
-            intrinsics=tuple(lens) if len(lens) == count else None,
+            warnings=(*_blank_warnings(seen.blank()), *self.warnings(seen.focals())),
+            intrinsics=None if lenses is None else tuple(lenses),
         )
 
     def warnings(self, focals: NDArray[np.float64]) -> list[str]:
@@ -146,8 +139,27 @@ class PerFrameEstimator(ABC):
             seen.keep(t, color, prediction)
             on_progress(t + 1, count, "estimating depth")
 
-    def _scaling(self, steady: FrameStore, take: range, lens: Intrinsics) -> Scaling:
-        return relative_scaling(steady, take) if self.units == "relative" else metric_scaling(lens.fx / lens.width)
+    def _lenses(
+        self, focals: NDArray[np.float64], takes: Sequence[range], assumed: list[Intrinsics]
+    ) -> list[Intrinsics] | None:
+        """One lens for each take: the median of those of its frames; None where that of the clip is as good."""
+        if self._request.lens_known or not np.isfinite(focals).any():
+            return None
+        found: list[Intrinsics] = []
+        for take in takes:
+            known = focals[take.start : take.stop]
+            known = known[np.isfinite(known)]
+            lens = assumed[take.start]
+            if known.size:
+                lens = Intrinsics.from_focal_px(float(np.median(known)) * lens.width, lens.width, lens.height)
+            found += [lens] * len(take)
+        return found
+
+    def _scalings(self, steady: FrameStore, take: range, lenses: list[Intrinsics]) -> list[Scaling]:
+        """Of the frames of a take."""
+        if self.units == "relative":
+            return [relative_scaling(steady, take)] * len(take)
+        return [metric_scaling(lenses[t].fx / lenses[t].width) for t in take]
 
     def _conversion(self, scalings: Sequence[Scaling], takes: Sequence[range]) -> dict[str, object]:
         return {
@@ -247,14 +259,6 @@ def _stand_ins(blank: list[bool], takes: Sequence[range], name: str) -> list[int
         near = [t for t in good if t in take] or good
         found += [t if not blank[t] else min(near, key=lambda other, t=t: abs(other - t)) for t in take]
     return found
-
-
-def _found_lens(focals: NDArray[np.float64], assumed: Intrinsics) -> Intrinsics | None:
-    """One lens for a take: the median of those of its frames; None where the network tells none."""
-    known = focals[np.isfinite(focals)]
-    if not known.size:
-        return None
-    return Intrinsics.from_focal_px(float(np.median(known)) * assumed.width, assumed.width, assumed.height)
 
 
 def _blank_warnings(blank: list[bool]) -> list[str]:
