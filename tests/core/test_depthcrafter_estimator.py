@@ -16,7 +16,8 @@ from tiny_depthcrafter import clip_frames
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import DepthRequest, DepthResult
 from ex4d_core.depth.depthcrafter import estimator as module
-from ex4d_core.depth.depthcrafter.estimator import DepthCrafterEstimator
+from ex4d_core.depth.depthcrafter.estimator import DepthCrafterEstimator, require_memory
+from ex4d_core.depth.depthcrafter.footprint import needed_bytes
 from ex4d_core.depth.depthcrafter.weights import find_weights
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.progress import never_cancelled, silent
@@ -139,3 +140,15 @@ def test_too_little_memory_names_the_size(models: Path, monkeypatch: Any) -> Non
     monkeypatch.setattr(module, "draw_depth", full)
     with pytest.raises(MissingDependencyError, match=r"than this GPU has free at 128x64: .*a smaller --max-side"):
         estimated(clip_frames(1, 100, 70), DepthRequest(model_dir=models))
+
+
+def test_a_clip_that_cannot_fit_is_refused_with_the_size_that_would() -> None:
+    require_memory((1920, 1080), 300, 12 * 10**9)
+    with pytest.raises(
+        MissingDependencyError, match=r"needs 9\.9 GB .*at 1024x576, and 7\.0 GB are free.*--max-side 704"
+    ):
+        require_memory((1920, 1080), 300, 7 * 10**9)
+    with pytest.raises(MissingDependencyError, match="or choose another estimator"):
+        require_memory((1920, 1080), 300, 2 * 10**9)
+    assert needed_bytes((1024, 576), 300) == needed_bytes((1024, 576), 110)  # a window is all that counts
+    assert needed_bytes((1024, 576), 1) < needed_bytes((1024, 576), 8) < needed_bytes((1024, 576), 110)

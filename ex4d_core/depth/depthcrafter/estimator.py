@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
@@ -17,6 +18,7 @@ from ex4d_core.depth.depthcrafter.conversion import (
     working_size,
 )
 from ex4d_core.depth.depthcrafter.denoising import STEPS
+from ex4d_core.depth.depthcrafter.footprint import largest_side, needed_bytes
 from ex4d_core.depth.depthcrafter.noise import SEED
 from ex4d_core.depth.depthcrafter.pipeline import draw_depth, kept_in
 from ex4d_core.depth.depthcrafter.weights import NAME, find_weights
@@ -24,6 +26,7 @@ from ex4d_core.depth.depthcrafter.windows import OVERLAP, WINDOW, plan_windows
 from ex4d_core.depth.enlarged import EnlargedDepth
 from ex4d_core.errors import MissingDependencyError
 from ex4d_core.generate.memory import is_out_of_memory, release
+from ex4d_core.models import gigabytes
 from ex4d_core.progress import Cancelled, OnProgress
 
 WARNING = (
@@ -43,8 +46,10 @@ class DepthCrafterEstimator:
         self._request = request
 
     def check(self, frames: int, size: tuple[int, int], on_progress: OnProgress, cancelled: Cancelled) -> None:
-        """See `DepthEstimator.check`: the weights have to be there."""
-        find_weights(self._request.model_dir)
+        """See `DepthEstimator.check`: the weights have to be there, and memory for the clip."""
+        device = find_weights(self._request.model_dir).device
+        if device.type == "cuda":
+            require_memory(size, frames, torch.cuda.mem_get_info(device)[0])
 
     def estimate(
         self,
@@ -93,3 +98,26 @@ class DepthCrafterEstimator:
             },
             warnings=(WARNING,),
         )
+
+
+def require_memory(size: tuple[int, int], frames: int, free: int) -> None:
+    """Refuse a clip for which there is not enough video memory for certain.
+
+    Args:
+        size: width and height of the clip, pixels.
+        frames: of the clip.
+        free: bytes of video memory.
+
+    Raises:
+        MissingDependencyError: it does not fit; names the size at which it would.
+    """
+    width, height = working_size(*size)
+    needed = needed_bytes((width, height), frames)
+    if needed <= free:
+        return
+    side = largest_side(size, frames, free)
+    remedy = "choose another estimator" if side is None else f"choose --max-side {side}"
+    raise MissingDependencyError(
+        f"DepthCrafter needs {gigabytes(needed)} of video memory at {width}x{height}, and {gigabytes(free)} are free: "
+        f"close other programs, or {remedy}."
+    )

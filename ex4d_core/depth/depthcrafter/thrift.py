@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
-from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.resnet import AlphaBlender, ResnetBlock2D
 from torch import Tensor, nn
 
 PIECE = 2**16
@@ -30,6 +30,8 @@ def work_in_pieces(model: nn.Module, piece: int = PIECE) -> None:
             layer.forward = _by_frames(layer.forward, piece)
         elif isinstance(module, TemporalBasicTransformerBlock):
             layer.forward = _by_pixels(layer.forward, piece)
+        elif isinstance(module, AlphaBlender):
+            layer.forward = _in_place(layer)
 
 
 def _by_frames(forward: Callable[..., Tensor], piece: int) -> Callable[..., Tensor]:
@@ -65,6 +67,18 @@ def _by_pixels(forward: Callable[..., Tensor], piece: int) -> Callable[..., Tens
         return result
 
     return in_pieces
+
+
+def _in_place(blender: Any) -> Callable[..., Tensor]:
+    """Of what mixes two results, neither of which is used again: alpha * x_spatial + (1 - alpha) * x_temporal."""
+
+    def mixed(x_spatial: Tensor, x_temporal: Tensor, image_only_indicator: Tensor) -> Tensor:
+        alpha = blender.get_alpha(image_only_indicator, x_spatial.ndim).to(x_spatial.dtype)
+        if blender.switch_spatial_to_temporal_mix:
+            return x_temporal.lerp_(x_spatial, 1 - alpha)
+        return x_temporal.lerp_(x_spatial, alpha)
+
+    return mixed
 
 
 def _channels(hidden_states: Tensor) -> int:
