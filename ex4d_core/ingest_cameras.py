@@ -52,9 +52,12 @@ class SourceCameras:
 
     def with_lens(self, lenses: tuple[Intrinsics, ...], estimator: str) -> SourceCameras:
         """With the lens that a depth estimator found, if no better one is known."""
+        degrees = float(np.median([lens.fov_x_degrees for lens in lenses]))
+        if estimator == "file" and self.origin in ("assumed", "metadata"):
+            note = f"The lens is the one beside the depth: a horizontal field of view of {degrees:.1f} degrees."
+            return replace(self, lenses=list(lenses), origin="given", note=note)
         if self.origin != "assumed":
             return self
-        degrees = float(np.median([lens.fov_x_degrees for lens in lenses]))
         note = (
             f"The lens was estimated by {estimator}: a horizontal field of view of {degrees:.0f} degrees, usually "
             "right within 5; give --fov if you know it."

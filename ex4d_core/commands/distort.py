@@ -34,9 +34,8 @@ def distort_command(console: Console, source: Path, output: Path, scene: Path | 
     with console.progress() as on_progress:
         made = distort_result(source, output, scene=scene, overwrite=overwrite, on_progress=on_progress)
     if made.missing > 0:
-        remedy = (
-            "" if made.fills_degrees is None else f", a shot with a lens of {made.fills_degrees:.1f} degrees fills it"
-        )
+        fills = made.fills_degrees
+        remedy = "" if fills is None else f": a shot with a lens of {fills:.1f} degrees fills it"
         console.say(f"note: {100 * made.missing:.1f} % of the frame, at its border, lies outside of the shot{remedy}.")
     facts = {
         "output": str(output),
