@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, FloatProperty, IntProperty, StringProperty
 
 from .. import sidecar
 from ..client import Task, same_data
@@ -17,22 +17,12 @@ from ..project import arriving
 from ..sidecar import waiting
 from ..versions.path_options import BLEND_RELATIVE
 from . import filling, placing, wishes
+from .knowledge import Knowledge
 from .source import IMAGE_SUFFIXES, Source, find_sources
 from .transfers import SendImport
 
-_SUGGESTED = ("embedded",)
 
-
-def _estimators(
-    _operator: bpy.types.Operator, _context: bpy.types.Context, text: str
-) -> list[str] | list[tuple[str, str]]:
-    """Depth estimators that the sidecar offers, with what it says of them."""
-    offered = sidecar.connection().capabilities.get("depth_estimators") or [{"name": name} for name in _SUGGESTED]
-    pairs = [(str(one["name"]), str(one.get("summary") or "")) for one in offered if one.get("name") != "file"]
-    return [(name, summary) for name, summary in pairs if text.lower() in name.lower()]
-
-
-class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
+class EX4D_OT_import_footage(Knowledge, SaysErrors, bpy.types.Operator):
     """Import Footage as EX-4D Scene."""
 
     bl_idname = "ex4d.import_footage"
@@ -52,54 +42,6 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         description="Take all images that are numbered like the chosen ones; else each chosen image is a still",
         default=True,
     )
-    depth: EnumProperty(
-        name="Depth",
-        items=(
-            ("ESTIMATE", "Estimate", "The sidecar estimates depth from the pictures"),
-            ("FILES", "Files", "Depth that another program has made"),
-        ),
-        default="ESTIMATE",
-    )
-    estimator: StringProperty(
-        name="Estimator",
-        description="Which of the sidecar's depth estimators; empty takes the one that needs nothing but the pictures",
-        search=_estimators,
-        search_options={"SUGGESTION"},
-    )
-    depth_path: StringProperty(
-        name="Depth Files",
-        description="EXR, PNG, NPZ, NPY or video: a file, a folder, or a name with ####",
-        subtype="FILE_PATH",
-        options={"SKIP_SAVE", *BLEND_RELATIVE},
-    )
-    depth_kind: EnumProperty(
-        name="Depth Means",
-        items=(
-            ("relative", "Relative", "Depth up to a scale"),
-            ("metric", "Metres", "Depth in metres"),
-            ("disparity", "Disparity", "One divided by depth"),
-        ),
-        default="relative",
-    )
-    use_depth_range: BoolProperty(
-        name="Depth Range", description="Say what 0 and the largest integer mean", options={"SKIP_SAVE"}
-    )
-    depth_low: FloatProperty(name="Zero Means", options={"SKIP_SAVE"})
-    depth_high: FloatProperty(name="Largest Means", default=1.0, options={"SKIP_SAVE"})
-    lens: EnumProperty(
-        name="Lens",
-        items=(
-            ("UNKNOWN", "Unknown", "A usual lens is assumed"),
-            ("FOV", "Field of View", "Horizontal, in degrees"),
-            ("MILLIMETERS", "Millimeters", "Focal length and width of the sensor"),
-            ("PIXELS", "Pixels", "Focal length in pixels of the footage"),
-        ),
-        default="UNKNOWN",
-    )
-    fov: FloatProperty(name="Field of View", subtype="ANGLE", default=0.9, min=0.01, max=3.1)
-    focal_mm: FloatProperty(name="Focal Length", subtype="DISTANCE_CAMERA", default=35.0, min=0.1, max=5000.0)
-    sensor_mm: FloatProperty(name="Sensor Width", subtype="DISTANCE_CAMERA", default=36.0, min=0.1, max=500.0)
-    focal_px: FloatProperty(name="Focal Length", default=1000.0, min=1.0, max=1e6)
     max_side: IntProperty(
         name="Working Size",
         description="Longest side of the mesh and of what models see, in pixels; the full-size plate is kept beside it",
@@ -145,21 +87,7 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
                 column.label(text=file.name, translate=False)
         elif self._only_images():
             layout.prop(self, "as_sequence")
-        layout.prop(self, "depth")
-        if self.depth == "ESTIMATE":
-            layout.prop(self, "estimator")
-        else:
-            layout.prop(self, "depth_path")
-            layout.prop(self, "depth_kind")
-            layout.prop(self, "use_depth_range")
-            if self.use_depth_range:
-                layout.prop(self, "depth_low")
-                layout.prop(self, "depth_high")
-        layout.prop(self, "lens")
-        for name in {"FOV": ("fov",), "MILLIMETERS": ("focal_mm", "sensor_mm"), "PIXELS": ("focal_px",)}.get(
-            self.lens, ()
-        ):
-            layout.prop(self, name)
+        self.draw_knowledge(layout)
         for name in ("max_side", "first", "frames", "frame_rate", "frame_start"):
             layout.prop(self, name)
 
@@ -173,13 +101,14 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
                 arriving.arrive(self, context, folder, self._start().get("frame_start"))
             return
         sources = find_sources(paths, as_sequence=self.as_sequence)
-        depth = self._depth_source(sources)
+        depth, solve = self.depth_source(len(sources)), self.solve_source(len(sources))
         require_outputs()
         now = sidecar.required_connection()
         for source in sources:
             wish = context.scene.ex4d_imports.add()
             wish.job, wish.name = sidecar.new_job_id(source.name), source.name
             wish.footage, wish.depth = str(source.path), str(depth.path) if depth else ""
+            wish.solve = str(solve.path) if solve else ""
             wish.options = json.dumps(self._options(context, source))
             wish.frame_start = self.frame_start if self._start() else context.scene.frame_start
             job = wish.job
@@ -214,40 +143,12 @@ class EX4D_OT_import_footage(SaysErrors, bpy.types.Operator):
         """The start frame, if one was given."""
         return {"frame_start": self.frame_start} if self.properties.is_property_set("frame_start") else {}
 
-    def _depth_source(self, sources: list[Source]) -> Source | None:
-        if self.depth == "ESTIMATE":
-            return None
-        if not self.depth_path:
-            raise UserError("No depth files were given: choose them, or let the sidecar estimate depth.")
-        if len(sources) > 1:
-            raise UserError(
-                "One set of depth files cannot fit {count} clips: import them one by one.", count=len(sources)
-            )
-        path = Path(bpy.path.abspath(self.depth_path)).absolute()
-        try:
-            return find_sources([path], as_sequence=True)[0]
-        except UserError as error:
-            raise UserError(
-                "There are no Depth Files at {path}: choose a file, a folder, or a name with ####.", path=path
-            ) from error
-
     def _options(self, context: bpy.types.Context, source: Source) -> dict[str, Any]:
-        """The body of the import job, without footage and depth; the full-size plate is always kept."""
+        """The body of the import job, without its files; the full-size plate is always kept."""
         options: dict[str, Any] = {"plate": True, "max_side": self.max_side, "start": self.first}
         if self.frames:
             options["frames"] = self.frames
-        if self.depth == "FILES":
-            options["depth_kind"] = self.depth_kind
-            if self.use_depth_range:
-                options["depth_range"] = [self.depth_low, self.depth_high]
-        elif self.estimator:
-            options["estimator"] = self.estimator
-        if self.lens == "FOV":
-            options["fov_degrees"] = self.fov * 57.29577951308232
-        elif self.lens == "MILLIMETERS":
-            options |= {"focal_mm": self.focal_mm, "sensor_mm": self.sensor_mm}
-        elif self.lens == "PIXELS":
-            options["focal_px"] = self.focal_px
+        options |= self.known()
         render = context.scene.render
         rate = self.frame_rate or (render.fps / render.fps_base if source.is_sequence else 0.0)
         if rate:
@@ -264,7 +165,10 @@ def send(now: sidecar.Connection, wish: wishes.EX4D_Import) -> None:
         now.server,
         job,
         json.loads(wish.options),
-        *(find_sources([Path(path)], as_sequence=False)[0] if path else None for path in (wish.footage, wish.depth)),
+        *(
+            find_sources([Path(path)], as_sequence=False)[0] if path else None
+            for path in (wish.footage, wish.depth, wish.solve)
+        ),
         is_local=now.is_local,
         follow=waiting.operators_wait(),
         find_server=same_data(now.server) if now.is_local else None,

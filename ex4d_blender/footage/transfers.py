@@ -22,9 +22,10 @@ class SendImport(Task[Json]):
 
     Args:
         job_id: the id it gets; the same again changes nothing.
-        options: of an import job (docs/api.md), without footage and depth.
+        options: of an import job (docs/api.md), without its files.
         footage: the clip.
         depth: depth that another program made.
+        solve: of the footage's camera.
         is_local: whether the sidecar reads this machine's files.
         follow: whether to stay until the job's end.
     """
@@ -36,6 +37,7 @@ class SendImport(Task[Json]):
         options: Json,
         footage: Source,
         depth: Source | None,
+        solve: Source | None,
         *,
         is_local: bool,
         follow: bool = False,
@@ -45,7 +47,7 @@ class SendImport(Task[Json]):
         self.job_id, self._options, self._follow = job_id, options, follow
         self._media = {
             name: (source.path, [] if is_local else source.files())
-            for name, source in (("footage", footage), ("depth", depth))
+            for name, source in (("footage", footage), ("depth", depth), ("source_camera", solve))
             if source is not None
         }
         self._is_local = is_local

@@ -17,6 +17,7 @@ class EX4D_Import(bpy.types.PropertyGroup):
     job: StringProperty(name="Job", description="Its id on the sidecar")
     footage: StringProperty(name="Footage", subtype="FILE_PATH", options=BLEND_RELATIVE)
     depth: StringProperty(name="Depth", subtype="FILE_PATH", options=BLEND_RELATIVE)
+    solve: StringProperty(name="Solve", subtype="FILE_PATH", options=BLEND_RELATIVE)
     options: StringProperty(name="Options", description="What it was asked for, as JSON")
     frame_start: IntProperty(name="Frame Start", description="Frame of the scene that shows the clip's first")
     was_undone: BoolProperty(

@@ -111,15 +111,16 @@ def checkpoint(name: str, model_dir: Path | None, wanted: Sequence[str]) -> tupl
         model = str(json.loads((folder / "config.json").read_text("utf-8"))["model_name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} has no config.json of a Depth Anything 3 checkpoint: give --model-dir a folder with config.json "
+            f"{folder} has no config.json of a Depth Anything 3 checkpoint: give --depth-model-dir a folder with it "
             "and model.safetensors, or none."
         ) from error
     if model not in wanted:
         raise InputError(
-            f"{folder} holds the checkpoint {model}, and {name} takes {', '.join(wanted)}: give another --model-dir."
+            f"{folder} holds the checkpoint {model}, and {name} takes {', '.join(wanted)}: "
+            "give another --depth-model-dir."
         )
     if not (folder / "model.safetensors").is_file():
-        raise InputError(f"{folder} has no model.safetensors: give --model-dir a folder with one.")
+        raise InputError(f"{folder} has no model.safetensors: give --depth-model-dir a folder with one.")
     return folder, model
 
 

@@ -84,6 +84,9 @@ class ImportFields(BaseModel):
     depth: Media | None = None
     depth_kind: Literal["metric", "relative", "disparity"] = "relative"
     depth_range: tuple[_Finite, _Finite] | None = None
+    depth_channel: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="EXR channel or NPZ array with depth; default the one that is called so."
+    )
     estimator: Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="One of the capabilities' `depth_estimators`."
     )

@@ -38,7 +38,7 @@ JOB_STAGES: dict[str, tuple[Kind, ...]] = {
 }
 """By kind of job; "exr" follows where it is asked for."""
 _OPTIONS = (
-    *("depth", "depth_kind", "depth_range", "estimator", "depth_model_dir", "sharpen"),
+    *("depth", "depth_kind", "depth_range", "depth_channel", "estimator", "depth_model_dir", "sharpen"),
     *("fov_degrees", "focal_mm", "sensor_mm", "sensor", "focal_px", "source_camera"),
     *("start", "frames", "size", "max_side", "fps", "plate"),
 )

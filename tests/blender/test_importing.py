@@ -435,3 +435,36 @@ def test_a_script_outlives_its_sidecar(own_sidecar: Any, clips: Path, tmp_path: 
     bpy.ops.ex4d.import_footage(filepath=str(clips / "clip.mp4"), max_side=32)
     assert len(placed()) == 2
     assert module("sidecar").connection().server.pid != dead.pid
+
+
+SOLVE = """
+import json, sys
+from pathlib import Path
+rows = [[[1, 0, 0, 0.01 * t], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] for t in range(4)]
+frames = [{"c2w": c2w, "intrinsics": [60, 60, 32, 24], "source_time": t} for t, c2w in enumerate(rows)]
+document = {"schema": "ex4d.trajectory/1", "width": 64, "height": 48, "fps": [12, 1], "frame_start": 0,
+            "scene_hash": None, "frames": frames}
+Path(sys.argv[1]).write_text(json.dumps(document))
+"""
+
+
+def test_footage_with_a_solve_and_a_named_estimator(
+    shared_sidecar: Any, clips: Path, library_python: str, tmp_path: Path
+) -> None:
+    solve = tmp_path / "solve.json"
+    library(library_python, SOLVE, solve)
+    clip = str(clips / "clip.mp4")
+    given = {"camera": "SOLVE", "solve_path": str(solve), "estimator": "embedded"}
+    assert bpy.ops.ex4d.import_footage(filepath=clip, **given) == {"FINISHED"}
+    (footage,) = placed()
+    facts = footage.facts()
+    assert facts.lens == "trajectory"
+    assert facts.intrinsics[0][0] == pytest.approx(60)
+    assert facts.source_c2w is not None
+    assert facts.source_c2w[3][0, 3] == pytest.approx(0.03)
+    with pytest.raises(RuntimeError, match="There is no solve at .*nothing.json: choose a trajectory"):
+        bpy.ops.ex4d.import_footage(filepath=clip, camera="SOLVE", solve_path=str(tmp_path / "nothing.json"))
+    with pytest.raises(RuntimeError, match="No solve was given"):
+        bpy.ops.ex4d.import_footage(filepath=clip, camera="SOLVE")
+    with pytest.raises(RuntimeError, match="no depth estimator 'magic'"):
+        bpy.ops.ex4d.import_footage(filepath=clip, estimator="magic")
