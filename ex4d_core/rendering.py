@@ -99,7 +99,7 @@ def render(
             raise InputError(f"There is no pass '{name}': choose from {', '.join(PASSES)}.")
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
-    backdrop = Backdrop(scene, method) if background and scene.background_layers else None
+    backdrop = Backdrop.of(scene, method, background)
 
     def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
         return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach, backdrop, unwanted)
@@ -303,7 +303,9 @@ def _render_sample(
     return backdrop.behind(frame, footage, trajectory.camera(index))
 
 
-def depth_of_sample(scene: Scene, trajectory: Trajectory, index: int, method: str) -> NDArray[np.float32]:
+def depth_of_sample(
+    scene: Scene, trajectory: Trajectory, index: int, method: str, backdrop: Backdrop | None = None
+) -> NDArray[np.float32]:
     """The depth of one sample of a trajectory, for what was never seen too; see `frame.render_depth`.
 
     Args:
@@ -311,13 +313,18 @@ def depth_of_sample(scene: Scene, trajectory: Trajectory, index: int, method: st
         trajectory: see `render`.
         index: of the sample, from 0.
         method: see `render`.
+        backdrop: the persistent background, for the pixels that show it; None: without.
 
     Raises:
         InputError: the frame of the scene is damaged.
     """
     source = trajectory.source_frame(index, scene.frames)
     mesh = build_mesh(scene.depth(source), scene.intrinsics(source), method)
-    return render_depth(mesh, _in_source(scene, trajectory, index), threads=1)
+    depth = render_depth(mesh, _in_source(scene, trajectory, index), threads=1)
+    if backdrop is None:
+        return depth
+    frame = _render_sample(scene, trajectory, index, method, False, BRIDGE_REACH, backdrop, never_cancelled)
+    return np.where(frame.seen_elsewhere, frame.depth, depth)
 
 
 def _in_source(scene: Scene, trajectory: Trajectory, index: int) -> Camera:

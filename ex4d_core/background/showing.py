@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +49,11 @@ class Backdrop:
         self._layers: list[tuple[BackgroundPicture, Solid]] | None = None
         self._lock = threading.Lock()
 
+    @classmethod
+    def of(cls, scene: Scene, method: str, wanted: bool = True) -> Backdrop | None:
+        """The backdrop of a scene; None if it has none, or it is not wanted."""
+        return cls(scene, method) if wanted and scene.background_layers else None
+
     def behind(self, frame: RenderedFrame, source: SourceFrame, camera: Camera) -> RenderedFrame:
         """Put the layers of its take behind a frame.
 
@@ -68,14 +74,7 @@ class Backdrop:
         resolution = None if frame.resolution is None else frame.resolution.copy()
         shown = np.zeros(mask.shape, np.bool_)
         to_source = source.camera.w2c() @ camera.c2w
-        for picture, solid in self._standing_behind(source.number):
-            seen = render_solid(
-                picture.color,
-                solid,
-                Camera(picture.camera.w2c() @ camera.c2w, camera.intrinsics),
-                resolution=resolution is not None,
-                threads=1,
-            )
+        for picture, seen in self._seen_from(camera, source.number, resolution is not None):
             new = np.zeros(mask.shape, np.bool_)
             _choose(
                 seen.mask,
@@ -97,17 +96,35 @@ class Backdrop:
             shown |= new
         if not shown.any():
             return frame
-        return replace(
-            frame, color=color, mask=mask | shown, depth=depth, resolution=resolution, elsewhere=shown
-        )  # fmt: skip
+        return replace(frame, color=color, mask=mask | shown, depth=depth, resolution=resolution, elsewhere=shown)
 
-    def _standing_behind(self, frame: int) -> list[tuple[BackgroundPicture, Solid]]:
+    def depth(self, frame: int, camera: Camera) -> Floats:
+        """(h, w) float32: z-depth of the layers behind a frame, from a camera posed in the world; inf = none.
+
+        Raises:
+            InputError: a file of a layer is damaged.
+        """
+        lens = camera.intrinsics
+        nearest = np.full((lens.height, lens.width), np.inf, np.float32)
+        for _, seen in self._seen_from(camera, frame, False):
+            nearest = np.where(seen.mask, np.minimum(nearest, seen.depth), nearest)
+        return nearest
+
+    def _seen_from(
+        self, camera: Camera, frame: int, resolution: bool
+    ) -> Iterator[tuple[BackgroundPicture, RenderedFrame]]:
+        """The layers behind a frame, each with what a camera sees of it."""
+        for picture, solid in self._loaded():
+            if picture.first <= frame <= picture.last:
+                posed = Camera(picture.camera.w2c() @ camera.c2w, camera.intrinsics)
+                yield picture, render_solid(picture.color, solid, posed, resolution=resolution, threads=1)
+
+    def _loaded(self) -> list[tuple[BackgroundPicture, Solid]]:
         with self._lock:
             if self._layers is None:
                 pictures = [self._scene.background_layer(n) for n in range(self._scene.background_layers)]
                 self._layers = [(p, solid_with_holes(p.depth, p.camera.intrinsics, self._method)) for p in pictures]
-            layers = self._layers
-        return [(picture, solid) for picture, solid in layers if picture.first <= frame <= picture.last]
+            return self._layers
 
 
 def solid_with_holes(depth: Floats, lens: Intrinsics, method: str) -> Solid:

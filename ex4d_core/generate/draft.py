@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ex4d_core.ahead import beside, in_order
+from ex4d_core.background.showing import Backdrop
 from ex4d_core.engines import EngineSetup, draft_workers
 from ex4d_core.generate.engine import GeneratedFrame, Shot
 from ex4d_core.generate.fill import blur_rows, elevation_prior, fill
@@ -82,6 +83,7 @@ def _from_footage(shot: Shot, cancelled: Cancelled) -> Callable[[int, Cancelled]
     assert scene is not None
     assert trajectory is not None
     times = _spread(scene.frames, _OTHER_TIMES)
+    backdrop = Backdrop.of(scene, shot.method, shot.background)
     loaded = in_order(lambda i, _: SourceFrame.load(scene, times[i]), len(times), draft_workers(), cancelled, "load")
     anchors = dict(zip(times, loaded, strict=True))
     seen = [(f.color, f.depth, f.camera) for f in anchors.values()]
@@ -94,7 +96,10 @@ def _from_footage(shot: Shot, cancelled: Cancelled) -> Callable[[int, Cancelled]
         others = [frame for a, frame in anchors.items() if abs(a - t) >= _TOO_CLOSE]
         mask = shot.mask[index]
         present = open_view(now, camera)
-        picture = Layer(shot.color[index], np.where(mask, present.depth, np.float32(np.inf)))
+        depth = present.depth
+        if backdrop is not None:
+            depth = np.where(present.there, depth, backdrop.depth(t, camera))
+        picture = Layer(shot.color[index], np.where(mask, depth, np.float32(np.inf)))
         known = mask | present.there
         picture = picture.overlaid(present, known & ~mask)
         elsewhere = other_times(now, others, camera, ~known, unwanted)

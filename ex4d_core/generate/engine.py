@@ -30,7 +30,7 @@ class Shot:
     color: NDArray[np.uint8]
     """(T, h, w, 3) uint8 sRGB; black where the mask is False."""
     mask: NDArray[np.bool_]
-    """(T, h, w) bool, True = seen in the source video at that source time."""
+    """(T, h, w) bool, True = seen in the source video: at that source time, or as background at another."""
     fps: Fraction
     prompt: str = ""
     seed: int = 0
@@ -44,6 +44,8 @@ class Shot:
     """The cameras of the T frames; None for conditioning made elsewhere."""
     method: str = "dwmesh"
     """Mesh method that the conditioning was rendered with."""
+    background: bool = True
+    """Whether it was rendered with the persistent background, where the scene has one."""
 
     def __len__(self) -> int:
         return len(self.color)
@@ -74,7 +76,7 @@ class Shot:
 
         if self.scene is None:
             raise InputError("This shot has no scene to render: make it with `ex4d render`.")
-        return render(self.scene, trajectory, method=self.method, allow_unseen=True)
+        return render(self.scene, trajectory, method=self.method, background=self.background, allow_unseen=True)
 
 
 @dataclass(frozen=True)

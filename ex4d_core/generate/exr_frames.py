@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.ahead import beside, in_order
+from ex4d_core.background.showing import Backdrop
 from ex4d_core.camera import Trajectory
 from ex4d_core.clip import iter_frames
 from ex4d_core.exr_out import REC709, encode_exr
@@ -47,6 +48,8 @@ class View:
     scene: Scene
     trajectory: Trajectory
     method: str
+    background: bool = True
+    """Whether the shot was rendered with the persistent background."""
 
 
 def write_exr_frames(
@@ -76,6 +79,7 @@ def write_exr_frames(
     """
     if view is not None:
         beside(lambda _: warm_up(), cancelled, "compile")
+    backdrop = Backdrop.of(view.scene, view.method, view.background) if view is not None else None
     seen = _InTurn(iter_frames(mask))
 
     def encode(index: int, unwanted: Cancelled) -> bytes:
@@ -83,7 +87,7 @@ def write_exr_frames(
         channels["mask.Y"] = (to_uint8(seen[index])[..., 0] > 127).astype(np.float16)
         if view is not None:
             stop_if(unwanted)
-            depth = depth_of_sample(view.scene, view.trajectory, index, view.method)
+            depth = depth_of_sample(view.scene, view.trajectory, index, view.method, backdrop)
             channels["depth.Z"] = np.where(np.isfinite(depth), depth, NOTHING_THERE)
         return encode_exr(channels, REC709)
 

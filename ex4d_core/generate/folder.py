@@ -186,7 +186,7 @@ def add_exr(
     if scene is not None:
         path = load_trajectory(folder / document.request.trajectory, facts.width, facts.height, facts.fps)
         require_fit(folder, path, facts.width, facts.height, facts.frames)
-        view = View(scene, path, document.request.method)
+        view = View(scene, path, document.request.method, document.request.background)
     with partial_folder(out) as partial:
         clear_folder(partial)
         write_exr_frames(partial, pictures / _FRAME_NAME, mask, view, facts.frames, on_progress, cancelled)

@@ -84,7 +84,8 @@ def open_shot(folder: Path, document: ShotDocument, cancelled: Cancelled, **aske
     if scene is not None:
         require_fit(folder, path, width, height, frames)
         asked["trajectory"] = path
-    return Shot(color, mask, path.fps, scene=scene, method=document.request.method, **asked)
+    request = document.request
+    return Shot(color, mask, path.fps, scene=scene, method=request.method, background=request.background, **asked)
 
 
 def require_fit(folder: Path, path: Trajectory, width: int, height: int, frames: int) -> None:
