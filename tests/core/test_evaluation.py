@@ -297,8 +297,8 @@ def test_the_commands(truths: Path) -> None:
     assert 0 < row["recall"] < 1
     with pytest.raises(InputError, match="no path 45: choose from 30, 60, 90"):
         run(ex4d, ["evaluate", "geometry", str(truths), "--path", "45"], catch_exceptions=False)
+    arguments = ["evaluate", "depth", str(truths), "--estimator", "plane", "--depth", str(truths)]
     with pytest.raises(InputError, match="given twice"):
-        arguments = ["evaluate", "depth", str(truths), "--estimator", "plane", "--depth", str(truths)]
         run(ex4d, arguments, catch_exceptions=False)
 
 
