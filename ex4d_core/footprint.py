@@ -52,6 +52,17 @@ def scene_bytes(
     return _DOCUMENTS + frames * round(pictures + 4 * _FILE + _FRAME)
 
 
+def estimating_bytes(width: int, height: int, frames: int) -> int:
+    """Bytes on disk that an estimator takes while it works: two float32 maps of each frame, see `FrameStore`.
+
+    Args:
+        width: working size, pixels; models see no more.
+        height: see `width`.
+        frames: of the scene.
+    """
+    return 2 * 4 * width * height * frames
+
+
 def render_bytes(width: int, height: int, frames: int, passes: tuple[str, ...] = ()) -> int:
     """Bytes on disk of a rendered shot folder, before anything is generated in it.
 

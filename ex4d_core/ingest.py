@@ -261,6 +261,7 @@ class _Import:
             options.estimate_camera,
             colors,
             SceneDepth(self.folder, self.files, depth),
+            depth.units,
             cuts,
             state,
             self.on_progress,
@@ -279,7 +280,7 @@ class _Import:
             self.cancelled,
         )
         notes = [*info.notes, standing.cameras.note, *standing.notes, *_about_cuts(cuts)]
-        if background.note:
+        if background.note and not standing.unsteady:  # which says it already
             notes.append(background.note)
         self._finish(info, size, standing.cameras, depth, cuts, background, notes, state)
 

@@ -77,7 +77,8 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
             raise UserError("There is no footage in this scene: use Import Footage, or Import Scene.")
         quick, finer = _quick(sample)
         document = trajectory.document(quick)
-        folder = own_folder("coverage") / _digest(document)
+        background = context.scene.ex4d_generate.use_background
+        folder = own_folder("coverage") / _digest(document | {"background": background})
         found = Record(
             first=sample.frame_start,
             frames=len(sample),
@@ -90,7 +91,8 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
             keep(context, measured)
             return
         _tidy(folder.parent)
-        task = sidecar.RenderShot(placed, document, ("risk",), folder, files=("shot.json", "trajectory.json"))
+        files = ("shot.json", "trajectory.json")
+        task = sidecar.RenderShot(placed, document, ("risk",), folder, files=files, background=background)
         if waiting.operators_wait():
             sidecar.run(task)
             keep(context, measured)

@@ -70,6 +70,7 @@ def _draw_settings(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
         column.prop(kept, "keep_source")
     column.prop(kept, "overscan")
     column.prop(kept, "use_exr")
+    column.prop(kept, "use_background")
 
 
 def _draw_fit(layout: bpy.types.UILayout) -> None:

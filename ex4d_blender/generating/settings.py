@@ -51,6 +51,8 @@ class Chosen:
     overscan: float
     """A share: 0.1 makes the picture 1.1 times as wide and high as the frame."""
     exr: bool
+    background: bool
+    """Whether the background that was seen at another time counts as seen."""
 
     @classmethod
     def of(cls, record: str) -> "Chosen":
@@ -60,7 +62,7 @@ class Chosen:
             UserError: one is not what it should be, or a seed that Blender cannot hold.
         """
         known = json.loads(record)
-        usual = cls(engine="draft", quality="", prompt="", seed=0, keep_source=False, overscan=0.0, exr=True)
+        usual = cls("draft", quality="", prompt="", seed=0, keep_source=False, overscan=0.0, exr=True, background=True)
         found = {name: known[name] for name in asdict(usual) if name in known}
         for name, value in found.items():
             kind = type(getattr(usual, name))
@@ -85,6 +87,8 @@ class Chosen:
         fields: dict[str, Any] = {"engine": self.engine}
         if self.exr:
             fields["exr"] = True
+        if not self.background:
+            fields["background"] = False
         if self.reads("prompt"):
             fields["prompt"] = self.prompt
         if self.reads("seed"):
@@ -197,6 +201,12 @@ class EX4D_Generate(bpy.types.PropertyGroup):
         description="Also get linear 16-bit EXR images with mask and depth, for compositing",
         default=True,
     )
+    use_background: BoolProperty(
+        name="Background of Other Times",
+        description="Show what moving things hide at the moment where the footage saw it at another time, instead of "
+        "inventing it; needs a camera that stands still, or is solved or estimated",
+        default=True,
+    )
 
 
 def chosen(scene: bpy.types.Scene, **instead: Any) -> Chosen:
@@ -214,6 +224,7 @@ def chosen(scene: bpy.types.Scene, **instead: Any) -> Chosen:
         "keep_source": kept.keep_source,
         "overscan": round(kept.overscan / 100, 6),
         "exr": kept.use_exr,
+        "background": kept.use_background,
     } | instead
     if "quality" not in instead and found["quality"] not in qualities(found["engine"]):
         found["quality"] = ""  # of another engine
@@ -228,7 +239,7 @@ def restore(scene: bpy.types.Scene, chosen: Chosen) -> None:
     kept = scene.ex4d_generate
     kept.engine, kept.quality, kept.prompt = chosen.engine, chosen.quality, chosen.prompt
     kept.seed, kept.keep_source = chosen.seed, chosen.keep_source
-    kept.overscan, kept.use_exr = chosen.overscan * 100, chosen.exr
+    kept.overscan, kept.use_exr, kept.use_background = chosen.overscan * 100, chosen.exr, chosen.background
 
 
 _register_classes, _unregister_classes = bpy.utils.register_classes_factory((EX4D_Generate,))

@@ -180,6 +180,8 @@ def check_scene(arguments: Arguments, context: Context) -> Result:
         if files.proxy is not None:
             read_exr(folder / (files.proxy % frame), scene.document.depth.channel)
         context.on_progress(frame + 1, scene.frames, "checking")
+    for layer in range(scene.background_layers):
+        scene.background_layer(layer)
     return {"content_hash": scene.content_hash}
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.files import explained
-from ex4d_core.scene_format import AUDIO_FILE, SCENE_FILE, SceneDocument, parse_document
+from ex4d_core.scene_format import (
+    AUDIO_FILE,
+    BACKGROUND_COLOR,
+    BACKGROUND_DEPTH,
+    SCENE_FILE,
+    SceneDocument,
+    parse_document,
+)
 from ex4d_server.cache import Cache, folder_bytes
 from ex4d_server.documents import SceneSource, SceneStatus
 from ex4d_server.names import is_confined
@@ -126,6 +133,9 @@ def _names(document: SceneDocument) -> Iterator[str]:
     for pattern in (files.color, files.depth, files.occlusion, files.plate, files.proxy):
         if pattern is not None:
             yield from (pattern % frame for frame in range(document.frames))
+    layers = 0 if document.background is None else len(document.background.layers)
+    for pattern in (BACKGROUND_COLOR, BACKGROUND_DEPTH):
+        yield from (pattern % layer for layer in range(layers))
 
 
 def _checked_hash(folder: Path, is_ending: Callable[[], bool]) -> str:

@@ -19,7 +19,14 @@ from sqlalchemy import RowMapping
 from ex4d_core import __version__
 from ex4d_core.engines import EngineSetup, engine_facts
 from ex4d_core.errors import InputError, MissingDependencyError, SpaceError
-from ex4d_core.footprint import exr_bytes, generate_bytes, render_bytes, scene_bytes, scratch_bytes
+from ex4d_core.footprint import (
+    estimating_bytes,
+    exr_bytes,
+    generate_bytes,
+    render_bytes,
+    scene_bytes,
+    scratch_bytes,
+)
 from ex4d_server.cache import Cache
 from ex4d_server.documents import JobRequest, canonical
 from ex4d_server.estimators import estimator_lacks
@@ -134,6 +141,7 @@ class JobRun:
             plate = tuple(facts["plate"]) if facts["plate"] else None
             size = (facts["width"], facts["height"], facts["frames"])
             needed = scene_bytes(*size, plate, bit_depth=facts["bit_depth"])
+            needed += 0 if request["depth"] else estimating_bytes(*size)
             if lacks := estimator_lacks(request):
                 raise MissingDependencyError(lacks[0])
             self._check_disk(needed, "The scene")
