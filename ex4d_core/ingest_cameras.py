@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics, Trajectory
 from ex4d_core.clip import ClipInfo
-from ex4d_core.depth import ColorFrames
+from ex4d_core.depth import ColorFrames, Units
 from ex4d_core.errors import InputError
 from ex4d_core.import_request import ImportOptions
 from ex4d_core.ingest_state import ImportState
@@ -47,6 +47,8 @@ class SourceCameras:
     """What the footage has of it, at working size."""
     points: SolvedPoints | None = None
     """What the solve found in space: they tell its scale."""
+    has_scale: bool = True
+    """Whether the solve's units may be those of the depth."""
     notes: tuple[str, ...] = ()
     """About the solve, for people."""
 
@@ -112,6 +114,7 @@ def find_cameras(
         camera="static" if solved is None else "given",
         distortion=None if solve is None or solve.distortion is None else solve.distortion.resized(*size),
         points=None if solve is None else solve.points,
+        has_scale=solve is None or solve.has_scale,
         notes=() if solve is None else solve.notes,
     )
 
@@ -133,12 +136,13 @@ def place_cameras(
     estimate: bool,
     colors: ColorFrames,
     depth: Callable[[int], NDArray[np.float32]],
+    units: Units,
     cuts: tuple[int, ...],
     state: ImportState,
     on_progress: OnProgress,
     cancelled: Cancelled,
 ) -> Standing:
-    """Estimate the source camera's path where that was asked for; otherwise see whether it really stands still.
+    """Bring a solve to the depth's scale, estimate the path where that was asked for, or see whether it stands still.
 
     Args:
         cameras: what is known.
@@ -146,6 +150,7 @@ def place_cameras(
         estimate: whether to find the path.
         colors: T frames (H, W, 3) uint8 sRGB at working size.
         depth: the (H, W) float32 z-depth of a frame, scene units.
+        units: of the depth.
         cuts: frames that begin another take.
         state: where the path is kept for a rerun.
         on_progress: told about each frame.
@@ -155,10 +160,10 @@ def place_cameras(
         InputError: the path cannot be found.
         CancelledError: `cancelled` said so.
     """
-    if cameras.c2w is not None and cameras.points is not None:
-        return _scaled(cameras, cameras.c2w, cameras.points, depth, cancelled)
-    if cameras.c2w is not None or len(colors) < 2:
-        return Standing(cameras, cameras.notes)
+    if cameras.c2w is not None:
+        return _at_scale(cameras, cameras.c2w, colors, depth, units, cuts, on_progress, cancelled)
+    if len(colors) < 2:
+        return Standing(cameras)
     if not estimate:
         from ex4d_core.steadiness import measure_steadiness
 
@@ -177,19 +182,26 @@ def place_cameras(
     return Standing(cameras.with_path(np.array(kept["c2w"], np.float64)), (kept["note"],))
 
 
-def _scaled(
+def _at_scale(
     cameras: SourceCameras,
     c2w: NDArray[np.float64],
-    points: SolvedPoints,
+    colors: ColorFrames,
     depth: Callable[[int], NDArray[np.float32]],
+    units: Units,
+    cuts: tuple[int, ...],
+    on_progress: OnProgress,
     cancelled: Cancelled,
 ) -> Standing:
-    """The solve at the scale of the depth, which the points that it found tell."""
+    """The solve at the scale of the depth; where it is in the depth's units already, as it is."""
     from ex4d_core.solve_scale import UNKNOWN_SCALE, fit_scale
+    from ex4d_core.triangulate import triangulate
 
+    points = cameras.points or triangulate(colors, c2w, cameras.lenses, cuts, on_progress, cancelled)
     fit = fit_scale(points, c2w, cameras.lenses, depth, cancelled)
     if fit is None:
-        return Standing(cameras, (*cameras.notes, UNKNOWN_SCALE))
+        return Standing(cameras, cameras.notes if cameras.has_scale else (*cameras.notes, UNKNOWN_SCALE))
+    if cameras.has_scale and (fit.close or units == "metric"):
+        return Standing(cameras, cameras.notes if fit.close else (*cameras.notes, fit.metric_note))
     scaled = c2w.copy()
     scaled[:, :3, 3] *= fit.scale
     return Standing(replace(cameras, c2w=scaled), (*cameras.notes, fit.note))

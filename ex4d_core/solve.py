@@ -61,6 +61,8 @@ class Solve:
     """What is to be removed from the footage, at the size that was solved."""
     points: SolvedPoints | None = None
     """For `solve_scale.fit_scale`."""
+    has_scale: bool = True
+    """Whether its units may be those of the depth; pictures alone, which COLMAP solves, tell none."""
     notes: tuple[str, ...] = ()
     """What people should know; one sentence each."""
 
@@ -107,7 +109,8 @@ def _from_colmap(path: Path, info: ClipInfo, files: Sequence[str] | None, start:
         intrinsics[:] = distortion.pinhole().as_tuple()
     width, height = sizes.pop()
     trajectory = Trajectory(c2w, intrinsics, np.arange(start, start + count, dtype=np.float64), width, height, info.fps)
-    return Solve(trajectory, distortion, _points(model, solved, wanted), _notes(path, gaps))
+    points = _points(model, solved, wanted)
+    return Solve(trajectory, distortion, points, has_scale=False, notes=_notes(path, gaps))
 
 
 def _numbered(path: Path, names: list[str], info: ClipInfo, files: Sequence[str] | None) -> list[int]:

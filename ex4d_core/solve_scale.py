@@ -26,9 +26,12 @@ LOOSE = 0.15
 """Beyond this spread the depth and the solve disagree in more than scale."""
 
 
+CLOSE = 1.1
+"""A solve whose scale is within this factor of the depth's has the depth's units."""
+
 UNKNOWN_SCALE = (
-    "The solve has too few points to tell its scale, so that it may not fit the depth and still things may drift: "
-    "keep COLMAP's points3D beside its cameras, or give depth in the solve's units."
+    "The scale of the solve could not be told from the depth, so that still things may drift: give depth in the "
+    "solve's units, or a solve in the depth's."
 )
 
 
@@ -42,6 +45,19 @@ class ScaleFit:
     """Half the interquartile range of the points' own ratios, as a share of `scale`."""
     points: int
     """Observations compared."""
+
+    @property
+    def close(self) -> bool:
+        """Whether the solve has the depth's units."""
+        return 1 / CLOSE < self.scale < CLOSE
+
+    @property
+    def metric_note(self) -> str:
+        """A sentence where both should be in metres, and are not."""
+        return (
+            f"The solve would fit the depth at {self.scale:.4g} times its size, though the depth is in metres, so that "
+            "still things may drift: give --depth-kind relative to fit one to the other, or check the solve's units."
+        )
 
     @property
     def note(self) -> str:

@@ -41,7 +41,8 @@ def _seen(rays: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[NDArray
     depth = (3.0 - FLOOR @ pose[:3, 3]) / (directions @ FLOOR)
     points = pose[:3, 3] + directions * depth[..., None]
     waves = np.stack([np.sin(2.2 * points @ axis) for axis in ([1, 0, 0], [0, 1, 1], [1, 1, 0])], -1)
-    return np.rint(127 + 120 * waves).astype(np.uint8), depth.astype(np.float32)
+    spots = np.sin(9 * points @ [1, 0.2, 0]) * np.sin(9 * points @ [0.2, 0.6, -0.8])  # something to follow
+    return np.rint(127 + 60 * waves + 60 * spots[..., None]).astype(np.uint8), depth.astype(np.float32)
 
 
 def _grid() -> NDArray[np.float64]:
@@ -224,3 +225,31 @@ def test_the_lens_beside_the_depth_counts_where_none_is_given(case: Case, tmp_pa
     assert any(note.startswith("The lens is the one beside the depth: ") for note in scene.document.notes)
     given = import_scene(case.folder / "plate", tmp_path / "b.ex4d", depth=tmp_path / "z.npz", fov_degrees=50)
     assert given.intrinsics(0).fov_x_degrees == pytest.approx(50)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.2])
+def test_a_trajectory_in_units_of_its_own_is_brought_to_relative_depth(case: Case, tmp_path: Path, size: float) -> None:
+    """Points followed in the straight pictures tell the scale; a path that fits stays to the last digit."""
+    poses = np.array([case.scene.source_camera(t).c2w for t in range(FRAMES)])
+    given = poses.copy()
+    given[:, :3, 3] *= size
+    lens = case.scene.intrinsics(0).as_tuple()
+    path = Trajectory(given, np.tile(lens, (FRAMES, 1)), np.arange(4.0), WIDTH, HEIGHT, case.scene.fps)
+    depth = np.stack([case.scene.depth(t) for t in range(FRAMES)])
+    np.save(tmp_path / "z.npy", depth)
+    for kind in ("relative", "metric"):
+        scene = import_scene(
+            case.scene.path / "color",
+            tmp_path / f"{kind}.ex4d",
+            depth=tmp_path / "z.npy",
+            depth_kind=kind,
+            source_camera=path,
+        )
+        found = np.array([scene.source_camera(t).c2w for t in range(FRAMES)])
+        said = [note for note in scene.document.notes if "solve" in note and "lens" not in note]
+        if size == 1.0 or kind == "metric":
+            np.testing.assert_array_equal(found, given)
+            assert [("though the depth is in metres" in note) for note in said] == [True] * (size != 1.0)
+        else:
+            np.testing.assert_allclose(found, poses, atol=0.02)
+            assert "was scaled by" in said[0]
