@@ -3,8 +3,8 @@
     python scripts/make_tiny_depth_models.py OUT
 
 Writes OUT/NAME for each estimator that reads weights of transformers or diffusers (`LAYOUTS`), a few megabytes at most;
-the same seed gives the same weights. `ex4d import CLIP --estimator NAME --model-dir OUT/NAME` makes nonsense of a clip:
-they prove the path that the real models take.
+the same seed gives the same weights. `ex4d import CLIP --estimator NAME --depth-model-dir OUT/NAME` makes nonsense of a
+clip: they prove the path that the real models take.
 
 What is real: classes, names of files and tensors, how pictures are prepared, four stages of patches of 14 (Depth
 Anything), three scales and the lens of Depth Pro, the noise levels of DepthCrafter. What is tiny: widths, layers, the

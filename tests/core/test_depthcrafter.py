@@ -42,9 +42,9 @@ def ruled_inputs() -> dict[str, Tensor]:
     }
 
 
-def drawn(count: int, window: int, overlap: int, folder: Path | None = None, models: Any = None) -> Kept:
+def drawn(count: int, window: int, overlap: int, models: Any = None) -> Kept:
     plan = plan_windows(count, (), window, overlap)
-    kept = kept_in(folder, "test", plan)
+    kept = kept_in(None, "test", plan)
     models = models or TinyModels()
     draw_depth(clip_frames(12, *SIZE)[:count], SIZE, plan, models, kept, silent, never_cancelled, RuledNoise())
     return kept
@@ -240,50 +240,94 @@ def test_a_cut_divides_windows() -> None:
         assert sum(share.weight for share in plan.shares(frame)) == pytest.approx(1)
 
 
+def only_denoising(many: Kept, count: int, window: int, folder: Path | None = None) -> dict[str, Any]:
+    """Arguments of `draw_depth` where all but the windows is finished."""
+    plan = plan_windows(count, (), window, 2)
+    kept = kept_in(folder, "test", plan)
+    for t in range(count):
+        kept.tokens.write(t, many.tokens[t])
+        kept.footage.write(t, many.footage[t])
+        kept.pictures.write(t, many.pictures[t])
+    frames = np.empty((count, 1, 1, 3), np.uint8)  # not looked at again
+    return {"frames": frames, "size": SIZE, "plan": plan, "kept": kept, "models": TinyModels(), "noise": RuledNoise()}
+
+
 def test_a_rerun_goes_on_after_the_last_finished_window(tmp_path: Path, many: Kept) -> None:
     """And gives the same numbers as a run at once."""
-    asked = []
+    told: list[tuple[str, int]] = []
 
-    def told(done: int, total: int, stage: str) -> None:
-        asked.append((stage, done))
+    def on_progress(done: int, total: int, stage: str) -> None:
+        assert total == 3 * 5
+        told.append((stage, done))
 
-    plan = plan_windows(12, (), 6, 2)
-    arguments = (clip_frames(12, *SIZE), SIZE, plan, TinyModels(), kept_in(tmp_path, "test", plan))
+    arguments = only_denoising(many, 12, 6, tmp_path) | {"on_progress": on_progress}
     with pytest.raises(CancelledError):
-        draw_depth(*arguments, told, lambda: ("finding depth", 7) in asked, RuledNoise())
-    assert kept_in(tmp_path, "test", plan).windows.done() == 1
-    asked.clear()
-    draw_depth(*arguments, told, never_cancelled, RuledNoise())
-    assert asked[0] == ("finding depth", 6)
-    assert torch.equal(stacked(kept_in(tmp_path, "test", plan).pictures), stacked(many.pictures))
+        draw_depth(**arguments, cancelled=lambda: ("finding depth", 7) in told)
+    assert kept_in(tmp_path, "test", arguments["plan"]).windows.done() == 1
+    told.clear()
+    draw_depth(**arguments, cancelled=never_cancelled)
+    assert told[0] == ("finding depth", 6)
+    for number in range(3):
+        assert np.array_equal(arguments["kept"].windows[number], many.windows[number])
 
 
-def test_a_cancel_is_noticed_within_a_step(tmp_path: Path) -> None:
-    """Between layers: no step is finished after it."""
+def test_a_cancel_is_noticed_between_layers(many: Kept) -> None:
+    """No step is finished after it."""
     steps, asked_since = [], []
 
-    def told(done: int, total: int, stage: str) -> None:
-        steps.append(stage)
+    def on_progress(done: int, total: int, stage: str) -> None:
+        steps.append(done)
 
     def cancelled() -> bool:
-        if steps.count("finding depth") == 2:
+        if len(steps) == 2:
             asked_since.append(1)
         return len(asked_since) > 20
 
-    plan = plan_windows(5)
-    kept = kept_in(tmp_path, "test", plan)
     with pytest.raises(CancelledError):
-        draw_depth(clip_frames(5, *SIZE), SIZE, plan, TinyModels(), kept, told, cancelled, RuledNoise())
-    assert steps.count("finding depth") == 2
+        draw_depth(**only_denoising(many, 5, 110), on_progress=on_progress, cancelled=cancelled)
+    assert len(steps) == 2
     assert len(asked_since) == 21
 
 
-def test_a_model_that_gives_no_numbers_is_refused() -> None:
+def test_a_model_that_gives_no_numbers_is_refused(many: Kept) -> None:
     class Broken(TinyModels):
         def unet(self) -> FrameTokenUNet:
             unet = super().unet()
             unet.conv_out.bias[0] = float("nan")
             return unet
 
+    arguments = only_denoising(many, 5, 110) | {"models": Broken()}
     with pytest.raises(InputError, match=r"no number in step 1.*choose another estimator"):
-        drawn(5, 110, 25, models=Broken())
+        draw_depth(**arguments, on_progress=silent, cancelled=never_cancelled)
+
+
+@torch.inference_mode()
+def test_the_unet_in_float16_as_on_a_gpu(golden: dict[str, Tensor]) -> None:
+    unet = TinyModels().unet().half()
+    work_in_pieces(unet, 300)
+    made = unet(**ruled_inputs())
+    assert made.dtype == torch.float16
+    assert torch.allclose(made.float(), golden["unet"], rtol=0, atol=0.02)
+
+
+@pytest.mark.slow  # CPUs take long over float16
+def test_float16_as_on_a_gpu() -> None:
+    """Nothing but the precision differs: no layer is given numbers of two kinds, what is kept is float32."""
+
+    class Half(TinyModels):
+        def unet(self) -> FrameTokenUNet:
+            return super().unet().half()
+
+        def vae(self, encodes: bool) -> Any:
+            return super().vae(encodes).half()
+
+        def image_encoder(self) -> Any:
+            return super().image_encoder().half()
+
+    kept = drawn(2, 6, 2, models=Half())
+    whole = drawn(2, 6, 2)
+    for store in ("tokens", "footage", "pictures"):
+        found, expected = stacked(getattr(kept, store)), stacked(getattr(whole, store))
+        assert found.dtype == torch.float32
+        assert not torch.equal(found, expected)
+        assert torch.allclose(found, expected, rtol=0, atol=0.02)

@@ -60,24 +60,29 @@ def test_depth_of_a_clip_of_another_size(models: Path, tmp_path: Path) -> None:
     json.dumps(result.conversion)
 
 
-def test_the_recorded_conversion_turns_what_was_drawn_into_the_depth(models: Path, tmp_path: Path) -> None:
-    result = estimated(clip_frames(2, 64, 64), DepthRequest(model_dir=models, work=tmp_path))
+@pytest.fixture(scope="module")
+def small(models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DepthResult, Path]:
+    """What is found in two frames of the model's own size, and what is kept of the work."""
+    work = tmp_path_factory.mktemp("work")
+    return estimated(clip_frames(2, 64, 64), DepthRequest(model_dir=models, work=work)), work
+
+
+def test_the_recorded_conversion_turns_what_was_drawn_into_the_depth(small: tuple[DepthResult, Path]) -> None:
+    result, work = small
     told: dict[str, Any] = result.conversion
-    drawn = np.load(tmp_path / "depthcrafter-1-64x64-pictures" / "000001.npy")
+    drawn = np.load(work / "depthcrafter-1-64x64-pictures" / "000001.npy")
     scaled = told["factor"] * (drawn - told["lowest"]) / (told["highest"] - told["lowest"])
     with np.errstate(divide="ignore"):
         expected = np.clip(told["numerator"] / scaled, *told["clipped"])
     assert np.allclose(next(result.depth.iterate(1)), expected, rtol=1e-5)
 
 
-def test_a_rerun_loads_no_model(models: Path, tmp_path: Path) -> None:
-    frames, copy = clip_frames(2, 64, 64), tmp_path / "models"
-    shutil.copytree(models, copy)
-    request = DepthRequest(model_dir=copy, work=tmp_path / "work")
-    first = list(estimated(frames, request).depth.iterate())
-    for file in copy.rglob("*.safetensors"):
+def test_a_rerun_loads_no_model(small: tuple[DepthResult, Path], models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
+    for file in tmp_path.rglob("*.safetensors"):
         file.unlink()
-    assert np.array_equal(list(estimated(frames, request).depth.iterate()), first)
+    again = estimated(clip_frames(2, 64, 64), DepthRequest(model_dir=tmp_path, work=small[1]))
+    assert np.array_equal(list(again.depth.iterate()), list(small[0].depth.iterate()))
 
 
 def test_one_black_frame_has_depth(models: Path) -> None:

@@ -6,6 +6,7 @@ that neither the card nor the machine ever holds more. What is kept makes a reru
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
 _LOOKED_AT = 8
 """Frames that CLIP sees at once."""
+_BETWEEN_WAITS = 8
+"""Norms: of the largest layers so many take a few tenths of a second."""
 
 
 class Models(Protocol):
@@ -250,5 +253,17 @@ def _stacked(store: FrameStore, frames: range) -> Tensor:
 def _stopping(models: tuple[nn.Module, ...], cancelled: Cancelled) -> Generator[None]:
     """Ask before every norm, which stand before all that takes long."""
     norms = [m for model in models for m in model.modules() if isinstance(m, (nn.GroupNorm, nn.LayerNorm))]
-    with cancellable(norms, cancelled):
+    with cancellable(norms, _in_step(cancelled)):
         yield
+
+
+def _in_step(cancelled: Cancelled) -> Cancelled:
+    """A GPU is given its work long before it comes to it: waited for now and then, it stops soon after it is asked."""
+    asked = itertools.count(1)
+
+    def caught_up() -> bool:
+        if next(asked) % _BETWEEN_WAITS == 0 and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        return cancelled()
+
+    return caught_up
