@@ -119,7 +119,7 @@ def _weighted_median(
                 for u in range(max(0, x - radius), min(width, x + radius + 1)):
                     difference = 0
                     for c in range(3):
-                        difference += abs(int(guide[v, u, c]) - int(guide[y, x, c]))
+                        difference += abs(np.int32(guide[v, u, c]) - np.int32(guide[y, x, c]))
                     w = likeness[difference] * trust[v, u] * nearness[abs(v - y)] * nearness[abs(u - x)]
                     if w < 1e-4:
                         continue
@@ -168,6 +168,25 @@ def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.2) ->
     return np.asarray(cv2.medianBlur(snapped, 3), np.float32)  # single pixels that took the other side's value
 
 
+def purity(values: Floats, jump: float, reach: int = 2) -> Floats:
+    """How surely a pixel lies on one surface rather than between two, on the smeared edge from the one to the other.
+
+    Args:
+        values: (H, W) float32 disparity.
+        jump: difference of two surfaces; what lies between values closer than this is a slope.
+        reach: how far to look for the two, pixels.
+
+    Returns:
+        (H, W) float32, 0 half-way between two to 1 on one.
+    """
+    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    low, high = cv2.erode(values, window), cv2.dilate(values, window)
+    apart = np.maximum(high - low, np.float32(1e-12))
+    between = np.minimum(values - low, high - values) / apart  # 0 on a surface, 0.5 half-way
+    weight = np.square(np.clip(apart / np.float32(jump), 0.0, 1.0))
+    return np.asarray(np.exp(-np.square(between * weight / np.float32(0.12))), np.float32)
+
+
 @njit(cache=True, nogil=True, fastmath=False)
 def _upsample(values: Floats, guide: Bytes, fine: Bytes, sigma: float) -> Floats:
     height, width = values.shape
@@ -190,7 +209,7 @@ def _upsample(values: Floats, guide: Bytes, fine: Bytes, sigma: float) -> Floats
                     column = min(max(u, 0), width - 1)
                     difference = 0
                     for c in range(3):
-                        difference += abs(int(guide[row, column, c]) - int(fine[fy, fx, c]))
+                        difference += abs(np.int32(guide[row, column, c]) - np.int32(fine[fy, fx, c]))
                     # a window in space: smooth, and 0 at the rim of the 3x3 pixels
                     near_y = 1.0 - abs(v - y) / 1.5
                     near_x = 1.0 - abs(u - x) / 1.5

@@ -238,7 +238,7 @@ def _linearise(
 
 
 @njit(cache=True, nogil=True, fastmath=False)
-def _solve_banded(band: Doubles, right: Doubles) -> Doubles:  # pragma: no cover - compiled
+def solve_banded(band: Doubles, right: Doubles) -> Doubles:  # pragma: no cover - compiled
     """Cholesky solution of a symmetric positive definite system; `band` (n, b) is overwritten."""
     n, width = band.shape
     for i in range(n):
@@ -339,7 +339,7 @@ def solve(
             )
             band[:6, 0] += 1e9  # frame 0 is the world
             band[:, 0] += damping * np.abs(band[:, 0]) + 1e-6
-            step = _solve_banded(band, right)
+            step = solve_banded(band, right)
             new_q = np.clip(q + _back_substitute(o.first, o.target, step, point_h, point_g, point_p), 0.0, 30.0)
             twist = step.reshape(frames, 6)
             turn = _rotations(twist[:, :3])
