@@ -76,7 +76,12 @@ class ColmapModel:
 
 def is_colmap(path: Path) -> bool:
     """Whether a folder holds a sparse model, or a project with one."""
-    return path.is_dir() and bool(_model_folders(path))
+    return bool(_model_folders(path))
+
+
+def model_files(path: Path) -> list[Path]:
+    """The files of the model, or models, that a folder holds; none if it holds no model."""
+    return sorted(file for folder in _model_folders(path) for file in folder.iterdir() if file.is_file())
 
 
 def read_colmap(path: Path) -> ColmapModel:

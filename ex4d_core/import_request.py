@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ex4d_core.camera import Intrinsics, Trajectory, trajectory_to_document
+from ex4d_core.colmap import model_files
 from ex4d_core.depth import DepthKind
 from ex4d_core.errors import InputError
 from ex4d_core.sequence import find_sequence, is_pattern
@@ -178,12 +179,13 @@ def resume_guard(source: Path, options: ImportOptions) -> str:
 
 
 def input_files(path: Path) -> list[Path]:
-    """The files that a clip or depth is read from, in the order of their names."""
+    """The files that a clip, a depth or a solve is read from, in the order of their names."""
     try:
         if is_pattern(path):
             return list(find_sequence(path).files)
         if path.is_dir():
-            return sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
+            own = [f for f in path.iterdir() if f.is_file() and not f.name.startswith(".")]
+            return sorted({*own, *model_files(path)})  # a project's model lies in a folder of its own
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}): change its permissions.") from error
     return [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ex4d_core.clip import load_clip
 from ex4d_core.distortion import Distortion
 from ex4d_core.errors import InputError
 from ex4d_core.images import read_image, write_png
+from ex4d_core.import_request import ImportOptions, request_fingerprint
 from ex4d_core.ingest import import_scene
 from ex4d_core.redistort import distort_result
 from ex4d_core.scene import Scene
@@ -253,3 +255,13 @@ def test_a_trajectory_in_units_of_its_own_is_brought_to_relative_depth(case: Cas
         else:
             np.testing.assert_allclose(found, poses, atol=0.02)
             assert "was scaled by" in said[0]
+
+
+def test_another_solve_in_a_projects_folder_is_another_request(case: Case, tmp_path: Path) -> None:
+    options = ImportOptions(source_camera=tmp_path / "project")
+    shutil.copytree(case.folder / "solve", tmp_path / "project" / "sparse" / "0")
+    before = request_fingerprint(case.folder / "plate", options)
+    assert before == request_fingerprint(case.folder / "plate", options)
+    cameras = tmp_path / "project" / "sparse" / "0" / "cameras.txt"
+    cameras.write_text(cameras.read_text().replace("OPENCV 120 80 95.0", "OPENCV 120 80 96.0"))
+    assert before != request_fingerprint(case.folder / "plate", options)
