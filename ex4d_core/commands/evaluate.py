@@ -117,6 +117,7 @@ def depth_command(
 @click.option("--background", type=click.Choice(["on", "off", "both"]), default="both", show_default=True)
 @click.option("--depth", multiple=True, metavar="true|NAME", default=["true"], help="Whose depth; may be repeated.")
 @click.option("--path", multiple=True, metavar="P", help="Only this path; may be repeated.")
+@click.option("--per-scene", is_flag=True, help="Print a row for each scene: means over its paths.")
 @click.option("--reach", type=float, help="How far bridges of a dwmesh hide what is behind them; inf: all of it.")
 @_MODEL_DIR
 @_SHARPEN
@@ -129,6 +130,7 @@ def geometry_command(
     background: str,
     depth: tuple[str, ...],
     path: tuple[str, ...],
+    per_scene: bool,
     reach: float | None,
     model_dir: Path | None,
     sharpen: bool | None,
@@ -161,6 +163,7 @@ def geometry_command(
             for name in depth:
                 asked = None if name == "true" else Asked(name, model_dir=model_dir, sharp=sharpen)
                 rows += evaluate_geometry(truth, asked, method, kinds, path or None, reach, on_progress)
+    kind = ("depth", "method", "background")
     head = (
         "scene", "path", "depth", "method", "background",
         "error", "precision", "recall", "F1", "PSNR", "PSNR all", "SSIM", "removed", "regained", "PSNR filled",
@@ -173,28 +176,26 @@ def geometry_command(
             *(_share(value, 3) for value in (row.ssim_seen, row.removed, row.regained)),
             _share(row.psnr_filled, 1),
         ]
-        for row in [*rows, *_means(rows, "depth", "method", "background")]
+        for row in [*(_means(rows, "scene", *kind) if per_scene else rows), *_means(rows, *kind)]
     ]
     console.result({"geometry": [_plain(row) for row in rows]}, _table(head, cells, markdown))
 
 
 def _means(rows: Sequence[Any], *keys: str) -> list[Any]:
-    """A row of means for each kind of row, where there are several of it."""
+    """A row of means for each kind of row; of a kind by scene that has one row only, that one."""
     kinds: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows:
         kinds.setdefault(tuple(getattr(row, key) for key in keys), []).append(row)
     means: list[Any] = []
     for kind, alike in kinds.items():
         if len(alike) < 2:
+            means += alike if "scene" in keys else []
             continue
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"scene": "mean", "path": f"{len(alike)} paths"} | dict(zip(keys, kind, strict=True))
         for field in fields(alike[0]):
             known = [v for row in alike if isinstance(v := getattr(row, field.name), float) and not math.isnan(v)]
-            values[field.name] = sum(known) / len(known) if known else math.nan
-        values |= dict(zip(keys, kind, strict=True)) | {"scene": "mean"}
-        if "path" in values:
-            values["path"] = f"{len(alike)} paths"
-        means.append(type(alike[0])(**values))
+            values.setdefault(field.name, sum(known) / len(known) if known else math.nan)
+        means.append(type(alike[0])(**{field.name: values[field.name] for field in fields(alike[0])}))
     return means
 
 

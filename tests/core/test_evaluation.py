@@ -295,6 +295,10 @@ def test_the_commands(truths: Path) -> None:
     (row,) = json.loads(result.stdout)["geometry"]
     assert (row["path"], row["method"], row["depth"], row["background"]) == ("90", "reference", "plane", False)
     assert 0 < row["recall"] < 1
+    options = ["--background", "off", "--per-scene", "--markdown", "--path", "30", "--path", "60"]
+    table = run(ex4d, ["evaluate", "geometry", str(truths / "person-static"), *options]).output.splitlines()
+    lines = [line for line in table if line.startswith("| ")]
+    assert [line.split(" | ")[:2] for line in lines[2:]] == [["| person-static", "2 paths"], ["| mean", "2 paths"]]
     with pytest.raises(InputError, match="no path 45: choose from 30, 60, 90"):
         run(ex4d, ["evaluate", "geometry", str(truths), "--path", "45"], catch_exceptions=False)
     arguments = ["evaluate", "depth", str(truths), "--estimator", "plane", "--depth", str(truths)]
