@@ -216,7 +216,7 @@ def test_what_is_lacking_is_said_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(MissingDependencyError, match=r"its own, which is absent: run `ex4d models download depth-any"):
         check(COUNT, (WIDTH, HEIGHT), silent, never_cancelled)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"has no model.safetensors: give --model-dir a folder with one"):
+    with pytest.raises(InputError, match=r"has no model.safetensors: give --depth-model-dir a folder with one"):
         check(COUNT, (WIDTH, HEIGHT), silent, never_cancelled)
     weights(folder, "da3mono-large")
     with pytest.raises(InputError, match=r"holds the checkpoint da3mono-large, and depth-anything-3 takes da3-small"):

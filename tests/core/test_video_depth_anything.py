@@ -171,9 +171,7 @@ def test_what_is_lacking_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         check(1, (WIDTH, HEIGHT), silent, never_cancelled)
     checkout = make_checkout(tmp_path / "checkout")
     make_python(checkout / ".venv", {"torchvision.py": "", "einops.py": "", "torch.py": ""}, ours=False)
-    with pytest.raises(
-        MissingDependencyError, match=r"lacks cv2, easydict, tqdm\): run `ex4d models download depth-any"
-    ):
+    with pytest.raises(MissingDependencyError, match=r"lacks cv2, easydict, tqdm\): run `ex4d models down"):
         find_python(checkout)
     (checkout / CHECKPOINT).unlink()
     check = VideoDepthAnythingEstimator(DepthRequest(model_dir=checkout)).check
