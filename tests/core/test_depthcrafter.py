@@ -240,6 +240,23 @@ def test_a_cut_divides_windows() -> None:
         assert sum(share.weight for share in plan.shares(frame)) == pytest.approx(1)
 
 
+def test_nothing_is_carried_over_a_cut() -> None:
+    """What comes after it does not depend on what came before."""
+    plan = plan_windows(3, (1,))
+    found: list[Kept] = []
+    for first in ("one", "other"):
+        kept = kept_in(None, "test", plan)
+        for t, name in enumerate((first, "second", "third")):
+            kept.tokens.write(t, drawn_numbers(f"{name} token", (16,)))
+            kept.footage.write(t, drawn_numbers(f"{name} footage", (4, 8, 8)))
+        frames = np.empty((3, 1, 1, 3), np.uint8)  # not looked at again
+        draw_depth(frames, (64, 64), plan, TinyModels(), kept, silent, never_cancelled, RuledNoise())
+        found.append(kept)
+    before, *after = (np.array_equal(found[0].pictures[t], found[1].pictures[t]) for t in range(3))
+    assert not before
+    assert all(after)
+
+
 def only_denoising(many: Kept, count: int, window: int, folder: Path | None = None) -> dict[str, Any]:
     """Arguments of `draw_depth` where all but the windows is finished."""
     plan = plan_windows(count, (), window, 2)
