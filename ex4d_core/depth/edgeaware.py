@@ -143,6 +143,25 @@ def _weighted_median(
     return result
 
 
+def weighted_median(
+    values: Floats, guide: Bytes, trust: Floats, wanted: Bools, radius: int, sigma_color: float
+) -> Floats:
+    """The median of a pixel's neighbours, in which those of like colour count most.
+
+    Args:
+        values: (H, W) float32.
+        guide: (H, W, 3) uint8 sRGB.
+        trust: (H, W) float32, 0..1, weight of each pixel.
+        wanted: (H, W) bool: the other pixels stay as they are.
+        radius: of the neighbourhood, pixels.
+        sigma_color: colour difference (sum over channels, 0..765) at which a neighbour counts 1/e.
+
+    Returns:
+        (H, W) float32.
+    """
+    return _weighted_median(values, guide, trust, wanted, radius, sigma_color)
+
+
 def snap(values: Floats, guide: Bytes, radius: int, sigma_color: float = 0.2) -> Floats:
     """Move depth edges onto colour edges.
 
