@@ -114,6 +114,8 @@ def _choose(path: Path, found: dict[str, tuple[dict[str, Any], NDArray[Any]]], w
     names = list(found)
     if wanted is not None:
         ends = [name for name in names if name == wanted or name.endswith("." + wanted)]
+        if any(is_mist(name) for name in ends):
+            raise _mist(path)
         if len(ends) == 1 or wanted in ends:
             return wanted if wanted in ends else ends[0]
         raise InputError(f"{path} has no channel {wanted!r}, only {named(names)}: name one with --depth-channel.")
@@ -128,13 +130,17 @@ def _choose(path: Path, found: dict[str, tuple[dict[str, Any], NDArray[Any]]], w
     if len(grey) == 3 and all(_same(found[grey[0]][1], found[other][1]) for other in grey[1:]):
         return grey[0]
     if any(is_mist(name) for name in names):
-        raise InputError(
-            f"{path} has mist, which is fog from 0 to 1 and no depth: render Blender's Z pass (View Layer, Passes, "
-            "Data, Z)."
-        )
+        raise _mist(path)
     raise InputError(
         f"{path} has no channel that looks like depth, only {named(names)}: name the one that does with "
         "--depth-channel, or call it Z."
+    )
+
+
+def _mist(path: Path) -> InputError:
+    return InputError(
+        f"{path} has mist, which is fog from 0 to 1 and no depth: render Blender's Z pass (View Layer, Passes, "
+        "Data, Z)."
     )
 
 

@@ -185,6 +185,8 @@ def test_mist_alone_is_refused_with_the_reason(tmp_path: Path) -> None:
     for channels in ({"ViewLayer.Mist.Z": mist}, {"ViewLayer.Mist.Z": mist, "ViewLayer.Combined.R": mist}):
         with pytest.raises(InputError, match="mist, which is fog from 0 to 1 and no depth: render Blender's Z pass"):
             read_exr(_write(tmp_path / "mist.exr", channels))
+    with pytest.raises(InputError, match="fog from 0 to 1"):
+        find_depth_channel(BLENDER / "4.5_all_passes.exr", "Mist.Z")
 
 
 @pytest.mark.parametrize(
