@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
@@ -16,6 +17,8 @@ from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate.device import choose, probe
 from ex4d_core.models import absence, known_model, location
 
+_FAULTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+"""What transformers raises of its own where a file is none of its."""
 _FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 
@@ -55,15 +58,17 @@ def load_network(kind: Any, folder: Path, name: str) -> Any:
     Raises:
         InputError: the files are damaged, or another model's.
     """
-    bars = transformers_logging.is_progress_bar_enabled()
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()  # it would write over ours
+    transformers_logging.set_verbosity_error()  # what is missing, we say ourselves
     try:
         model, report = kind.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (*_FAULTS, StrictDataclassError, SafetensorError) as error:
         raise _unusable(folder, name) from error
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
     if report["missing_keys"] or report["mismatched_keys"]:  # transformers fills them with random numbers

@@ -25,6 +25,13 @@ FORBIDDEN = {
     "ex4d_blender": {"ex4d_core", "ex4d_server", "torch", "cv2", "numba", "av", "pydantic"},
 }
 # torch and its family only inside the modules that need them, never when the package is imported
+MODEL_MODULES = (
+    "ex4d_core.generate.",
+    "ex4d_core.depth.depth_anything_v2",
+    "ex4d_core.depth.depth_pro",
+    "ex4d_core.depth.depthcrafter.",
+    "ex4d_core.depth.hub_network",
+)
 MODEL_LIBRARIES = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "gguf"}
 HEAVY = MODEL_LIBRARIES | {
     "numba",
@@ -71,14 +78,14 @@ def test_importing_is_light(statement: str) -> None:
 
 
 def test_core_imports_without_torch() -> None:
-    """All but the models inside `generate`, which engines load when they generate."""
+    """All but the models inside `generate` and `depth`, which are loaded when they are used."""
     files = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in (ROOT / "ex4d_core").rglob("*.py")}
     imports = {name: imported_at_once(file) for name, file in files.items()}
     models = {name for name, wanted in imports.items() if any(w.split(".")[0] in MODEL_LIBRARIES for w in wanted)}
     while more := {name for name, wanted in imports.items() if wanted & models} - models:
         models |= more
     assert models
-    assert all(name.startswith("ex4d_core.generate.") for name in models), models
+    assert all(name.startswith(MODEL_MODULES) for name in models), models
     importing = "\n".join(f"import {name.removesuffix('.__init__')}" for name in files if name not in models)
     assert "torch" not in loaded_by(importing)
 
