@@ -52,7 +52,7 @@ def project(sightings: Sightings, w2c: Doubles, points: Doubles) -> tuple[Double
 
 
 def adjust(
-    sightings: Sightings, w2c: Doubles, points: Doubles, free: NDArray[np.bool_], rounds: int = 30
+    sightings: Sightings, w2c: Doubles, points: Doubles, free: NDArray[np.bool_], rounds: int = 15
 ) -> tuple[Doubles, Doubles]:
     """Refine poses and points together.
 
@@ -77,7 +77,7 @@ def adjust(
         loss="cauchy",
         f_scale=2.0,
         max_nfev=rounds,
-        ftol=1e-5,
+        ftol=1e-4,
         xtol=1e-7,
         gtol=1e-8,
     )

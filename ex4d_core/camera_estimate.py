@@ -32,7 +32,10 @@ WINDOW, STEP = 32, 16
 _LOOSEST_DEPTH, _TIGHTEST_DEPTH = 0.5, 0.01
 """Bounds of what the logarithm of depth is taken to be off by."""
 
-_REMEDY = "give a solve with --source-camera FILE, or leave the camera static"
+_AGREE = 0.2
+"""Share of the points that must agree on a pose."""
+
+_REMEDY = "leave that part out, give a solve with --source-camera FILE, or import with --source-camera static"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def estimate_camera(
     """
     total = len(colors)
     c2w = np.tile(np.eye(4), (total, 1, 1))
-    misses: list[Doubles] = []
+    misses: list[float] = []
     for start, stop in zip((0, *cuts), (*cuts, total), strict=True):
         take = _Take(start, stop, depth, lenses)
         for seen in follow(colors, start, stop, cancelled):
@@ -80,7 +83,7 @@ def estimate_camera(
         beside(partial(_settle, take), cancelled, "camera")
         c2w[start:stop] = invert_pose(take.w2c)
         misses += take.misses
-    residual = float(np.median(np.concatenate(misses))) if misses else 0.0
+    residual = float(np.median(misses)) if misses else 0.0
     return EstimatedCamera(c2w, residual, _note(residual, cuts))
 
 
@@ -109,7 +112,7 @@ class _Take:
     ) -> None:
         self._start, self._depth, self._lenses = start, depth, lenses
         self.w2c = np.tile(np.eye(4), (stop - start, 1, 1))
-        self.misses: list[Doubles] = []
+        self.misses: list[float] = []
         self._frames: dict[int, _Frame] = {}
         self._places: dict[int, Doubles] = {}
         self._bad: set[int] = set()
@@ -121,38 +124,46 @@ class _Take:
         Raises:
             InputError: too little of it stands still.
         """
-        lens = self._lenses[seen.frame]
-        z = depth_at(self._depth(seen.frame), seen.at)
-        good = np.isfinite(z) & (z > 0) & np.array([p not in self._bad for p in seen.point.tolist()], bool)
-        frame = _Frame(seen.point[good], seen.at[good], z[good])
-        if seen.frame > self._start:
-            self._place(seen.frame, frame, lens)
-        elif len(frame.point) < FEWEST:
-            raise InputError(_few(seen.frame, len(frame.point)))
-        self._frames[seen.frame] = frame
-        c2w = invert_pose(self.w2c[seen.frame - self._start])
+        number, lens = seen.frame, self._lenses[seen.frame]
+        if len(seen.point) < FEWEST:
+            raise InputError(_refusal(number, "it is black, blurred or without texture"))
+        z = depth_at(self._depth(number), seen.at)
+        solid = np.isfinite(z) & (z > 0)
+        if solid.sum() < FEWEST:
+            raise InputError(_refusal(number, "it has hardly any depth but that of the sky"))
+        frame = _Frame(seen.point[solid], seen.at[solid], z[solid])
+        if self._frames:
+            self._place(number, frame, lens)
+        c2w = invert_pose(self.w2c[number - self._start])
         world = unproject(frame.at, frame.depth, lens) @ c2w[:3, :3].T + c2w[:3, 3]
         for point, place in zip(frame.point.tolist(), world, strict=True):
             self._places.setdefault(point, place)
+        self._frames[number] = frame
         if len(self._frames) == WINDOW:
             self.settle()
-            for old in [f for f in self._frames if f <= seen.frame - (WINDOW - STEP)]:
-                del self._frames[old]
-            alive = {p for f in self._frames.values() for p in f.point.tolist()}
-            self._places = {p: x for p, x in self._places.items() if p in alive}
-            self._settled = seen.frame + 1 - (WINDOW - STEP) // 2
+            self._move_on(number + 1)
 
     def _place(self, number: int, frame: _Frame, lens: Intrinsics) -> None:
         """Find the pose of a frame by the points whose place is known."""
         index = number - self._start
-        known = np.array([p in self._places for p in frame.point.tolist()], bool)
+        points = frame.point.tolist()
+        known = np.array([p in self._places and p not in self._bad for p in points], bool)
         if known.sum() < FEWEST:
-            raise InputError(_few(number, int(known.sum())))
+            raise InputError(_refusal(number, "hardly anything of the frame before is in it, as at a cut or a flash"))
         world = np.array([self._places[p] for p in frame.point[known].tolist()])
         pose, agree = pose_of(world, frame.at[known], lens, self.w2c[index - 1], number)
-        if agree.sum() < FEWEST:
-            raise InputError(_few(number, int(agree.sum())))
+        if agree.sum() < max(FEWEST, _AGREE * len(agree)):
+            why = f"only {int(agree.sum())} of {len(agree)} points in it agree on where the camera is"
+            raise InputError(_refusal(number, why))
         self.w2c[index] = pose
+
+    def _move_on(self, stop: int) -> None:
+        """Forget what the next window does not need; `stop` is the frame after the last."""
+        self._settled = stop - (WINDOW - STEP) // 2
+        self._frames = {n: f for n, f in self._frames.items() if n >= stop - (WINDOW - STEP)}
+        alive = {p for f in self._frames.values() for p in f.point.tolist()}
+        self._places = {p: place for p, place in self._places.items() if p in alive}
+        self._bad &= alive
 
     def settle(self) -> None:
         """Adjust the frames that are held; those settled before stay where they are."""
@@ -173,7 +184,7 @@ class _Take:
         self.w2c[part] = w2c
         at, _ = project(sightings, w2c, points)
         miss = np.linalg.norm(at - sightings.at, axis=1)
-        self.misses.append(miss)
+        self.misses.append(float(np.median(miss)))
         for point, place in zip(ids.tolist(), points, strict=True):
             self._places[point] = place
         worst = np.zeros(len(ids))
@@ -203,11 +214,8 @@ def _with_sigma(sightings: Sightings, w2c: Doubles, points: Doubles) -> Sighting
     return replace(sightings, sigma=np.full(len(off), sigma))
 
 
-def _few(frame: int, count: int) -> str:
-    return (
-        f"The camera of frame {frame} cannot be found, only {count} points of it stand still in the world "
-        f"(black, blurred or without texture): {_REMEDY}."
-    )
+def _refusal(frame: int, why: str) -> str:
+    return f"The camera of frame {frame} cannot be found, {why}: {_REMEDY}."
 
 
 def _note(residual: float, cuts: tuple[int, ...]) -> str:

@@ -173,7 +173,8 @@ def _moved(before: Doubles, now: Doubles, places: Doubles, lens: Intrinsics, see
         cv2.setRNGSeed(seed)
         reach = REACH * max(lens.width, lens.height) / 640
         _, inliers = cv2.findHomography(before, now, cv2.RANSAC, reach)
-        flat = np.ravel(inliers).astype(bool) if inliers is not None else flat
+        if inliers is not None:  # pyright: ignore[reportUnnecessaryComparison] - OpenCV finds none at times
+            flat = np.ravel(inliers).astype(bool)
     return max(deep, flat, key=np.count_nonzero)
 
 
