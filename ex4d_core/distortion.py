@@ -141,9 +141,13 @@ def undistorter(distortion: Distortion, intrinsics_out: Intrinsics) -> Remap:
         intrinsics_out: lens and size of the pictures that it makes, for example `distortion.pinhole()`.
 
     """
-    grid = _grid(intrinsics_out)
-    rays = (grid - [intrinsics_out.cx, intrinsics_out.cy]) / [intrinsics_out.fx, intrinsics_out.fy]
-    return Remap(distortion.distorted(rays), distortion.intrinsics, intrinsics_out)
+    make = cv2.initUndistortRectifyMap
+    if distortion.model == "opencv-fisheye":
+        make = cv2.fisheye.initUndistortRectifyMap
+    size, parameters = (intrinsics_out.width, intrinsics_out.height), np.array(distortion.parameters)
+    k, k_out = _counted_from_0(distortion.intrinsics), _counted_from_0(intrinsics_out)
+    x, y = make(k, parameters, np.eye(3), k_out, size, cv2.CV_32FC1)
+    return Remap(_pairs(x, y) + 0.5, distortion.intrinsics, intrinsics_out)
 
 
 def distorter(distortion: Distortion, intrinsics_in: Intrinsics) -> Remap:
@@ -210,10 +214,9 @@ def _rays_of_all(distortion: Distortion) -> Floats:
     return np.asarray(rays, np.float64).reshape(-1, 2)
 
 
-def _grid(lens: Intrinsics) -> Floats:
-    """(H * W, 2) the centres of a picture's pixels."""
-    x, y = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
-    return _pairs(x, y)
+def _counted_from_0(lens: Intrinsics) -> Floats:
+    """(3, 3) K as OpenCV counts pixels."""
+    return replace(lens, cx=lens.cx - 0.5, cy=lens.cy - 0.5).matrix()
 
 
 def _pairs(x: NDArray[Any], y: NDArray[Any]) -> Floats:
