@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ _CHANGE_LEVELS = 7.0
 is a guess."""
 _JUMP = 0.06
 """Disparity that changes by more than this share is another surface."""
+_SOFTNESS = 1.2
+"""Standard deviation of the blur that keeps grain and edges that are a little off from counting as change, pixels."""
+_GRID = 4
+"""Pixels between those that say how bright one frame is beside the other."""
 _SMALLEST_FOR_FLOW = 24
 """Pixels on the shorter side under which patches do not fit into the picture and no flow is measured."""
 
@@ -39,30 +44,30 @@ class Look:
     """Posed in the world."""
 
 
-def moving_pixels(now: Look, later: Look) -> Bools:
-    """Where a frame shows what moves until a little later, or what is then hidden.
+def moving_pixels(now: Look, later: Look) -> tuple[Bools, Bools]:
+    """Where a frame shows what moves until a little later, and where it shows what is then hidden.
 
     Args:
         now: the frame.
         later: one a few frames on, or before.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool each.
     """
     position, expected = positions_in(now.depth, now.camera, later.camera)
     x, y = position[..., 0], position[..., 1]
     height, width = now.depth.shape
     inside = (x > -0.5) & (y > -0.5) & (x < width - 0.5) & (y < height - 0.5) & (expected > 0)
     found = _remap(later.depth, position, cv2.INTER_NEAREST).astype(np.float32)
-    # a pixel between two surfaces agrees with either
-    jumped = np.abs(expected / found - 1) > _JUMP
-    softer = _remap(later.color, position, cv2.INTER_LINEAR).astype(np.float32)
-    here = now.color.astype(np.float32)
-    gain = color_gain(softer[inside], here[inside])
-    change = np.abs(cv2.GaussianBlur(here - softer * gain, (0, 0), 1.2)).max(axis=-1)
-    restless = inside & (jumped | ((change > _CHANGE_LEVELS) & _misses(now, later, position)))
-    # single pixels are noise of edges
-    return cv2.morphologyEx(restless.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)).astype(np.bool_)
+    hidden = inside & (expected > found * (1 + _JUMP))
+    gone = found > expected * (1 + _JUMP)
+    there = _remap(later.color, position, cv2.INTER_LINEAR)
+    few = (slice(None, None, _GRID), slice(None, None, _GRID))
+    gain = color_gain(there[few][inside[few]].astype(np.float32), now.color[few][inside[few]].astype(np.float32))
+    change = cv2.GaussianBlur(now.color.astype(np.float32) - there * gain, (7, 7), _SOFTNESS)
+    changed = functools.reduce(cv2.max, cv2.split(np.abs(change))) > _CHANGE_LEVELS
+    moving = inside & ~hidden & (gone | (changed & _misses(now, later, position)))
+    return _without_specks(moving), _without_specks(hidden)
 
 
 def positions_in(depth: Floats, camera: Camera, other: Camera, step: int = 1) -> tuple[Floats, Floats]:
@@ -112,6 +117,11 @@ def grown(mask: Bools, pixels: int) -> Bools:
     """A mask (H, W) and what is nearer to it than so many pixels."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return cv2.dilate(mask.astype(np.uint8), disc).astype(np.bool_)
+
+
+def _without_specks(mask: Bools) -> Bools:
+    """Single pixels are noise of edges."""
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)).astype(np.bool_)
 
 
 def _misses(now: Look, later: Look, position: Floats) -> Bools:

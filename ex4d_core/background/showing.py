@@ -150,7 +150,8 @@ def solid_with_holes(depth: Floats, lens: Intrinsics, method: str) -> Solid:
     mesh = build_mesh(depth, lens, method)
     vertices = mesh.vertices.copy()
     vertices[: hole.size][hole.ravel()] = np.nan  # faces with such corners are not drawn
-    return Solid.of(replace(mesh, vertices=vertices))
+    solid = Solid.of(replace(mesh, vertices=vertices))
+    return replace(solid, near=Solid.of(mesh).near) if hole.all() else solid
 
 
 def _gain(picture: BackgroundPicture, source: SourceFrame) -> Floats:

@@ -49,7 +49,7 @@ class Take:
         count = last - first + 1
         self.times = sorted({round(t) for t in np.linspace(first, last, min(most, count))})
         self._margin = max(2, round(_MARGIN * max(self._size)))
-        self._moving: dict[int, Bools] = {}
+        self._moving: dict[int, tuple[Bools, Bools]] = {}
 
     @property
     def rests(self) -> bool:
@@ -67,7 +67,7 @@ class Take:
             CancelledError: `cancelled` said so.
         """
 
-        def find(t: int) -> Bools:
+        def find(t: int) -> tuple[Bools, Bools]:
             later = t + _STEP if t + _STEP <= self.last else max(t - _STEP, self.first)
             return moving_pixels(self.look(t), self.look(later))
 
@@ -80,7 +80,7 @@ class Take:
         """The cameras that get a layer."""
         if self.rests:
             return [self._cameras[self.first]]
-        return choose_viewpoints(self.look, self._moving)
+        return choose_viewpoints(self.look, {t: moving for t, (moving, _) in self._moving.items()})
 
     def fuse(self, camera: Camera, on_progress: OnProgress, cancelled: Cancelled) -> Layer:
         """The background as a camera would have seen it.
@@ -97,8 +97,9 @@ class Take:
 
         def take_in(k: int) -> None:
             t = self.times[k]
-            look, moving = self.look(t), self._moving[t]
-            motion = np.where(moving, MOVES, np.where(grown(moving, self._margin), NEAR_MOTION, np.uint8(0)))
+            look, (moving, hidden) = self.look(t), self._moving[t]
+            near = grown(moving | hidden, self._margin)
+            motion = np.where(moving, MOVES, np.where(near, NEAR_MOTION, np.uint8(0)))
             if rests:
                 looks.color[k], looks.disparity[k], looks.motion[k] = look.color, 1 / look.depth, motion
             else:
