@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import ColorFrames, DepthRequest, DepthResult
 from ex4d_core.depth.edgeaware import upsample
-from ex4d_core.depth.embedded import WORKING_SIDE, estimate_depth
+from ex4d_core.depth.embedded import WORKING_SIDE, EmbeddedDepth, estimate_depth
 from ex4d_core.images import resize
 from ex4d_core.progress import Cancelled, OnProgress
 
@@ -20,7 +21,7 @@ MAX_BYTES = 512 * 2**20
 
 WARNING = (
     "Depth comes from the embedded estimator, which needs no weights and is a rough guess: "
-    "give better depth with --depth; depth-anything-v2-small, depth-anything-3 and depth-pro are to come."
+    "ex4d depth list names better ones, and --depth takes depth from other programs."
 )
 
 
@@ -28,7 +29,7 @@ class EmbeddedEstimator:
     """Depth of any clip, from parallax where there is some."""
 
     name = "embedded"
-    revision = 1
+    revision = 2
 
     def __init__(self, request: DepthRequest) -> None:
         """`request`: only its cuts count."""
@@ -46,17 +47,23 @@ class EmbeddedEstimator:
         cancelled: Cancelled,
     ) -> DepthResult:
         """See `DepthEstimator.estimate`."""
-        lens = intrinsics[0]
+        lens, total = intrinsics[0], len(frames)
         small = _Smaller(frames, lens)
-        found = estimate_depth(small, lens.resized(*small.size), on_progress, cancelled)
-        depth = _Enlarged(found.disparity, small, frames)
+        disparity = np.empty((total, *small.size[::-1]), np.float32)
+        found: list[EmbeddedDepth] = []
+        for first, end in pairwise([0, *sorted(c for c in set(self._request.cuts) if 0 < c < total), total]):
+            take = _Take(small, range(first, end))
+            found.append(estimate_depth(take, lens.resized(*small.size), on_progress, cancelled))
+            disparity[first:end] = found[-1].disparity
+            found[-1] = replace(found[-1], disparity=disparity[first:end])
+        methods = {take.method for take in found}
         return DepthResult(
-            depth=depth,
-            nearest=1.0 / float(found.disparity.max()),
-            farthest=1.0 / float(found.disparity.min()),
+            depth=_Enlarged(disparity, small, frames),
+            nearest=1.0 / float(disparity.max()),
+            farthest=1.0 / float(disparity.min()),
             units="relative",
-            conversion={"kind": "disparity", "method": found.method},
-            warnings=(WARNING, found.notes),
+            conversion={"kind": "disparity", "method": methods.pop() if len(methods) == 1 else "mixed"},
+            warnings=(WARNING, *dict.fromkeys(take.notes for take in found)),
         )
 
 
@@ -77,6 +84,20 @@ class _Smaller:
         if frame.shape[1::-1] == self.size:
             return frame
         return resize(frame, self.size).astype(np.uint8, copy=False)
+
+
+@dataclass(frozen=True)
+class _Take:
+    """The frames between two cuts."""
+
+    frames: _Smaller
+    span: range
+
+    def __len__(self) -> int:
+        return len(self.span)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return self.frames[self.span[index]]
 
 
 @dataclass(frozen=True)

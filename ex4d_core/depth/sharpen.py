@@ -55,7 +55,7 @@ def sharpen(disparity: Floats, color: NDArray[np.uint8]) -> Floats:
 
 
 def _rising(disparity: Floats, jump: float, radius: int) -> NDArray[np.bool_]:
-    """Where disparity goes on rising over several pixels, more steeply than all around; beside it too.
+    """Where disparity goes on rising over several pixels, more steeply than a slope around it; and beside that.
 
     A clean edge rises between two pixels, and on either side of them not at all, however thin what it bounds.
     """
@@ -66,6 +66,6 @@ def _rising(disparity: Floats, jump: float, radius: int) -> NDArray[np.bool_]:
         both = np.where(before * after > 0, np.minimum(np.abs(before), np.abs(after)), np.float32(0))
         result[:, 1:-1] = np.maximum(result[:, 1:-1], both)
     around = np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)
-    usual = cv2.erode(cv2.blur(rise, (3, 3)), around)
-    core = (rise > LEAST_RISE * jump) & (rise > 3.0 * usual)
+    wide = cv2.morphologyEx(cv2.blur(rise, (3, 3)), cv2.MORPH_OPEN, around)  # a slope is wider than any ramp
+    core = (rise > LEAST_RISE * jump) & (rise > 3.0 * wide)
     return cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_)
