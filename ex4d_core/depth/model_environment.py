@@ -74,8 +74,8 @@ RECIPES = (
     Recipe(
         name="depth-anything-3",
         packages=(
-            "numpy==1.26.4",  # the package wants numpy 1 (BSD-3)
-            "opencv-python-headless==4.11.0.86",  # the last that takes numpy 1 (Apache-2.0)
+            "numpy==2.4.6",  # the package asks for 1; inference gives the same bits with 2 (BSD-3)
+            "opencv-python-headless==5.0.0.93",  # (Apache-2.0)
             "huggingface_hub==2.4.0",  # its loader of weights (Apache-2.0)
             "safetensors==0.8.0",  # (Apache-2.0)
             "omegaconf==2.4.0",  # its configuration (BSD-3)
@@ -84,7 +84,7 @@ RECIPES = (
             "imageio==2.38.1",  # (BSD-2)
             "easydict==1.14",  # Video Depth Anything's, which runs in this environment, too (LGPL-3)
             "tqdm==4.70.1",  # (MPL-2.0 and MIT)
-            "pillow",  # (MIT-CMU)
+            "pillow==13.0.0",  # (MIT-CMU)
         ),
         source=f"https://github.com/ByteDance-Seed/Depth-Anything-3/archive/{_DA3_COMMIT}.zip",
         module="depth_anything_3.model.da3",
@@ -275,6 +275,11 @@ def _sentence(name: str, last: str, log: Path) -> str:
     what = f"The Python environment of {name} could not be made"
     if "ensurepip" in last or "venv" in last:
         return f"{what} ({last.rstrip('.')}): install Python's venv (on Debian python3-venv), {again}."
+    if "torchvision::" in last:
+        return (
+            f"{what}, pip found a torchvision that does not go with torch (log: {log}): see that {_TORCH_INDEX} can be "
+            f"reached, run `ex4d models remove {name}`, then download it again."
+        )
     if "No space left" in last:
         return f"{what}, the disk is full: free some space, {again}."
     return f"{what} ({last.rstrip('.')}; log: {log}): check the network, pip's index and proxy, {again}."
