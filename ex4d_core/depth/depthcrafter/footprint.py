@@ -7,6 +7,7 @@ float16. What a card's libraries take besides is not in it, so what is refused h
 from __future__ import annotations
 
 from ex4d_core.depth.depthcrafter.conversion import working_size
+from ex4d_core.depth.depthcrafter.denoising import DECODED
 from ex4d_core.depth.depthcrafter.windows import WINDOW
 
 _UNET, _VAE = 3_050_000_000, 196_000_000
@@ -15,7 +16,6 @@ _PIECE = 640_000_000
 """Of what the UNet works on at once, see `thrift`."""
 _UNET_PIXEL, _VAE_PIXEL = 96, 1530
 """For each pixel of each frame of a window, and of each frame decoded at once."""
-_DECODED = 8
 _STEP = 64
 
 
@@ -28,7 +28,7 @@ def needed_bytes(size: tuple[int, int], frames: int) -> int:
     """
     pixels = size[0] * size[1]
     denoising = _UNET + _PIECE + _UNET_PIXEL * pixels * min(frames, WINDOW)
-    return max(denoising, _VAE + _VAE_PIXEL * pixels * min(frames, _DECODED))
+    return max(denoising, _VAE + _VAE_PIXEL * pixels * min(frames, DECODED))
 
 
 def largest_side(size: tuple[int, int], frames: int, free: int) -> int | None:
