@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the pictures of docs/geometry.md from the bundled sample.
+"""Draw the pictures of docs/geometry.md and docs/depth/background.md from the bundled sample.
 
 usage: make_geometry_images.py [--out docs/images] [--frame 24] [--angle 40]
 """
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core import sample
-from ex4d_core.camera import Camera, look_at
+from ex4d_core.camera import Camera, Trajectory, look_at
 from ex4d_core.frame import RenderedFrame, render_frame
 from ex4d_core.images import write_png
 from ex4d_core.ingest import import_scene
 from ex4d_core.mesh import build_mesh, occlusion_bits
+from ex4d_core.rendering import render
 from ex4d_core.scene import Scene
 
 Image = NDArray[np.uint8]
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def draw(scene: Scene, frame: int, angle_degrees: float, out: Path) -> None:
-    """Write geometry_mesh.png and geometry_methods.png."""
+    """Write geometry_mesh.png, geometry_methods.png and background.png."""
     color, depth, lens = scene.color(frame), scene.depth(frame), scene.intrinsics(frame)
     angle, radius = math.radians(angle_degrees), sample.facts().orbit_radius
     target = np.array([0.0, 0.0, radius])
@@ -58,6 +59,18 @@ def draw(scene: Scene, frame: int, angle_degrees: float, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_png(out / "geometry_mesh.png", beside(color, flags))
     write_png(out / "geometry_methods.png", beside(reference, endless, limited))
+    path = Trajectory(
+        camera.c2w[None],
+        np.array([lens.as_tuple()]),
+        np.array([float(frame)]),
+        lens.width,
+        lens.height,
+        scene.fps,
+    )
+    (behind,) = render(scene, path)
+    layer = scene.background_layer(0)
+    clean = np.where(np.isfinite(layer.depth)[..., None], layer.color, np.array(UNSEEN, np.uint8))
+    write_png(out / "background.png", beside(clean, limited, marked(behind)))
 
 
 def marked(frame: RenderedFrame) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def make_background(
     """
     from ex4d_core.background.takes import Take, takes_of  # compiles kernels: only where a background is made
 
+    with explained(folder):
+        shutil.rmtree(folder / Path(BACKGROUND_COLOR).parent, ignore_errors=True)  # of a run that was stopped
     if moving:
         return BackgroundDocument(note=f"The background layer is off: {moving[0].lower()}{moving[1:]}")
     poses = np.broadcast_to(np.eye(4), (len(colors), 4, 4)) if c2w is None else c2w

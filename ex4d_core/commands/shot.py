@@ -61,7 +61,7 @@ _RENDER_OPTIONS = (
         type=click.Choice(["on", "off"]),
         default="on",
         show_default=True,
-        help="Persistent background layer (accepted; without effect in this version).",
+        help="Show what was seen at another time behind what moves, where the scene has such a background.",
     ),
     click.option("--passes", default="", metavar="depth,risk", help="Passes to write beside colour and mask."),
     click.option("--allow-unseen", is_flag=True, help="Go on where a frame sees nothing of the footage."),
