@@ -80,7 +80,16 @@ class World:
         """(H, W) bool: what does not move."""
         return self._render(frame)[2]
 
+    @cached_property
+    def _kept(self) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
+        return {}
+
     def _render(self, frame: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        if frame not in self._kept:
+            self._kept[frame] = self._rendered(frame)
+        return self._kept[frame]
+
+    def _rendered(self, frame: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         lens, pose = self.lenses[frame], self.c2w[frame]
         x, y = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
         local = np.stack([(x - lens.cx) / lens.fx, (y - lens.cy) / lens.fy, np.ones_like(x)], axis=-1)
