@@ -46,6 +46,9 @@ HOLD = 1e-3
 SURFACES = 4.0
 """Two surfaces lie as many times apart as values of one surface at most."""
 
+CLEAN = 0.8
+"""Purity above which a pixel lies on a surface for sure."""
+
 LEAST_PURE = 0.05
 """Weight of a value half-way between two surfaces."""
 
@@ -134,6 +137,8 @@ class _Take:
             followed = np.where(trust > LOST, trust, np.float32(HOLD))
             weights.append(np.asarray(near * followed * sample(self._pure(other), vectors), np.float32))
         steady = settle(np.stack(values), np.stack(weights), own, self._noise)
+        if self._gauge.good[t]:
+            steady = self._own_edges(t, steady)
         if self._backdrop is not None:
             shown = 1.0 - change(self._picture(t, max(self._shape)), self._backdrop.color)
             shown = np.clip(2.0 * shown - 0.8, 0.0, 1.0)
@@ -141,6 +146,13 @@ class _Take:
             shown *= np.exp(-np.square((self._backdrop.disparity - steady) / self._noise))
             steady += np.asarray(shown * (self._backdrop.disparity - steady), np.float32)
         return np.maximum(steady, self._least)
+
+    def _own_edges(self, t: int, steady: Floats) -> Floats:
+        """Where flow put a pixel onto the other side of a clean edge, correct the frame's own depth as around it."""
+        own = self._aligned(t)
+        change = steady - own
+        wrong = (np.abs(change) > self._noise) & (self._pure(t) > CLEAN)
+        return np.where(wrong, own + cv2.medianBlur(change, 5), steady).astype(np.float32)
 
     def _around(self, t: int) -> Iterator[tuple[int, Step]]:
         """The frames around that are fit to be listened to, and how to get to them from frame `t`."""

@@ -87,5 +87,5 @@ def test_the_embedded_estimator_carries_nothing_over_a_cut() -> None:
         return list(estimator.estimate(frames, [lens] * len(frames), None, silent, never_cancelled).depth.iterate())
 
     alone = [*depths(clip[:6], ()), *depths(clip[6:], ())]
-    assert np.array_equal(depths(clip, (6,)), alone)
-    assert not np.array_equal(depths(clip, ()), alone)
+    assert np.allclose(depths(clip, (6,)), alone, rtol=1e-4)
+    assert not np.allclose(depths(clip, ()), alone, rtol=1e-2)
