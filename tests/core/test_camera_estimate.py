@@ -53,6 +53,14 @@ def test_the_path_has_the_units_of_the_depth(walked: tuple[World, Kept]) -> None
     assert np.allclose(twice.c2w[-1, :3, 3], 2 * WALK[-1, :3, 3], atol=0.06)
 
 
+def test_depth_that_flickers_does_not_shake_the_path(walked: tuple[World, Kept]) -> None:
+    world, kept = walked
+    scale = np.exp(np.random.default_rng(1).normal(0, 0.05, FRAMES))
+    depth = [s * z for s, z in zip(scale, kept.depths, strict=True)]
+    found = estimate_camera(kept.colors, depth.__getitem__, list(world.lenses), (), silent, never_cancelled)
+    assert world.drift(found.c2w) < 0.01
+
+
 def test_each_take_begins_at_the_identity(walked: tuple[World, Kept]) -> None:
     world, kept = walked
     found = kept.estimate(world, cuts=(12,))
