@@ -27,6 +27,9 @@ MOTION = 0.003
 for a change of scale; it is told from one by asking how much the frames' own scales jump about: where they do not,
 they are believed, where they do, only their mean over a long time is."""
 
+SMALL = 0.05
+"""Disagreement with a pair, as a share of the scale or of the spread, that makes it no outlier."""
+
 BAD = 3.0
 """A frame that fits the others this many times worse than is usual in its take is not used."""
 
@@ -106,11 +109,11 @@ def solve_gauge(relations: Sequence[Relation], spread: Doubles, anchored: bool) 
     good = _fitting(relations, frames)
     used = [r for r in relations if r.scale > 0 and good[r.first] and good[r.second]]
     steps = [(r.first, r.second, -math.log(r.scale)) for r in used]
-    log_scale = _spread_out(steps, frames, _anchor(steps, 1.0) if anchored else 1e-9)
+    log_scale = _spread_out(steps, frames, _anchor(steps, 1.0) if anchored else 1e-9, 1.0)
     scale = np.exp(log_scale - (float(log_scale[good].mean()) if good.any() else 0.0))
     steps = [(r.first, r.second, -scale[r.second] * r.shift) for r in used]
     unit = float(np.median(scale * spread))
-    shift = _spread_out(steps, frames, _anchor(steps, unit) if anchored else 1e-9)
+    shift = _spread_out(steps, frames, _anchor(steps, unit) if anchored else 1e-9, unit)
     return Gauge(scale, shift - (float(shift[good].mean()) if good.any() else 0.0), good)
 
 
@@ -136,7 +139,7 @@ def _fitting(relations: Sequence[Relation], frames: int) -> NDArray[np.bool_]:
     return own <= max(BAD * usual, 0.05) if math.isfinite(usual) else np.ones(frames, np.bool_)
 
 
-def _spread_out(steps: Sequence[tuple[int, int, float]], frames: int, anchor: float) -> Doubles:
+def _spread_out(steps: Sequence[tuple[int, int, float]], frames: int, anchor: float, unit: float) -> Doubles:
     """Values whose differences are the steps (first, second, second - first), by robust least squares."""
     values = np.zeros(frames)
     if not steps:
@@ -155,6 +158,7 @@ def _spread_out(steps: Sequence[tuple[int, int, float]], frames: int, anchor: fl
         np.add.at(right, first, -weight * wanted)
         values = solve_banded(band, right)
         miss = np.abs(values[second] - values[first] - wanted)
-        typical = 3.0 * float(np.median(miss)) + 1e-9
+        # pairs of a frame that jumps far are not to lose against its anchor, however well all others agree
+        typical = 3.0 * float(np.median(miss)) + SMALL * unit + 1e-9
         weight = 1.0 / (1.0 + np.square(miss / typical))
     return values
