@@ -160,6 +160,7 @@ def _resting(before: Doubles, now: Doubles, places: Doubles, lens: Intrinsics, s
 
 
 def _limit(lens: Intrinsics) -> float:
+    """`STILL` in pixels of that picture."""
     return STILL * max(lens.width, lens.height) / 640
 
 

@@ -61,8 +61,8 @@ class _Follower:
     def step(self, picture: Bytes) -> None:
         """Follow the points into the next picture, and take up new ones in empty places."""
         if self.picture is not None and len(self.at):
-            there, found, _ = _flow(self.picture, picture, self.at)
-            back, back_found, _ = _flow(picture, self.picture, there)
+            there, found = _flow(self.picture, picture, self.at)
+            back, back_found = _flow(picture, self.picture, there)
             height, width = picture.shape
             inside = (there >= 0).all(axis=1) & (there[:, 0] <= width - 1) & (there[:, 1] <= height - 1)
             missed = np.linalg.norm(back - self.at, axis=1)
@@ -109,8 +109,9 @@ def _grey(frame: NDArray[np.uint8]) -> tuple[Bytes, NDArray[np.float64]]:
     return np.asarray(grey, np.uint8), np.array([size[0] / width, size[1] / height])
 
 
-def _flow(source: Bytes, target: Bytes, at: Floats) -> tuple[Floats, NDArray[np.bool_], Floats]:
-    moved, found, error = cv2.calcOpticalFlowPyrLK(
+def _flow(source: Bytes, target: Bytes, at: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """(N, 2) float32: where the points went, and (N,) bool: which were found."""
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
         source,
         target,
         at[:, None],
@@ -119,7 +120,7 @@ def _flow(source: Bytes, target: Bytes, at: Floats) -> tuple[Floats, NDArray[np.
         maxLevel=_LEVELS,
         criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
     )
-    return moved.reshape(-1, 2), found.ravel().astype(bool), error.ravel()
+    return moved.reshape(-1, 2), found.ravel().astype(bool)
 
 
 def _corners(picture: Bytes, taken: Floats, count: int) -> Floats:
