@@ -141,9 +141,9 @@ class BackgroundDocument(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     layers: list[BackgroundLayer] = []
-    """None, where `note` says why."""
+    """None where it is switched off, and where nothing moves, so that there is nothing to be seen at another time."""
     note: str = ""
-    """For people, a sentence."""
+    """Why it is switched off, a sentence for people; empty where it is not."""
 
 
 class SceneDocument(BaseModel):
