@@ -25,6 +25,7 @@ from ex4d_core.depth import DepthEstimator, DepthRequest
 from ex4d_core.errors import BusyError, InputError, OutputError
 from ex4d_core.files import explained, partial_folder
 from ex4d_core.import_request import input_files
+from ex4d_core.models import needed, revision_of
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
 from ex4d_core.scene_format import DepthDocument, FilePatterns, FoundCameras, file_hash
 
@@ -93,6 +94,8 @@ def depth_key(
             }
         if request.model_dir is not None:
             facts["model"] = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in _models(request)]
+        else:
+            facts["model"] = [[model.name, revision_of(model)] for model in needed(estimator.name)]
     except OSError as error:
         raise InputError(f"Cannot read {error.filename} ({error.strerror}): check its permissions.") from error
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -46,7 +46,7 @@ class ImportOptions:
     model_dir: Path | None = None
     """A folder with the estimator's weights or checkout; None: what `ex4d models` has."""
     sharpen: bool | None = None
-    """Put the depth's edges where the colour has them; None: for estimated depth, not for that of files."""
+    """Put the depth's edges where the colour has them; None: see `registry.sharpens`."""
     fov_degrees: float | None = None
     """Horizontal field of view."""
     focal_mm: float | None = None
@@ -134,7 +134,9 @@ class ImportOptions:
     @property
     def sharpens(self) -> bool:
         """Whether to put the depth's edges where the colour has them."""
-        return self.estimator_name != "file" if self.sharpen is None else self.sharpen
+        from ex4d_core.depth.registry import sharpens
+
+        return sharpens(self.estimator_name, self.sharpen)
 
     def lens(self, width: int, height: int) -> Intrinsics | None:
         """The lens that the options give, at the input's size as displayed; None if they give none."""

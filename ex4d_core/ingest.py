@@ -97,7 +97,7 @@ def import_scene(
         depth_channel: name of the EXR channel or NPZ array with depth; None: the one that is called so.
         estimator: name of the depth estimator; default `file` with `depth`, else `registry.default_estimator()`.
         model_dir: a folder with the estimator's weights or checkout; None: what `ex4d models` has.
-        sharpen: put the depth's edges where the colour has them; None: estimated depth yes, that of files no.
+        sharpen: put the depth's edges where the colour has them; None: see `registry.sharpens`.
         fov_degrees: horizontal field of view. At most one of the lens options; without any, the lens of
             `source_camera`, of the footage's metadata, of the estimator, or the focal length of DESIGN section 3.
         focal_mm: focal length, with `sensor_mm` or `sensor`.

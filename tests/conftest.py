@@ -24,7 +24,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the tests keep between runs of ex4d is theirs, and gone with them."""
+    """What ex4d keeps between runs of the tests is theirs, and gone with them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EX4D_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        # nor does a model that somebody has downloaded change what is the default here
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        patch.delenv("EX4D_MODELS", raising=False)
         yield

@@ -17,10 +17,14 @@ from ex4d_core.methods import METHODS
 _TRUTHS = click.argument("truths", nargs=-1, required=True, type=click.Path(path_type=Path))
 _SIZE = click.option("--size", type=Size(), help="Bring everything to this size first; default: as it is stored.")
 _MODEL_DIR = click.option(
-    "--model-dir", type=click.Path(path_type=Path), help="A folder with the estimator's weights or checkout."
+    "--depth-model-dir",
+    "model_dir",
+    type=click.Path(path_type=Path),
+    help="A folder with the estimator's weights or checkout.",
 )
 _SHARPEN = click.option(
-    "--sharpen/--no-sharpen",
+    "--sharpen-edges/--keep-edges",
+    "sharpen",
     default=None,
     help="Put the edges of estimated depth where the colour has them; default: yes, but not those of files.",
 )

@@ -49,7 +49,7 @@ _OPTIONS = (
         "--sharpen-edges/--keep-edges",
         "sharpen",
         default=None,
-        help="Put the depth's edges where the colour has them; default for estimated depth.",
+        help="Put the depth's edges where the colour has them; default for networks' depth.",
     ),
     click.option("--fov", type=float, metavar="DEG", help="Horizontal field of view."),
     click.option("--focal-mm", type=float, metavar="MM", help="Focal length; give the sensor too."),

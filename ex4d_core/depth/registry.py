@@ -69,6 +69,14 @@ def default_estimator() -> str:
     return next((name for name in DEFAULTS if name in _ENTRIES and not missing(name)), DEFAULTS[-1])
 
 
+def sharpens(name: str, wanted: bool | None = None) -> bool:
+    """Whether an estimator's edges are put where the colour has them (`sharpen`), unless the user says so or not.
+
+    Files are as their makers want them; what `embedded` finds follows the colour already (docs/depth/steady.md).
+    """
+    return name not in ("file", "embedded") if wanted is None else wanted
+
+
 def missing(name: str, model_dir: Path | None = None) -> tuple[str, ...]:
     """What this machine lacks to run an estimator, a sentence each; empty if nothing.
 

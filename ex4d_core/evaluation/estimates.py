@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.depth import DepthKind, DepthRequest, Units
 from ex4d_core.depth.frame_store import FrameStore
-from ex4d_core.depth.registry import make_estimator
+from ex4d_core.depth.registry import make_estimator, sharpens
 from ex4d_core.depth.sharpen import sharpen
 from ex4d_core.evaluation.truth import Truth
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
@@ -91,7 +91,7 @@ def estimate_disparity(truth: Truth, asked: Asked, on_progress: OnProgress, canc
     estimator = make_estimator(asked.name, request)
     estimator.check(truth.frames, size, on_progress, cancelled)
     found = estimator.estimate(truth.colors, [truth.lens] * truth.frames, None, on_progress, cancelled)
-    sharp = asked.name != "file" if asked.sharp is None else asked.sharp
+    sharp = sharpens(asked.name, asked.sharp)
     for frame, depth in enumerate(found.depth.iterate()):
         stop_if(cancelled)
         disparity = np.asarray(1 / depth, np.float32)

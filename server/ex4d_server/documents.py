@@ -96,7 +96,7 @@ class ImportFields(BaseModel):
         "downloaded ones.",
     )
     sharpen: _Bool | None = Field(
-        default=None, description="Put the depth's edges where the colour has them; default for estimated depth."
+        default=None, description="Put the depth's edges where the colour has them; default for networks' depth."
     )
     fov_degrees: Annotated[_Finite, Field(gt=0, lt=180)] | None = None
     focal_mm: _Positive | None = None
