@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,3 +50,13 @@ def test_no_lock_of_the_engine_has_torchvision() -> None:
         assert "numpy" in names
         assert "torchvision" not in names
         assert ("diffusers" in names) == ("gguf" in names) == ("huggingface-hub" in names) == (lock.stem[13:] != "cpu")
+
+
+def test_each_lock_of_the_engine_has_all_that_the_library_needs() -> None:
+    """A dependency that is new asks for `scripts/lock_engine.py`; without it an engine from Blender would not start."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = {re.split(r"[>=<\[ ]", wanted)[0].lower() for wanted in project["dependencies"]}
+    assert {"numpy", "scipy"} <= needed
+    for lock in (ROOT / "ex4d_blender/engine").glob("requirements-*.txt"):
+        names = {line.split("==")[0].lower() for line in lock.read_text("utf-8").splitlines() if "==" in line}
+        assert needed <= names, f"{lock.name} lacks {needed - names}"
