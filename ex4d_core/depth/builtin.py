@@ -29,7 +29,7 @@ class EmbeddedEstimator:
     """Depth of any clip, from parallax where there is some."""
 
     name = "embedded"
-    revision = 2
+    revision = 3
 
     def __init__(self, request: DepthRequest) -> None:
         """`request`: only its cuts count."""

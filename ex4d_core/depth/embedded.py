@@ -32,6 +32,9 @@ WORKING_SIDE = 320
 FARTHEST = 1.0 / 40.0
 """Measured disparity does not go below this share of the nearest: beyond, parallax is noise."""
 
+FLOW_STRAYS = 0.08
+"""Flow misses by up to this share of its length, even where nothing moves by itself."""
+
 STEADINESS = 0.85
 """Weight of the neighbouring frame against the present one in the filter along the flow."""
 
@@ -166,14 +169,17 @@ def _guessed(
     total = len(pictures)
     nothing = np.zeros(pictures[0].shape[:2], np.float32)
     backdrop = _backdrop(pictures) if _stands_still(flow) else None
+    # what rests looks the same in all frames: one guess, without what passes before it, and without flicker
+    resting = None if backdrop is None else monocular.guess(np.rint(backdrop).astype(np.uint8))
     for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
         moving = nothing
         if backdrop is not None:
             moving = _moving(_change(pictures[t], backdrop), pictures[t])
         elif flow.targets(t):
             stray = parallax.triangulate(pictures[t], t, flow, path.turning, camera).stray
-            moving = _moving(_straying(stray), pictures[t])
-        yield _Layer(monocular.stand(moving, monocular.guess(pictures[t])), nothing, moving)
+            moving = _moving(_straying(stray, _travel(flow, t)), pictures[t])
+        surface = monocular.guess(pictures[t]) if resting is None else resting
+        yield _Layer(monocular.stand(moving, surface), nothing, moving)
 
 
 def _measured(
@@ -193,7 +199,7 @@ def _measured(
     for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
         found = parallax.triangulate(pictures[t], t, flow, path.w2c, camera)
         backwards = found.inverse_depth * np.sqrt(found.information) < -4.0
-        moving.append(_moving(np.maximum(_straying(found.stray), backwards), pictures[t]))
+        moving.append(_moving(np.maximum(_straying(found.stray, _travel(flow, t)), backwards), pictures[t]))
         inverse_depth.append(np.maximum(found.inverse_depth, 0.0))
         share = np.float32(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
         information.append(found.information * share)
@@ -211,6 +217,7 @@ def _measured(
         reach = 0.1 * max(q.shape)
         filled, arrived = edgeaware.fill(q, trust, pictures[t], reach, 0.2)
         filled = (filled * arrived + guess * 0.01) / (arrived + 0.01)
+        filled += monocular.sky(pictures[t]) * (FARTHEST - filled)  # else it takes the depth of what it borders on
         surface = np.clip(q * trust + filled * (1.0 - trust), FARTHEST, 1.5).astype(np.float32)
         yield _Layer(monocular.stand(moving[t], surface), trust, moving[t])
 
@@ -235,9 +242,14 @@ def _fitted(guess: Floats, q: Floats, trust: Floats) -> Floats:
     return np.clip(y0 + max(slope, 0.0) * (guess - x0), FARTHEST, 1.0).astype(np.float32)
 
 
-def _straying(stray: Floats) -> Floats:
+def _travel(flow: ClipFlow, source: int) -> Floats:
+    """(h, w) float32 pixels: how far the flow from a frame goes, mean over its targets."""
+    return np.mean([length(flow.flow(source, t)[0]) for t in flow.targets(source)], axis=0)
+
+
+def _straying(stray: Floats, travel: Floats) -> Floats:
     """0..1: how surely a pixel moves by itself, from the pixels by which it misses where a still one would be."""
-    noise = max(0.4, 2.5 * float(np.median(stray)))
+    noise = np.maximum(max(0.4, 2.5 * float(np.median(stray))), FLOW_STRAYS * travel)
     return np.clip((stray - noise) / (2.0 * noise), 0.0, 1.0)
 
 
