@@ -32,6 +32,9 @@ WORKING_SIDE = 320
 FARTHEST = 1.0 / 40.0
 """Measured disparity does not go below this share of the nearest: beyond, parallax is noise."""
 
+FAR_SKY = 0.12
+"""Mean measured disparity up to which what looks like sky may be it; the nearest surface is at 1."""
+
 FLOW_STRAYS = 0.08
 """Flow misses by up to this share of its length, even where nothing moves by itself."""
 
@@ -42,7 +45,7 @@ MEMORY = 0.9
 """Share of the suspicion of movement that is left one frame on; half is enough to act on it."""
 
 NOTES: dict[Method, str] = {
-    "parallax": "Depth was measured from the parallax of the moving camera, up to one scale for the whole clip; "
+    "parallax": "Depth was measured from the parallax of the moving camera, up to scale; "
     "things that move by themselves stand where they touch the ground.",
     "mixed": "Depth was measured from the parallax of the moving camera where that was possible, and guessed from "
     "position in the picture, focus and motion in the rest.",
@@ -170,15 +173,19 @@ def _guessed(
     nothing = np.zeros(pictures[0].shape[:2], np.float32)
     backdrop = _backdrop(pictures) if _stands_still(flow) else None
     # what rests looks the same in all frames: one guess, without what passes before it, and without flicker
-    resting = None if backdrop is None else monocular.guess(np.rint(backdrop).astype(np.uint8))
+    resting = behind = nothing
+    if backdrop is not None:
+        still = np.rint(backdrop).astype(np.uint8)
+        resting, behind = monocular.guess(still), monocular.sky(still)
     for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
         moving = nothing
         if backdrop is not None:
-            moving = _moving(_change(pictures[t], backdrop), pictures[t])
+            clouds = np.minimum(behind, monocular.sky(pictures[t]))
+            moving = _moving(_change(pictures[t], backdrop), pictures[t]) * (1.0 - clouds)
         elif flow.targets(t):
             stray = parallax.triangulate(pictures[t], t, flow, path.turning, camera).stray
             moving = _moving(_straying(stray, _travel(flow, t)), pictures[t])
-        surface = monocular.guess(pictures[t]) if resting is None else resting
+        surface = monocular.guess(pictures[t]) if backdrop is None else resting
         yield _Layer(monocular.stand(moving, surface), nothing, moving)
 
 
@@ -205,7 +212,9 @@ def _measured(
         information.append(found.information * share)
     moving = _remembered(moving, flow, cancelled)
     rim = np.ones((radius, radius), np.uint8)
+    skies = _skies(pictures, inverse_depth, information)
     for t in range(total):
+        moving[t] = moving[t] * (1.0 - skies[t])
         information[t] *= np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
     inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera, cancelled)
     near = _near(inverse_depth, information)
@@ -217,9 +226,26 @@ def _measured(
         reach = 0.1 * max(q.shape)
         filled, arrived = edgeaware.fill(q, trust, pictures[t], reach, 0.2)
         filled = (filled * arrived + guess * 0.01) / (arrived + 0.01)
-        filled += monocular.sky(pictures[t]) * (FARTHEST - filled)  # else it takes the depth of what it borders on
-        surface = np.clip(q * trust + filled * (1.0 - trust), FARTHEST, 1.5).astype(np.float32)
+        surface = q * trust + filled * (1.0 - trust)
+        surface = np.clip(surface + skies[t] * (FARTHEST - surface), FARTHEST, 1.5).astype(np.float32)
         yield _Layer(monocular.stand(moving[t], surface), trust, moving[t])
+
+
+def _skies(pictures: Sequence[Bytes], inverse_depth: Sequence[Floats], information: Sequence[Floats]) -> list[Floats]:
+    """T times (h, w) float32, 0..1: sky. What looks like it counts for the clip if measured depth does not deny it.
+
+    Flow takes the rim of the sky along with what stands before it, and its middle has little to go by.
+    """
+    near = _near(inverse_depth, information)
+    skies = [monocular.sky(picture) for picture in pictures]
+    rim = np.ones((2 * _smear(pictures[0]) + 1,) * 2, np.uint8)
+    heard = total = 0.0
+    for sky, q, info in zip(skies, inverse_depth, information, strict=True):
+        weight = np.where(cv2.erode(sky, rim) > 0.5, np.minimum(info * near * near, 100.0), 0.0)
+        heard += float((weight * np.clip(q / near, 0.0, 1.0)).sum())
+        total += float(weight.sum())
+    denied = heard > FAR_SKY * total
+    return [np.zeros_like(sky) for sky in skies] if denied else skies
 
 
 def _near(inverse_depth: Sequence[Floats], information: Sequence[Floats]) -> float:

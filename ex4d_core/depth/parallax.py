@@ -35,6 +35,9 @@ measured; flow is good to about a tenth of that."""
 FLOW_ERROR = 0.15
 """Pixels: standard deviation of the flow where it is trusted."""
 
+STRAYS = 0.67
+"""Share of the frames that a pixel's flow goes to which agree on how far it strays; the rest may be wrong."""
+
 FADING = 0.8
 """Share of a measurement that is still believed one frame on."""
 
@@ -60,7 +63,8 @@ class Measured:
     information: Floats
     """(H, W) float32: 1 / variance of `inverse_depth`; 0 where nothing was measured."""
     stray: Floats
-    """(H, W) float32 pixels by which the pixel misses the path's epipolar lines."""
+    """(H, W) float32 pixels by which the pixel misses the path's epipolar lines, but for the worst of the flow
+    that it was measured with."""
 
 
 def find_path(
@@ -130,6 +134,24 @@ def _observe(
 
 
 @njit(cache=True, fastmath=False)
+def _most(values: Doubles, weights: Doubles) -> float:  # pragma: no cover - compiled
+    """The value that STRAYS of the weight do not exceed; 0 without weight. Meant for few values."""
+    enough = STRAYS * weights.sum()
+    best = 0.0
+    found = False
+    for i in range(len(values)):
+        if weights[i] <= 0.0 or (found and values[i] >= best):
+            continue
+        below = 0.0
+        for j in range(len(values)):
+            if values[j] <= values[i]:
+                below += weights[j]
+        if below >= enough:
+            best, found = values[i], True
+    return best
+
+
+@njit(cache=True, fastmath=False)
 def _triangulate(
     flows: Floats, weights: Floats, rotations: Doubles, shifts: Doubles, k: Doubles
 ) -> tuple[Floats, Floats, Floats]:  # pragma: no cover - compiled
@@ -140,6 +162,8 @@ def _triangulate(
     stray = np.zeros((height, width), np.float32)
     fx, fy, cx, cy = k
     far = np.empty((pairs, 3))
+    misses = np.zeros(pairs)
+    believed = np.empty(pairs)
     for v in range(height):
         for u in range(width):
             x = (u + 0.5 - cx) / fx
@@ -149,12 +173,10 @@ def _triangulate(
                     far[m, c] = rotations[m, c, 0] * x + rotations[m, c, 1] * y + rotations[m, c, 2]
             q = 0.0
             info = 0.0
-            miss = 0.0
             for iteration in range(4):
                 numerator = 0.0
                 info = 0.0
-                miss = 0.0
-                trusted = 1e-6
+                believed[:] = 0.0
                 for m in range(pairs):
                     w = weights[m, v, u]
                     pz = far[m, 2] + q * shifts[m, 2]
@@ -170,18 +192,17 @@ def _triangulate(
                     rx = ax + q * bx
                     ry = ay + q * by
                     e = rx * rx + ry * ry
-                    miss += w * math.sqrt(e)
-                    trusted += w
+                    misses[m] = math.sqrt(e)
+                    believed[m] = w
                     if iteration > 0:
                         w = w / (1.0 + e)
                     numerator -= w * (ax * bx + ay * by)
                     info += w * (bx * bx + by * by)
                 if iteration < 3 and info > 0.0:
                     q = numerator / (info + 1e-6)
-                miss = miss / trusted
             inverse_depth[v, u] = q
             information[v, u] = info
-            stray[v, u] = miss
+            stray[v, u] = _most(misses, believed)
     return inverse_depth, information, stray
 
 
