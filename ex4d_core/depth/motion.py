@@ -33,7 +33,7 @@ def length(vectors: Floats) -> Floats:
 def sample(image: Floats, flow: Floats) -> Floats:
     """Look up `image` (H, W) or (H, W, C) where `flow` (H, W, 2) points to; the border is repeated."""
     target = pixel_grid(*flow.shape[:2]) + flow
-    found = cv2.remap(image, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(image, target, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return np.asarray(found, np.float32)
 
 

@@ -25,6 +25,7 @@ from ex4d_core.depth.edgeaware import purity
 from ex4d_core.depth.frame_store import FrameStore
 from ex4d_core.depth.gauge import BASELINES, Gauge, Relation, relate, solve_gauge
 from ex4d_core.depth.motion import sample
+from ex4d_core.depth.own_edges import compare_sharpness, sharpness, smooth_correction
 from ex4d_core.depth.still import Backdrop, change, find_backdrop, stands_still
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 
@@ -46,8 +47,8 @@ HOLD = 1e-3
 SURFACES = 4.0
 """Two surfaces lie as many times apart as values of one surface at most."""
 
-CLEAN = 0.8
-"""Purity above which a pixel lies on a surface for sure."""
+LEAST_STEP = 0.002
+"""Differences of disparity that do not matter, as a share of its spread."""
 
 LEAST_PURE = 0.05
 """Weight of a value half-way between two surfaces."""
@@ -114,10 +115,13 @@ class _Take:
         self._steps = lru_cache(2 * REACH + 2)(self._measure_steps)
         still = stands_still(self._thumbnail, range(len(span)), cancelled)
         self._least = np.float32(0.0)
-        self._gauge, self._noise = self._compare(anchored=not still)
+        self._gauge, spread, self._noise = self._compare(anchored=not still)
+        self._least_step = LEAST_STEP * spread + 1e-12
         self._good = [int(t) for t in np.flatnonzero(self._gauge.good)]
         self._aligned = lru_cache(2 * REACH + 2)(self._align)
         self._pure = lru_cache(2 * REACH + 2)(self._measure_purity)
+        self._sharp = lru_cache(2 * REACH + 2)(self._measure_sharpness)
+        self._known = lru_cache(2 * REACH + 2)(self._know)
         self._backdrop = beside(lambda _: self._find_backdrop(), cancelled, "backdrop") if still else None
 
     def write(self, store: FrameStore) -> None:
@@ -128,17 +132,21 @@ class _Take:
 
     def _steady(self, t: int) -> Floats:
         """(h, w) float32: the steady disparity of a frame."""
-        own = self._aligned(t)
-        values, weights = [own], [self._pure(t) * np.float32(self._gauge.good[t])]
-        for other, step in self._around(t):
+        around = list(self._around(t))
+        shares, alike = compare_sharpness([self._sharp(s) for s in (t, *(other for other, _ in around))])
+        own, pure = np.moveaxis(self._known(t), 2, 0)
+        values, weights = [own], [pure * np.float32(shares[0] * self._gauge.good[t])]
+        for (other, step), share in zip(around, shares[1:], strict=True):
             vectors, trust = _enlarged(step, self._shape)
-            near = math.exp(-abs(other - t) / FADING)
-            values.append(sample(self._aligned(other), vectors))
+            near = share * math.exp(-abs(other - t) / FADING)
             followed = np.where(trust > LOST, trust, np.float32(HOLD))
-            weights.append(np.asarray(near * followed * sample(self._pure(other), vectors), np.float32))
+            value, pure = np.moveaxis(sample(self._known(other), vectors), 2, 0)
+            values.append(value)
+            weights.append(np.asarray(near * followed * pure, np.float32))
         steady = settle(np.stack(values), np.stack(weights), own, self._noise)
-        if self._gauge.good[t]:
-            steady = self._own_edges(t, steady)
+        if alike and self._gauge.good[t]:
+            smooth, enough = smooth_correction(own, steady, self._least_step)
+            steady = np.where(enough, own + smooth, steady)
         if self._backdrop is not None:
             shown = 1.0 - change(self._picture(t, max(self._shape)), self._backdrop.color)
             shown = np.clip(2.0 * shown - 0.8, 0.0, 1.0)
@@ -147,12 +155,9 @@ class _Take:
             steady += np.asarray(shown * (self._backdrop.disparity - steady), np.float32)
         return np.maximum(steady, self._least)
 
-    def _own_edges(self, t: int, steady: Floats) -> Floats:
-        """Where flow put a pixel onto the other side of a clean edge, correct the frame's own depth as around it."""
-        own = self._aligned(t)
-        change = steady - own
-        wrong = (np.abs(change) > self._noise) & (self._pure(t) > CLEAN)
-        return np.where(wrong, own + cv2.medianBlur(change, 5), steady).astype(np.float32)
+    def _know(self, t: int) -> Floats:
+        """(h, w, 2) float32: a frame's disparity, and how surely it lies on a surface."""
+        return np.dstack([self._aligned(t), self._pure(t)])
 
     def _around(self, t: int) -> Iterator[tuple[int, Step]]:
         """The frames around that are fit to be listened to, and how to get to them from frame `t`."""
@@ -166,8 +171,8 @@ class _Take:
                 way = step if way is None else way.then(step)
                 yield there, way
 
-    def _compare(self, anchored: bool) -> tuple[Gauge, float]:
-        """Scale and shift of every frame, and the difference that takes a value to another surface."""
+    def _compare(self, anchored: bool) -> tuple[Gauge, float, float]:
+        """Scale and shift of every frame, the spread of disparity, and what takes a value to another surface."""
         relations: list[Relation] = []
         spreads: list[float] = []
         for t in range(len(self._span)):
@@ -182,7 +187,7 @@ class _Take:
         gauge = solve_gauge(relations, np.array(spreads), anchored)
         spread = float(np.median(gauge.scale * spreads))
         usual = [r.miss for r in relations if r.second - r.first == 1 and math.isfinite(r.miss)]
-        return gauge, spread * max(0.02, 5.0 * float(np.median(usual))) if usual else 1.0
+        return gauge, spread, spread * max(0.02, 5.0 * float(np.median(usual))) if usual else 1.0
 
     def _relation(self, first: int, second: int) -> Relation:
         a, b = self._picture(first, PAIR_SIDE), self._picture(second, PAIR_SIDE)
@@ -197,7 +202,9 @@ class _Take:
         most = int(np.clip(BACKDROP_BYTES // (height * width * 20), 5, 25))
         some = [self._good[i] for i in sorted({int(i) for i in np.linspace(0, len(self._good) - 1, most)})]
         pictures = [self._picture(t, max(self._shape)) for t in some]
-        return find_backdrop(pictures, [self._aligned(t) for t in some], [self._pure(t) for t in some], self._noise)
+        shares, _ = compare_sharpness([self._sharp(t) for t in some])
+        weights = [self._pure(t) * np.float32(share) for t, share in zip(some, shares, strict=True)]
+        return find_backdrop(pictures, [self._aligned(t) for t in some], weights, self._noise)
 
     def _align(self, t: int) -> Floats:
         return self._gauge.apply(t, self._own(t))
@@ -205,6 +212,9 @@ class _Take:
     def _measure_purity(self, t: int) -> Floats:
         """(h, w) float32: what lies on a smeared edge counts less than what lies on a surface."""
         return np.float32(LEAST_PURE) + purity(self._aligned(t), SURFACES * self._noise)
+
+    def _measure_sharpness(self, t: int) -> float:
+        return sharpness(self._aligned(t))
 
     def _read(self, t: int) -> Floats:
         """A frame's disparity as it came; what is no number counts as the smallest."""

@@ -104,17 +104,16 @@ def test_flicker_goes_and_nothing_else(footage: tuple[float, Clip], fault: Calla
     raw = corrupted(truth, fault)
     before, after = (figures(d, truth, moving, pan) for d in (raw, steady(raw, frames)))
     assert after[0] <= before[0]
-    # of these two no edge is the worse: following the flow costs some pixels of it
-    assert after[1] >= (0.9 if fault in (gauge, wobble) else before[1])
-    # edges that bleed hardly flicker
-    assert after[2] < before[2] / (2 if fault is bleeding else 3)
+    # a bulge that is narrower than a thing is not quite told from flow that is off beside the thing
+    assert after[1] >= before[1] - (0.025 if fault is wobble else 0.005)
+    assert after[2] < before[2] / 3
 
 
 def test_what_is_steady_stays(footage: tuple[float, Clip]) -> None:
     pan, (frames, truth, moving) = footage
     error, edges, flicker = figures(steady(truth, frames), truth, moving, pan)
     assert error < 0.004
-    assert edges > 0.9
+    assert edges > 0.995
     assert flicker < 0.004
 
 
@@ -129,33 +128,33 @@ def test_what_stands_still_has_one_depth_under_a_still_camera_only() -> None:
 
 
 def test_a_cut_parts_takes() -> None:
-    frames, truth, _ = clip()
+    frames, truth = (part[:6] for part in clip()[:2])
     other = np.ascontiguousarray(frames[:, ::-1, ::-1, ::-1])
     raw = corrupted(np.concatenate([truth, 0.5 + 2 * truth[:, ::-1, ::-1]]), noise)
-    found = steady(raw, np.concatenate([frames, other]), (FRAMES,))
-    assert np.array_equal(found[:FRAMES], steady(raw[:FRAMES], frames))
-    assert np.array_equal(found[FRAMES:], steady(raw[FRAMES:], other))
+    found = steady(raw, np.concatenate([frames, other]), (6,))
+    assert np.array_equal(found[:6], steady(raw[:6], frames))
+    assert np.array_equal(found[6:], steady(raw[6:], other))
 
 
 def test_a_rerun_goes_on(tmp_path: Path) -> None:
-    frames, truth, _ = clip()
+    frames, truth = (part[:10] for part in clip()[:2])
     raw = corrupted(truth, noise)
-    store = FrameStore(tmp_path, "steady", FRAMES)
+    store = FrameStore(tmp_path, "steady", 10)
 
     def after_five() -> bool:
         return store.done() >= 5
 
     with pytest.raises(CancelledError):
         stabilise(raw, frames, store, cancelled=after_five)
-    assert 5 <= store.done() < FRAMES
+    assert 5 <= store.done() < 10
     kept = (tmp_path / "steady" / "000000.npy").stat().st_mtime_ns
     stabilise(raw, frames, store)
     assert (tmp_path / "steady" / "000000.npy").stat().st_mtime_ns == kept
-    assert np.array_equal(np.stack([store[t] for t in range(FRAMES)]), steady(raw, frames))
+    assert np.array_equal(np.stack([store[t] for t in range(10)]), steady(raw, frames))
 
 
 def test_odd_input_is_survived() -> None:
-    frames, truth, _ = clip()
+    frames, truth = (part[:8] for part in clip()[:2])
     constant = np.full_like(truth, 0.5)
     assert np.allclose(steady(constant, frames), 0.5)
     holes = truth.copy()
