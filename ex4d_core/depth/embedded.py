@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ex4d_core.ahead import beside
 from ex4d_core.camera import Intrinsics
-from ex4d_core.depth import edgeaware, monocular, parallax
-from ex4d_core.depth.motion import ClipFlow, length, measure_flow, sample
+from ex4d_core.depth import edgeaware, monocular, movers, parallax
+from ex4d_core.depth.motion import ClipFlow, measure_flow
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 
 Floats = NDArray[np.float32]
@@ -35,22 +35,16 @@ FARTHEST = 1.0 / 40.0
 FAR_SKY = 0.12
 """Mean measured disparity up to which what looks like sky may be it; the nearest surface is at 1."""
 
-FLOW_STRAYS = 0.08
-"""Flow misses by up to this share of its length, even where nothing moves by itself."""
-
 STEADINESS = 0.85
 """Weight of the neighbouring frame against the present one in the filter along the flow."""
-
-MEMORY = 0.9
-"""Share of the suspicion of movement that is left one frame on; half is enough to act on it."""
 
 NOTES: dict[Method, str] = {
     "parallax": "Depth was measured from the parallax of the moving camera, up to scale; "
     "things that move by themselves stand where they touch the ground.",
     "mixed": "Depth was measured from the parallax of the moving camera where that was possible, and guessed from "
-    "position in the picture, focus and motion in the rest.",
+    "position in the picture, colour, focus and motion in the rest.",
     "heuristic": "The camera shows too little parallax to measure depth: it is a guess from position in the "
-    "picture, focus and motion, good for a preview with small camera moves.",
+    "picture, colour, focus and motion, good for a preview with small camera moves.",
 }
 
 
@@ -171,7 +165,7 @@ def _guessed(
     """Frames whose camera does not change place."""
     total = len(pictures)
     nothing = np.zeros(pictures[0].shape[:2], np.float32)
-    backdrop = _backdrop(pictures) if _stands_still(flow) else None
+    backdrop = movers.backdrop(pictures) if movers.stands_still(flow) else None
     # what rests looks the same in all frames: one guess, without what passes before it, and without flicker
     resting = behind = nothing
     if backdrop is not None:
@@ -181,10 +175,11 @@ def _guessed(
         moving = nothing
         if backdrop is not None:
             clouds = np.minimum(behind, monocular.sky(pictures[t]))
-            moving = _moving(_change(pictures[t], backdrop), pictures[t]) * (1.0 - clouds)
+            before = movers.whole(movers.change(pictures[t], backdrop), pictures[t])
+            moving = np.asarray(before * (1.0 - clouds), np.float32)
         elif flow.targets(t):
             stray = parallax.triangulate(pictures[t], t, flow, path.turning, camera).stray
-            moving = _moving(_straying(stray, _travel(flow, t)), pictures[t])
+            moving = movers.whole(movers.straying(stray, movers.travel(flow, t)), pictures[t])
         surface = monocular.guess(pictures[t]) if backdrop is None else resting
         yield _Layer(monocular.stand(moving, surface), nothing, moving)
 
@@ -206,15 +201,17 @@ def _measured(
     for t in _steps(range(total), total, "estimating depth", on_progress, cancelled):
         found = parallax.triangulate(pictures[t], t, flow, path.w2c, camera)
         backwards = found.inverse_depth * np.sqrt(found.information) < -4.0
-        moving.append(_moving(np.maximum(_straying(found.stray, _travel(flow, t)), backwards), pictures[t]))
+        moving.append(
+            movers.whole(np.maximum(movers.straying(found.stray, movers.travel(flow, t)), backwards), pictures[t])
+        )
         inverse_depth.append(np.maximum(found.inverse_depth, 0.0))
         share = np.float32(np.clip(path.signal[t] / parallax.LEAST_PARALLAX, 0.0, 1.0))
         information.append(found.information * share)
-    moving = _remembered(moving, flow, cancelled)
+    moving = movers.remembered(moving, flow, cancelled)
     rim = np.ones((radius, radius), np.uint8)
     skies = _skies(pictures, inverse_depth, information)
     for t in range(total):
-        moving[t] = moving[t] * (1.0 - skies[t])
+        moving[t] = np.asarray(moving[t] * (1.0 - skies[t]), np.float32)
         information[t] *= np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
     inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera, cancelled)
     near = _near(inverse_depth, information)
@@ -266,64 +263,6 @@ def _fitted(guess: Floats, q: Floats, trust: Floats) -> Floats:
     spread = float(weight @ np.square(x - x0))
     slope = float(weight @ ((x - x0) * (y - y0))) / (spread + 1e-4)
     return np.clip(y0 + max(slope, 0.0) * (guess - x0), FARTHEST, 1.0).astype(np.float32)
-
-
-def _travel(flow: ClipFlow, source: int) -> Floats:
-    """(h, w) float32 pixels: how far the flow from a frame goes, mean over its targets."""
-    return np.mean([length(flow.flow(source, t)[0]) for t in flow.targets(source)], axis=0)
-
-
-def _straying(stray: Floats, travel: Floats) -> Floats:
-    """0..1: how surely a pixel moves by itself, from the pixels by which it misses where a still one would be."""
-    noise = np.maximum(max(0.4, 2.5 * float(np.median(stray))), FLOW_STRAYS * travel)
-    return np.clip((stray - noise) / (2.0 * noise), 0.0, 1.0)
-
-
-def _moving(evidence: Floats, picture: Bytes) -> Floats:
-    """(h, w) float32, 0..1: evidence of movement, gathered within colour regions and closed to whole things."""
-    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(5, round(0.02 * max(evidence.shape))),) * 2)
-    solid = cv2.morphologyEx(evidence.astype(np.float32), cv2.MORPH_CLOSE, ellipse)
-    solid = np.asarray(cv2.medianBlur(solid, 5), np.float32)
-    solid = edgeaware.smooth(solid[None], picture, 0.02 * max(evidence.shape), 0.3)[0]
-    # what a moving thing encloses belongs to it, though it may happen to move along an epipolar line
-    outlines, _ = cv2.findContours((solid > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    whole = np.zeros(evidence.shape, np.uint8)
-    cv2.drawContours(whole, outlines, -1, 1, cv2.FILLED)
-    return np.maximum(solid, whole.astype(np.float32))
-
-
-def _remembered(moving: Sequence[Floats], flow: ClipFlow, cancelled: Cancelled) -> list[Floats]:
-    """What moves by itself at one time is not trusted shortly before and after, even where it seems to rest."""
-    total = len(moving)
-    result = list(moving)
-    for order in (range(total), range(total - 1, -1, -1)):
-        for before, t in itertools.pairwise(order):
-            stop_if(cancelled)
-            back, trust = flow.flow(t, before)
-            result[t] = np.maximum(result[t], MEMORY * trust * sample(result[before], back))
-    return result
-
-
-def _backdrop(pictures: Sequence[Bytes]) -> Floats:
-    """What a camera that stands still sees behind everything that moves: the median over the clip."""
-    some = pictures[:: max(1, len(pictures) // 24)]
-    return np.median(np.stack(some), axis=0).astype(np.float32)
-
-
-def _change(picture: Bytes, backdrop: Floats) -> Floats:
-    """(h, w) float32, 0..1: how surely something stands before the backdrop, rather than only shading it."""
-    color = picture.astype(np.float32)
-    difference = np.abs(color - backdrop).sum(axis=2)
-    # a shadow dims all three channels by one factor
-    dimming = (color * backdrop).sum(axis=2) / ((backdrop * backdrop).sum(axis=2) + 1.0)
-    other_color = np.abs(color - dimming[..., None] * backdrop).sum(axis=2)
-    shaded = (dimming > 0.5) & (dimming < 1.0) & (other_color < 0.12 * color.sum(axis=2))
-    return np.clip(np.where(shaded, 0.0, difference) / (0.3 * 255.0), 0.0, 1.0).astype(np.float32)
-
-
-def _stands_still(flow: ClipFlow) -> bool:
-    lengths = [float(np.median(length(vectors[::2, ::2].astype(np.float32)))) for vectors, _ in flow.flows.values()]
-    return bool(lengths) and float(np.quantile(lengths, 0.95)) < 0.3
 
 
 def _steadied(

@@ -3,10 +3,11 @@
 Nothing here measures depth. It is a combination of weak cues that hold for most footage, each of which is
 allowed to say only as much as it knows:
 
-- the ground comes nearer towards the bottom of the picture, what is above the horizon is far;
+- the ground comes nearer towards the bottom of the picture;
+- it ends where its colours end, and what is above that line stands on it, as near as its foot;
 - what moves stands on the ground where its lowest point is, and is as near as that spot;
 - where a lens throws part of the picture out of focus, the sharp part is the nearer one;
-- bright, pale, smooth regions in the upper half are sky or haze;
+- bright, pale regions that reach the upper edge are sky or haze, the farthest of all;
 - one colour region is mostly one surface.
 """
 
@@ -133,7 +134,7 @@ def ground_edge(frame: Bytes, sky: Floats) -> Floats:
     row = (np.arange(height, dtype=np.float32)[:, None] + 0.5) / height
     prior = np.broadcast_to((row - GROUND_STARTS) / GROUND_BLUR, (height, width))
     low = 1.0 / (1.0 + np.exp(-prior))
-    belief = low
+    belief, evidence = low, prior
     for _ in range(4):
         lower = np.bincount(bins.ravel(), belief.ravel()) / belief.sum()
         upper_weight = (1.0 - belief) * (1.0 - sky) + 1e-6

@@ -31,7 +31,6 @@ LEAST_PARALLAX = 0.12
 """Pixels at working size by which the nearer part of a frame has to shift against the farther for depth to be
 measured; flow is good to about a tenth of that."""
 
-
 FLOW_ERROR = 0.15
 """Pixels: standard deviation of the flow where it is trusted."""
 
