@@ -26,13 +26,13 @@ FLOW_STRAYS = 0.08
 def travel(flow: ClipFlow, source: int) -> Floats:
     """(h, w) float32 pixels: how far the flow from a frame goes, mean over its targets."""
     lengths = [length(flow.flow(source, t)[0]) for t in flow.targets(source)]
-    return np.mean(lengths, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(lengths, axis=0), np.float32)
 
 
 def straying(stray: Floats, travelled: Floats) -> Floats:
     """0..1: how surely a pixel moves by itself, from the pixels by which it misses where a still one would be."""
     noise = np.maximum(max(0.4, 2.5 * float(np.median(stray))), FLOW_STRAYS * travelled)
-    return np.clip((stray - noise) / (2.0 * noise), 0.0, 1.0)
+    return np.clip((stray - noise) / (2.0 * noise), 0.0, 1.0).astype(np.float32)
 
 
 def change(picture: Bytes, still: Floats) -> Floats:
