@@ -31,6 +31,9 @@ OPENGL_FROM_OPENCV: Array = np.diag([1.0, -1.0, -1.0, 1.0])
 MAX_SIDE = 16384
 """Longest side of a picture that can be rendered, pixels."""
 
+FIELDS_OF_VIEW = (1.0, 175.0)
+"""Narrowest and widest horizontal field of view that footage is believed to have, degrees."""
+
 # Focal length of a lens that nobody told us, as a share of the longer side (DESIGN section 3).
 UNKNOWN_LENS_FOCAL = 500.0 / 512.0
 
@@ -68,19 +71,23 @@ class Intrinsics:
 
     @classmethod
     def from_fov_x_degrees(cls, fov_x_degrees: float, width: int, height: int) -> Intrinsics:
-        """From the horizontal field of view in degrees, between 0 and 180 exclusive."""
-        if not 0 < fov_x_degrees < 180:
-            raise CameraError(f"A field of view of {fov_x_degrees} degrees is impossible: give 1 to 179.")
+        """From the horizontal field of view in degrees, one of `FIELDS_OF_VIEW`."""
+        low, high = FIELDS_OF_VIEW
+        if not low <= fov_x_degrees <= high:
+            raise CameraError(f"A field of view of {fov_x_degrees} degrees is impossible: give {low:g} to {high:g}.")
         return cls.from_focal_px(width / 2 / math.tan(math.radians(fov_x_degrees) / 2), width, height)
 
     @classmethod
     def from_lens_mm(cls, focal_mm: float, sensor_mm: float, width: int, height: int) -> Intrinsics:
-        """From a lens and the sensor's width, both in millimetres."""
+        """From a lens and the longer side of the sensor, both in millimetres.
+
+        It lies along the longer side of the picture: a camera held upright has the sensor that it has.
+        """
         if not (focal_mm > 0 and sensor_mm > 0):
             raise CameraError(
                 f"A {focal_mm} mm lens on a {sensor_mm} mm sensor is impossible: give two positive lengths."
             )
-        return cls.from_focal_px(focal_mm / sensor_mm * width, width, height)
+        return cls.from_focal_px(focal_mm / sensor_mm * max(width, height), width, height)
 
     @classmethod
     def unknown_lens(cls, width: int, height: int) -> Intrinsics:
@@ -92,6 +99,22 @@ class Intrinsics:
         """Horizontal field of view, degrees."""
         left, right = math.atan(self.cx / self.fx), math.atan((self.width - self.cx) / self.fx)
         return math.degrees(left + right)
+
+    def require_believable(self, what: str) -> None:
+        """Refuse a lens that no camera has.
+
+        Args:
+            what: whose lens it is, to begin the sentence with.
+
+        Raises:
+            CameraError: its horizontal field of view is not one of `FIELDS_OF_VIEW`.
+        """
+        low, high = FIELDS_OF_VIEW
+        if not low - 1e-6 <= self.fov_x_degrees <= high + 1e-6:
+            raise CameraError(
+                f"{what} has a horizontal field of view of {self.fov_x_degrees:.3g} degrees, which is impossible: "
+                f"give a lens of {low:g} to {high:g} degrees."
+            )
 
     def resized(self, width: int, height: int) -> Intrinsics:
         """The same camera with its image resampled to another size."""

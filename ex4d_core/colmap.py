@@ -132,7 +132,7 @@ def _is_model(folder: Path) -> bool:
 def _pose(quaternion: Floats, translation: Floats) -> Floats:
     """(4, 4) of a quaternion (w, x, y, z), which need not have length 1, and a translation."""
     length = float(np.linalg.norm(quaternion))
-    if not 0 < length < np.inf or not np.isfinite(translation).all():
+    if len(translation) != 3 or not 0 < length < np.inf or not np.isfinite(translation).all():
         raise ValueError("no rotation")
     w, x, y, z = quaternion / length
     pose = np.eye(4)
@@ -154,6 +154,8 @@ def _read_text(folder: Path) -> ColmapModel:
     cameras: dict[int, ColmapCamera] = {}
     for line in _lines(folder / "cameras.txt"):
         number, model, width, height, *parameters = line.split()
+        if len(parameters) != dict(_MODELS).get(model, len(parameters)):
+            raise ValueError("cut short")
         cameras[int(number)] = ColmapCamera(model, int(width), int(height), tuple(map(float, parameters)))
     images: list[ColmapImage] = []
     lines = _lines(folder / "images.txt", blank=True)

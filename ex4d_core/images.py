@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.errors import InputError
+from ex4d_core.exr_whole import is_cut_short
 from ex4d_core.files import explained
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -190,6 +191,8 @@ def _open_exr(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Header of the first part and its channels by name."""
     import OpenEXR  # loads slowly, and most clips need none
 
+    if is_cut_short(path):
+        raise _damaged(path)
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: channel.pixels for name, channel in file.channels().items()}

@@ -23,7 +23,7 @@ DEFAULT_MAX_SIDE = 1024
 MAX_SIDE = 16384
 
 # Raise it when the same request would give another scene, so that old ones are made anew.
-_REVISION = 2
+_REVISION = 3
 
 _WHOLE_FILE = 16 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 256 * 2**10
@@ -52,7 +52,7 @@ class ImportOptions:
     focal_mm: float | None = None
     """Focal length, with `sensor_mm`."""
     sensor_mm: float | None = None
-    """Width of the sensor, with `focal_mm`."""
+    """Longer side of the sensor, with `focal_mm`: it lies along the longer side of the picture."""
     sensor: str | None = None
     """Name of a camera or format (see `sensors`), instead of `sensor_mm`."""
     focal_px: float | None = None
@@ -139,18 +139,25 @@ class ImportOptions:
         return sharpens(self.estimator_name, self.sharpen)
 
     def lens(self, width: int, height: int) -> Intrinsics | None:
-        """The lens that the options give, at the input's size as displayed; None if they give none."""
+        """The lens that the options give, at the input's size as displayed; None if they give none.
+
+        Raises:
+            CameraError: no camera has such a lens.
+        """
         if self.fov_degrees is not None:
-            return Intrinsics.from_fov_x_degrees(self.fov_degrees, width, height)
-        if self.focal_mm is not None and self.sensor is not None:
+            lens = Intrinsics.from_fov_x_degrees(self.fov_degrees, width, height)
+        elif self.focal_mm is not None and self.sensor is not None:
             from ex4d_core.sensors import sensor_width_mm
 
-            return Intrinsics.from_lens_mm(self.focal_mm, sensor_width_mm(self.sensor), width, height)
-        if self.focal_mm is not None and self.sensor_mm is not None:
-            return Intrinsics.from_lens_mm(self.focal_mm, self.sensor_mm, width, height)
-        if self.focal_px is not None:
-            return Intrinsics.from_focal_px(self.focal_px, width, height)
-        return None
+            lens = Intrinsics.from_lens_mm(self.focal_mm, sensor_width_mm(self.sensor), width, height)
+        elif self.focal_mm is not None and self.sensor_mm is not None:
+            lens = Intrinsics.from_lens_mm(self.focal_mm, self.sensor_mm, width, height)
+        elif self.focal_px is not None:
+            lens = Intrinsics.from_focal_px(self.focal_px, width, height)
+        else:
+            return None
+        lens.require_believable("The lens that is given")
+        return lens
 
 
 def request_fingerprint(source: Path, options: ImportOptions) -> str:

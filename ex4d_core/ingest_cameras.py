@@ -229,7 +229,7 @@ def _solve(source: Path, options: ImportOptions, info: ClipInfo, count: int) -> 
             f"The {name} has {len(solved)} frames, but the clip has {info.frames}{taken}: give one camera per frame."
         )
     ratio = (solved.width * info.height) / (solved.height * info.width)
-    if options.lens(1, 1) is None and abs(math.log(ratio)) > _ASPECT_TOLERANCE:
+    if options.lens(info.width, info.height) is None and abs(math.log(ratio)) > _ASPECT_TOLERANCE:
         raise InputError(
             f"The {name} is made for {solved.width}x{solved.height} pixels, the clip has {info.width}x{info.height}, "
             "another aspect ratio: solve the uncropped clip."

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ex4d_core.camera import Intrinsics
+from ex4d_core.camera import FIELDS_OF_VIEW, Intrinsics
 from ex4d_core.clip import ClipInfo
 from ex4d_core.errors import Ex4dError
+from ex4d_core.exr_whole import is_cut_short
 from ex4d_core.quicktime import read_keys
 from ex4d_core.sensors import find_sensor
 from ex4d_core.sequence import find_sequence
@@ -30,7 +32,7 @@ _NOMINAL = 0.02
 _STABILISED = 0.08
 """Of videos: phones crop them to steady them, some count that in and some do not."""
 _CROPPED = 0.12
-"""Of pictures whose sides have a ratio that no camera has."""
+"""Of pictures whose sides have a ratio that no camera has, or other sides than those that the camera noted."""
 _TRUE = 0.001
 """Of renderers, which know."""
 
@@ -117,7 +119,8 @@ def _from_exif(file: Path, info: ClipInfo) -> _Reading | None:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        # Pillow warns, on opening already, about tags that it cannot read.
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
             stored = image.size
             tags = image.getexif()
             facts: dict[int, Any] = {**tags, **tags.get_ifd(0x8769)}
@@ -125,7 +128,7 @@ def _from_exif(file: Path, info: ClipInfo) -> _Reading | None:
         return None
     where = f"the EXIF data of {file.name}"
     focal, equivalent = _number(facts.get(_FOCAL)), _number(facts.get(_FOCAL_35MM))
-    error = _NOMINAL if _is_whole(stored) else _CROPPED
+    error = _NOMINAL if _is_whole(stored, facts) else _CROPPED
     sensor = _plane_px_per_mm(facts, stored)
     if focal and sensor:
         return _Reading(focal * sensor, error, f"{where} ({focal:g} mm on a sensor of {max(stored) / sensor:.1f} mm)")
@@ -157,15 +160,20 @@ def _plane_px_per_mm(facts: Mapping[int, Any], stored: tuple[int, int]) -> float
     return None if abs(math.log(ratio)) > 0.01 else max(stored) / sensor_mm
 
 
-def _is_whole(size: tuple[int, int]) -> bool:
-    """Whether a picture has a shape that cameras make, so that it was probably not cropped."""
-    aspect = max(size) / min(size)
+def _is_whole(stored: tuple[int, int], facts: Mapping[int, Any]) -> bool:
+    """Whether a picture has the size that its camera noted, and a shape that cameras make: else it may be cropped."""
+    noted = [_number(facts.get(side)) for side in (_EXIF_WIDTH, _EXIF_HEIGHT)]
+    if None not in noted and sorted(int(side or 0) for side in noted) != sorted(stored):
+        return False
+    aspect = max(stored) / min(stored)
     return any(abs(aspect / known - 1) < 0.01 for known in _CAMERA_ASPECTS)
 
 
 def _from_exr(file: Path, info: ClipInfo) -> _Reading | None:
     import OpenEXR
 
+    if is_cut_short(file):
+        return None
     try:
         with OpenEXR.File(str(file), header_only=True) as opened:
             header = dict(opened.header())
@@ -173,14 +181,15 @@ def _from_exr(file: Path, info: ClipInfo) -> _Reading | None:
         return None
     where = f"the header of {file.name}"
     fov = _number(header.get("cameraFov"))
-    if fov and 0 < fov < 179:  # V-Ray
+    if fov and fov < FIELDS_OF_VIEW[1]:  # V-Ray
         return _Reading(info.width / 2 / math.tan(math.radians(fov) / 2), _TRUE, where)
     sensor = _exr_sensor_mm(header)
     if sensor is None:
         return None
     for name, error in _EXR_FOCALS:
         if focal := _number(header.get(name)):
-            return _Reading(focal / sensor * info.width, error, f"{where} ({focal:g} mm on {sensor:.4g} mm)")
+            focal_px = focal / sensor * max(info.width, info.height)
+            return _Reading(focal_px, error, f"{where} ({focal:g} mm on {sensor:.4g} mm)")
     return None
 
 
@@ -189,13 +198,14 @@ _EXR_FOCALS = (("pinholeFocalLength", 0.005), ("effectiveFocalLength", 0.01), ("
 
 
 def _exr_sensor_mm(header: Mapping[str, Any]) -> float | None:
-    """Width of what the picture shows of the sensor: OpenEXR's standard attributes, or the camera's name."""
+    """Longer side of what the picture shows of the sensor: OpenEXR's standard attributes, or the camera's name."""
     pitch, used = _number(header.get("sensorPhotositePitch")), header.get("sensorAcquisitionRectangle")
     if pitch and used is not None:
-        return _number((float(used[1][0]) - float(used[0][0]) + 1) * pitch / 1000)  # microns
+        pixels = max(float(used[1][axis]) - float(used[0][axis]) + 1 for axis in (0, 1))
+        return _number(pixels * pitch / 1000)  # of microns
     overall = header.get("sensorOverallDimensions")
     if overall is not None:
-        return _number(overall[0])
+        return _number(max(float(side) for side in overall))
     make, model = (str(header.get(name, "")).strip() for name in ("cameraMake", "cameraModel"))
     return find_sensor(f"{make} {model}") or find_sensor(model)
 

@@ -22,6 +22,7 @@ from ex4d_core.files import partial_folder, require_new, require_outside
 from ex4d_core.images import to_uint8, write_png
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.scene import Scene, clear_folder
+from ex4d_core.scene_format import SCENE_FILE
 from ex4d_core.sequence import find_sequence, is_pattern
 from ex4d_core.shot import COLOR_FILE, SHOT_FILE, read_shot
 
@@ -82,6 +83,7 @@ def distort_result(
         OutputError: the result cannot be written.
         CancelledError: `cancelled` said so.
     """
+    _require_result(source)
     require_new(out, overwrite)
     require_outside(source, out)
     shot = next((folder for folder in (source, source.parent) if (folder / SHOT_FILE).is_file()), None)
@@ -106,6 +108,17 @@ def distort_result(
             clear_folder(folder)
             _write_images(job, folder, told)
     return Distorted(out, count, 1.0 - float(job.bend.seen.mean()), job.fills_degrees)
+
+
+def _require_result(source: Path) -> None:
+    """Refuse what is no shot, video or series of images, before anything is said about its scene."""
+    if not source.exists() and not is_pattern(source):
+        raise InputError(f"There is no shot, video or folder of images {source}: check the name.")
+    if (source / SCENE_FILE).is_file():
+        raise InputError(
+            f"{source} is a scene, not a result: give one of its shots, such as {source / 'shots' / 'NAME'}, or a "
+            "video or images made of one."
+        )
 
 
 def _scene_of(source: Path, shot: Path | None, given: Path | None) -> Scene:

@@ -1,4 +1,4 @@
-"""Widths of the sensors of common cameras, for people who know their lens in millimetres.
+"""Widths of the sensors of common cameras: their longer sides, for people who know their lens in millimetres.
 
 Nominal figures: the makers' data sheets for the full width of the sensor (open gate). A mode that crops, as 4K at high
 rates and stabilised video often do, uses less of it. For phones, whose makers publish none, the width follows from

@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 LONGEST_GAP = 12
 """Frames not solved in a row that are interpolated: half a second of film. Beyond it a camera does what it likes."""
 
+_JUMP = 0.01
+"""Change of the focal length from frame to frame, as a share, that is said where the lens does not zoom."""
+
 _ACCEPTED: dict[str, tuple[Model | None, bool]] = {
     # COLMAP's model -> ours, and whether it has one focal length for both axes
     "SIMPLE_PINHOLE": (None, True),
@@ -86,12 +89,14 @@ def load_solve(
         return _from_colmap(path, info, files, start, info.frames - start if frames is None else frames)
     if path.is_dir():
         raise CameraError(f"{path} holds no solved camera: give a folder with COLMAP's cameras and images, or a file.")
-    return Solve(load_trajectory(path, info.width, info.height, info.fps))
+    trajectory = load_trajectory(path, info.width, info.height, info.fps)
+    _require_believable(path, trajectory)
+    return Solve(trajectory)
 
 
 def _from_colmap(path: Path, info: ClipInfo, files: Sequence[str] | None, start: int, count: int) -> Solve:
     model = read_colmap(path)
-    numbered = _numbered(path, [image.name for image in model.images], info, files)
+    numbered, matched = _numbered(path, [image.name for image in model.images], info, files)
     solved = dict(zip(numbered, model.images, strict=True))
     wanted = range(start, start + count)
     gaps = _gaps(path, sorted(solved), wanted)
@@ -109,12 +114,21 @@ def _from_colmap(path: Path, info: ClipInfo, files: Sequence[str] | None, start:
         intrinsics[:] = distortion.pinhole().as_tuple()
     width, height = sizes.pop()
     trajectory = Trajectory(c2w, intrinsics, np.arange(start, start + count, dtype=np.float64), width, height, info.fps)
+    _require_believable(path, trajectory)
     points = _points(model, solved, wanted)
-    return Solve(trajectory, distortion, points, has_scale=False, notes=_notes(path, gaps))
+    notes = (*matched, *_notes(path, gaps, start, intrinsics))
+    return Solve(trajectory, distortion, points, has_scale=False, notes=notes)
 
 
-def _numbered(path: Path, names: list[str], info: ClipInfo, files: Sequence[str] | None) -> list[int]:
-    """The clip's frame of each picture that was solved.
+def _require_believable(path: Path, trajectory: Trajectory) -> None:
+    for frame in range(len(trajectory)):
+        trajectory.camera(frame).intrinsics.require_believable(f"Frame {frame} of the camera solve {path}")
+
+
+def _numbered(
+    path: Path, names: list[str], info: ClipInfo, files: Sequence[str] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The clip's frame of each picture that was solved, and a sentence for people if that is a guess.
 
     By its file's name if the clip has files; else by the number in it, counted as the clip's files are, or from 1 as
     FFmpeg does, or from 0 if there is a 0; else by order, if there are as many pictures as frames.
@@ -124,19 +138,27 @@ def _numbered(path: Path, names: list[str], info: ClipInfo, files: Sequence[str]
         for key in (str, _stem):
             places = {key(file): frame for frame, file in enumerate(files)}
             if all(key(name) in places for name in bare):
-                return _each_once(path, names, [places[key(name)] for name in bare])
+                return _each_once(path, names, [places[key(name)] for name in bare]), ()
     found = [re.findall(r"\d+", _stem(name)) for name in bare]
     if all(found):
         numbers = [int(digits[-1]) for digits in found]
         first = info.first_number if info.first_number is not None else (0 if 0 in numbers else 1)
         if first <= min(numbers) and max(numbers) - first < info.frames:
-            return _each_once(path, names, [number - first for number in numbers])
+            return _each_once(path, names, [number - first for number in numbers]), ()
         if max(numbers) - min(numbers) + 1 == info.frames:
-            return _each_once(path, names, [number - min(numbers) for number in numbers])
+            note = (
+                f"The images of {path.name} are numbered {min(numbers)} to {max(numbers)} and the clip's frames "
+                f"{first} to {first + info.frames - 1}: {min(numbers)} is taken for the first."
+            )
+            return _each_once(path, names, [number - min(numbers) for number in numbers]), (note,)
     if len(names) == info.frames:
         order = sorted(range(len(names)), key=lambda index: _natural(bare[index]))
         frame_of = {index: frame for frame, index in enumerate(order)}
-        return [frame_of[index] for index in range(len(names))]
+        note = (
+            f"The names of the images of {path.name} do not tell which frames they are: they are taken in the order "
+            f"of their names, {bare[order[0]]} for the first."
+        )
+        return [frame_of[index] for index in range(len(names))], (note,)
     raise CameraError(
         f"The names of the {len(names)} images of {path} (such as {names[0]}) do not tell which of the clip's "
         f"{info.frames} frames they are: solve every frame, and number the images from 1."
@@ -193,10 +215,32 @@ def _ranges(gaps: list[tuple[int, int]]) -> str:
     return ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
 
 
-def _notes(path: Path, gaps: list[tuple[int, int]]) -> tuple[str, ...]:
-    if not gaps:
-        return ()
-    return (f"{path.name} lacks frames {_ranges(gaps)}: their cameras are interpolated between their neighbours.",)
+def _notes(path: Path, gaps: list[tuple[int, int]], start: int, intrinsics: Floats) -> tuple[str, ...]:
+    notes: list[str] = []
+    if gaps:
+        notes.append(f"{path.name} lacks frames {_ranges(gaps)}: their cameras are interpolated between neighbours.")
+    if (jump := _jump(intrinsics[:, 0])) is not None:
+        frame, share = jump
+        notes.append(
+            f"The lens of {path.name} jumps, by {100 * share:.0f} % at frame {start + frame}: if the footage does not "
+            "zoom or cut there, solve it with one camera for all images (--ImageReader.single_camera 1)."
+        )
+    return tuple(notes)
+
+
+def _jump(focal: Floats) -> tuple[int, float] | None:
+    """The frame before which a focal length (T,) changes most, and its share, if it does so by itself.
+
+    The steps of a zoom are like their neighbours; those between two cameras, or of noise, are not.
+    """
+    step = np.diff(np.log(focal))
+    padded = np.pad(step, 1)
+    around = np.abs(step - np.stack([padded[:-2], padded[2:]])).min(axis=0)
+    jumps = np.where((np.abs(step) > _JUMP) & (around > np.abs(step) / 2), np.abs(step), 0.0)
+    if not jumps.any():
+        return None
+    frame = int(jumps.argmax())
+    return frame + 1, float(np.expm1(jumps[frame]))
 
 
 def _lens(path: Path, camera: ColmapCamera) -> tuple[Intrinsics, Distortion | None]:

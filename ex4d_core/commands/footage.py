@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ex4d_core.commands.console import Console, Rate, Size, command
+from ex4d_core.errors import InputError
 
 if TYPE_CHECKING:
     from ex4d_core.scene import Scene
@@ -53,7 +54,7 @@ _OPTIONS = (
     ),
     click.option("--fov", type=float, metavar="DEG", help="Horizontal field of view."),
     click.option("--focal-mm", type=float, metavar="MM", help="Focal length; give the sensor too."),
-    click.option("--sensor-mm", type=float, metavar="MM", help="Width of the sensor."),
+    click.option("--sensor-mm", type=float, metavar="MM", help="Width of the sensor, along the picture's longer side."),
     click.option(
         "--sensor", metavar="NAME", help="A camera or format instead, as in 'Super 35': --sensors lists them."
     ),
@@ -98,6 +99,8 @@ def import_footage(console: Console, source: Path, out: Path, *, overwrite: bool
     options["depth_range"] = options["depth_range"] or None
     options["model_dir"] = options.pop("depth_model_dir")
     camera = options["source_camera"]
+    if not camera:
+        raise InputError("--source-camera is empty: give static, estimate, or a solved camera's file or folder.")
     options["estimate_camera"] = camera == "estimate"
     options["source_camera"] = None if camera in ("static", "estimate") else Path(camera)
     with console.progress() as on_progress:

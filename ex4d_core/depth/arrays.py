@@ -13,12 +13,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.camera import Intrinsics
 from ex4d_core.errors import InputError
 
 Values = NDArray[np.float64] | NDArray[np.float32]
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 _DEPTH_KEYS = ("depth", "depths", "depth_map", "depth_maps", "disparity", "disparities", "arr_0")
+_LENS_REMEDY = "save a 3x3 matrix or fx, fy, cx, cy, one for all frames or one for each, or leave it out"
 _LENS_KEYS = ("intrinsics", "intrinsic", "K", "camera_matrix", "cam_K")
 
 
@@ -105,28 +107,42 @@ def open_array(path: Path, key: str | None = None) -> ArrayDepth:
 
 
 def _read_lenses(path: Path, frames: int, size: tuple[int, int]) -> NDArray[np.float64] | None:
-    """The lens beside the depth; None if there is none, or none of this picture.
+    """The lens beside the depth; None if there is none.
 
     Matrices (3, 3) or (T, 3, 3), or rows fx, fy, cx, cy; in pixels, or as shares of the picture's sides.
+
+    Raises:
+        InputError: it is no lens, or none of this picture.
     """
+    key = None
     try:
         with np.load(path, allow_pickle=False) as file:
             key = next((key for key in _LENS_KEYS if key in file.files), None)
-            found = None if key is None else np.asarray(file[key], np.float64)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        return None
-    if found is None or found.size == 0:
-        return None
+            if key is None:
+                return None
+            found = np.asarray(file[key], np.float64)
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise InputError(f"The lens in {path} ({key!r}) cannot be read as numbers: {_LENS_REMEDY}.") from error
+    shape = "x".join(str(side) for side in found.shape) or "single"
     if found.shape[-2:] == (3, 3):
         found = found.reshape(-1, 9)[:, [0, 4, 2, 5]]
-    rows = found.reshape(-1, found.shape[-1]) if found.ndim else found[None, None]
-    if rows.shape[1] != 4 or len(rows) not in (1, frames) or not (np.isfinite(rows).all() and (rows > 0).all()):
-        return None
+    rows = found.reshape(-1, found.shape[-1]) if found.size and found.ndim else np.empty((0, 0))
+    where = f"The lens in {path} ({key!r})"
+    if rows.shape[1] != 4 or len(rows) not in (1, frames):
+        raise InputError(f"{where} has {shape} numbers for {frames} frames: {_LENS_REMEDY}.")
+    if not (np.isfinite(rows).all() and (rows > 0).all()):
+        raise InputError(f"{where} has numbers that are not positive or not finite: {_LENS_REMEDY}.")
     width, height = size
     if (rows[:, 2:] < 1).all():
         rows = rows * [width, height, width, height]
-    centred = (np.abs(rows[:, 2:] / [width, height] - 0.5) < 0.25).all()
-    return rows if centred else None  # else it is the lens of a picture of another size
+    if (np.abs(rows[:, 2:] / [width, height] - 0.5) >= 0.25).any():
+        raise InputError(
+            f"{where} is for a picture of another size, as its centre is far from that of {width}x{height} pixels: "
+            "scale it to the depth's size, or leave it out."
+        )
+    for fx, fy, cx, cy in rows.tolist():
+        Intrinsics(fx, fy, cx, cy, width, height).require_believable(where)
+    return rows
 
 
 def _array_key(path: Path, wanted: str | None) -> str:
@@ -136,12 +152,14 @@ def _array_key(path: Path, wanted: str | None) -> str:
             names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{path} is not an NPZ file, or damaged: save it again with numpy.savez.") from error
-    if wanted is not None:
+    if wanted is not None and names:
         if wanted in names:
             return wanted
         raise InputError(f"{path} has no array {wanted!r}, only {_listed(names)}: name one with --depth-channel.")
     if len(names) == 1:
         return names[0]
+    if not names:
+        raise InputError(f"{path} holds no array: save the depth into it with numpy.savez.")
     for key in _DEPTH_KEYS:
         if key in names:
             return key
@@ -149,7 +167,7 @@ def _array_key(path: Path, wanted: str | None) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    return ", ".join(sorted(names))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ex4d_core import exr_out
 from ex4d_core.depth.exr_channels import depth_candidates, is_mist, named
 from ex4d_core.errors import InputError
+from ex4d_core.exr_whole import is_cut_short
 
 _MAGIC = b"\x76\x2f\x31\x01"
 
@@ -90,6 +91,8 @@ def _channels(path: Path) -> dict[str, tuple[dict[str, Any], NDArray[Any]]]:
                 raise InputError(f"{path} is not an OpenEXR image: export it again.")
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}): check the name and its permissions.") from error
+    if is_cut_short(path):
+        raise InputError(f"{path} is damaged or cut short: export it again.")
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             parts: list[Any] = [file.parts[index] for index in range(len(file.parts))]

@@ -1,6 +1,7 @@
 """Intrinsics, poses and trajectory files."""
 
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ex4d_core.camera import (
     trajectory_to_document,
 )
 from ex4d_core.errors import CameraError
+from ex4d_core.import_request import ImportOptions
 
 angles = st.floats(-3.1, 3.1)
 lengths = st.floats(-50, 50)
@@ -83,12 +85,37 @@ def test_look_at_refuses_the_undefined() -> None:
         look_at(np.ones(3), np.ones(3))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fov_degrees": 0.5},
+        {"fov_degrees": 176},
+        {"fov_degrees": math.nan},
+        {"focal_mm": 1e5, "sensor_mm": 36},
+        {"focal_mm": 0.5, "sensor": "full frame"},
+        {"focal_px": 1},
+        {"focal_px": 1e9},
+    ],
+)
+def test_lenses_that_no_camera_has_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(CameraError, match=r"field of view of \S+ degrees.* impossible: give .*1 to 175"):
+        ImportOptions(**options).lens(1920, 1080)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"focal_mm": 50, "sensor_mm": 36}, {"focal_mm": 50, "sensor": "full frame"}])
+def test_a_camera_held_upright_has_the_same_sensor(options: dict[str, float]) -> None:
+    upright = ImportOptions(**options).lens(1080, 1920)  # type: ignore[arg-type]
+    assert upright is not None
+    assert upright.fx == pytest.approx(50 / 36 * 1920)
+
+
 def test_lenses_agree() -> None:
     by_mm = Intrinsics.from_lens_mm(50, 36, 1920, 1080)
     assert by_mm.fx == pytest.approx(50 / 36 * 1920)
     by_fov = Intrinsics.from_fov_x_degrees(by_mm.fov_x_degrees, 1920, 1080)
     assert by_fov.fx == pytest.approx(by_mm.fx)
     assert (by_mm.cx, by_mm.cy) == (960, 540)
+    assert Intrinsics.from_lens_mm(50, 36, 1080, 1920).fx == pytest.approx(by_mm.fx)
     assert Intrinsics.unknown_lens(512, 512).fx == 500
     assert Intrinsics.unknown_lens(480, 832).fy == pytest.approx(812.5)
 

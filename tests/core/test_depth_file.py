@@ -19,7 +19,7 @@ from ex4d_core.depth.exr import write_exr
 from ex4d_core.depth.registry import make_estimator
 from ex4d_core.depth.resample import resample_depth
 from ex4d_core.distortion import Distortion, undistorter
-from ex4d_core.errors import CancelledError, InputError
+from ex4d_core.errors import CancelledError, Ex4dError, InputError
 from ex4d_core.progress import never_cancelled, silent
 
 RANGE = (1.0, 9.0)
@@ -480,10 +480,33 @@ def test_a_lens_of_each_frame_goes_with_the_part_that_is_taken(tmp_path: Path) -
     assert [lens.fx for lens in each] == list(rows[:, 0])
 
 
-@pytest.mark.parametrize("bad", [K * 2, K * np.nan, -K, np.eye(4), np.zeros((2, 3, 3)), np.array("text")])
-def test_a_lens_of_another_picture_or_none_is_not_used(tmp_path: Path, bad: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (K * [[2], [2], [1]], "for a picture of another size"),
+        (K * np.nan, "numbers that are not positive or not finite"),
+        (-K, "numbers that are not positive or not finite"),
+        (np.zeros((3, 3)), "numbers that are not positive or not finite"),
+        (np.eye(4), "has 4x4 numbers for 6 frames"),
+        (np.tile(K, (2, 1, 1)), "has 2x3x3 numbers for 6 frames"),
+        (np.empty((0, 4)), "has 0x4 numbers for 6 frames"),
+        (np.array(70.0), "has single numbers for 6 frames"),
+        (np.array("text"), "cannot be read as numbers"),
+        (np.array([None, {}], object), "cannot be read as numbers"),
+        (K * [[0.001], [0.001], [1]] + [[0, 0, 33], [0, 0, 17], [0, 0, 0]], "field of view of 180 degrees"),
+    ],
+)
+def test_what_is_no_lens_of_this_picture_is_refused(tmp_path: Path, bad: np.ndarray, message: str) -> None:
     np.savez(tmp_path / "z.npz", depth=depths(), intrinsics=bad)
-    assert estimate(tmp_path / "z.npz").intrinsics is None
+    with pytest.raises(Ex4dError, match=r"The lens in .*z.npz \('intrinsics'\).*" + message):
+        estimate(tmp_path / "z.npz")
+
+
+def test_an_npz_without_arrays_says_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "z.npz")
+    for channel in (None, "depth"):
+        with pytest.raises(InputError, match=r"z.npz holds no array: save the depth into it with numpy.savez"):
+            estimate(tmp_path / "z.npz", channel=channel)
 
 
 def test_a_flat_card_is_said(tmp_path: Path) -> None:

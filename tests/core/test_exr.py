@@ -1,6 +1,8 @@
 """The EXR writer against the reference implementation, and what the reader makes of other people's files."""
 
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenEXR
@@ -8,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ex4d_core.clip import ClipInfo
 from ex4d_core.depth.exr import find_depth_channel, read_exr, write_exr
 from ex4d_core.errors import InputError, OutputError
 from ex4d_core.exr_out import REC709, encode_exr
 from ex4d_core.exr_out import write_exr as write_channels
+from ex4d_core.exr_whole import is_cut_short
+from ex4d_core.images import read_image
+from ex4d_core.lens import read_lens
 
 _SCANLINES = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
 
@@ -247,3 +253,29 @@ def test_parts_without_layers_in_their_names_are_called_by_their_part(tmp_path: 
     assert find_depth_channel(path).name == "depth.Z"
     np.testing.assert_array_equal(read_exr(path), image + 1)
     np.testing.assert_array_equal(read_exr(path, "mist.Z"), image + 2)
+
+
+@pytest.mark.parametrize("layout", ["lines", "tiles", "parts"])
+@pytest.mark.parametrize("share", [0.002, 0.02, 0.3, 0.6, 0.999])
+def test_a_file_cut_short_is_our_sentence_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], layout: str, share: float
+) -> None:
+    """OpenEXR writes lines of its own to the terminal as soon as it looks at such a file."""
+    noise = np.random.default_rng(0).random((90, 160)).astype(np.float32)
+    header: dict[str, Any] = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
+    if layout == "tiles":
+        header |= {"type": OpenEXR.tiledimage, "tiles": OpenEXR.TileDescription()}
+    whole, cut = tmp_path / "a.exr", tmp_path / "b.exr"
+    if layout == "parts":
+        parts = [OpenEXR.Part(dict(header), {"Z": noise + n}, f"part{n}") for n in range(2)]
+        OpenEXR.File(parts).write(str(whole))
+    else:
+        OpenEXR.File(header, {"Z": noise}).write(str(whole))
+    assert not is_cut_short(whole)
+    data = whole.read_bytes()
+    cut.write_bytes(data[: int(len(data) * share)])
+    for read in (read_exr, read_image):
+        with pytest.raises(InputError, match="is damaged or"):
+            read(cut)
+    assert read_lens(cut, ClipInfo(cut, "still", 160, 90, 1, Fraction(24))) is None
+    assert capfd.readouterr().err == ""

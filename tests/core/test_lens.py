@@ -64,14 +64,14 @@ def test_equivalents_compare_diagonals(tmp_path: Path, suffix: str) -> None:
 
 
 def test_the_sensors_own_pixels_are_better(tmp_path: Path) -> None:
-    """A Canon of 36 mm with 6720 pixels across, scaled down to 600."""
-    facts = {"focal": 50, "equivalent": 51, "width": 6720, "height": 4480, "plane": 6720 / 36 * 25.4, "unit": 2}
+    """A camera of 36 mm with 600 pixels across."""
+    facts = {"focal": 50, "equivalent": 51, "width": 600, "height": 400, "plane": 600 / 36 * 25.4, "unit": 2}
     found = _found(_photo(tmp_path / "a.jpg", (600, 400), **facts))
     assert found is not None
     assert found.intrinsics.fov_x_degrees == pytest.approx(_fov(50, 36), abs=0.01)
     assert "(50 mm on a sensor of 36.0 mm)" in found.note
     assert "give or take 0.7" in found.note
-    centimetres = facts | {"plane": 6720 / 3.6, "unit": 3}
+    centimetres = facts | {"plane": 600 / 3.6, "unit": 3}
     again = _found(_photo(tmp_path / "b.jpg", (600, 400), **centimetres))
     assert again is not None
     assert again.intrinsics.fx == pytest.approx(found.intrinsics.fx, rel=1e-4)
@@ -94,6 +94,20 @@ def test_a_crop_makes_it_unsure(tmp_path: Path) -> None:
     assert "give or take 8" in cropped.note
 
 
+@pytest.mark.parametrize("tags", [{"equivalent": 26}, {"focal": 5.7, "model": "iPhone 13 Pro"}])
+@pytest.mark.parametrize("noted", [(400, 225), (800, 600)])
+def test_another_size_than_the_camera_noted_makes_it_unsure(
+    tmp_path: Path, tags: dict[str, Any], noted: tuple[int, int]
+) -> None:
+    """Cut out of a picture of another shape, or of a larger one of the same: or scaled down, which looks alike."""
+    turned = _found(_photo(tmp_path / "a.jpg", width=300, height=400, **tags))
+    other = _found(_photo(tmp_path / "b.jpg", width=noted[0], height=noted[1], **tags))
+    assert turned is not None
+    assert other is not None
+    degrees = [float(found.note.removesuffix(".").split()[-1]) for found in (turned, other)]
+    assert degrees[1] > degrees[0] + 3
+
+
 def test_cropped_pixels_of_the_sensor_are_not_believed(tmp_path: Path) -> None:
     facts = {"focal": 50, "width": 6720, "height": 4480, "plane": 6720 / 36 * 25.4, "unit": 2}
     assert _found(_photo(tmp_path / "a.jpg", (600, 600), **facts)) is None
@@ -113,6 +127,21 @@ def test_a_camera_of_the_list_tells_its_sensor(tmp_path: Path) -> None:
 )
 def test_photos_that_do_not_tell(tmp_path: Path, tags: dict[str, Any]) -> None:
     assert _found(_photo(tmp_path / "a.jpg", **tags)) is None
+
+
+def test_tags_that_pillow_warns_about_bring_no_lines_of_its_own(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = _photo(tmp_path / "a.jpg", equivalent=26)
+    data = path.read_bytes()
+    tags = data.index(b"MM\0*") + 8
+    path.write_bytes(data[:tags] + struct.pack(">H", 200) + data[tags + 2 :])  # as if there were 200
+    with Image.open(path) as image:
+        image.getexif()
+    assert len(recwarn) > 0
+    recwarn.clear()
+    _found(path)
+    assert len(recwarn) == 0
 
 
 def test_damaged_tags_are_no_reason_to_refuse_a_clip(tmp_path: Path) -> None:
@@ -239,6 +268,15 @@ def test_openexrs_standard_attributes(tmp_path: Path) -> None:
     )
     assert exact is not None
     assert exact.intrinsics.fov_x_degrees == pytest.approx(_fov(35.4, 3424 * 0.00825), abs=1e-3)
+    upright = np.full((160, 90), 0.5, np.float32)
+    with OpenEXR.File(
+        {"type": OpenEXR.scanlineimage, "nominalFocalLength": 35.0, "sensorOverallDimensions": size},
+        dict.fromkeys("RGB", upright),
+    ) as file:
+        file.write(str(tmp_path / "d.exr"))
+    turned = _found(tmp_path / "d.exr")
+    assert turned is not None
+    assert turned.intrinsics.fx == pytest.approx(35 / 28 * 160)
     named = _found(_exr(tmp_path / "c.exr", nominalFocalLength=50.0, cameraMake="ARRI", cameraModel="Alexa Mini LF"))
     assert named is not None
     assert named.intrinsics.fov_x_degrees == pytest.approx(_fov(50, 36.70), abs=1e-3)

@@ -215,6 +215,11 @@ def test_what_cannot_be_bent_is_refused(case: Case, tmp_path: Path) -> None:
     plain = import_scene(case.folder / "plate", tmp_path / "b.ex4d", depth=case.folder / "depth.npz")
     with pytest.raises(InputError, match="had no lens distortion: there is nothing to put back"):
         distort_result(case.folder / "plate", tmp_path / "out", scene=plain.path)
+    for name in ("absent", "absent.mp4"):
+        with pytest.raises(InputError, match=rf"There is no shot, video or folder of images .*{name}: check the name"):
+            distort_result(tmp_path / name, tmp_path / "out")
+    with pytest.raises(InputError, match="is a scene, not a result: give one of its shots"):
+        distort_result(case.scene.path, tmp_path / "out")
     with pytest.raises(InputError, match="exists already"):
         distort_result(case.folder / "plate", tmp_path, scene=case.scene.path)
 
@@ -255,6 +260,12 @@ def test_a_trajectory_in_units_of_its_own_is_brought_to_relative_depth(case: Cas
         else:
             np.testing.assert_allclose(found, poses, atol=0.02)
             assert "was scaled by" in said[0]
+
+
+def test_an_empty_name_of_a_solve_is_refused(case: Case, tmp_path: Path) -> None:
+    arguments = ["import", str(case.folder / "plate"), "-o", str(tmp_path / "a.ex4d"), "--source-camera", ""]
+    with pytest.raises(InputError, match="--source-camera is empty: give static, estimate, or a solved camera"):
+        CliRunner().invoke(ex4d, arguments, catch_exceptions=False)
 
 
 def test_another_solve_in_a_projects_folder_is_another_request(case: Case, tmp_path: Path) -> None:

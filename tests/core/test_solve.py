@@ -131,7 +131,18 @@ def test_damage_is_one_sentence(tmp_path: Path, name: str, share: float) -> None
 def test_images_find_their_frames(tmp_path: Path, numbers: list[int], name: str, files: list[str] | None) -> None:
     solve = _load(_line(tmp_path / "m", numbers, name), 4, files)
     np.testing.assert_allclose(solve.trajectory.c2w[:, 0, 3], numbers)
-    assert solve.notes == ()
+    guessed = f"The images of m are numbered {numbers[0]} to {numbers[-1]} and the clip's frames 1 to 4: "
+    assert solve.notes == ((guessed + f"{numbers[0]} is taken for the first.",) if numbers[0] > 1 and not files else ())
+
+
+def test_images_matched_by_their_order_are_said(tmp_path: Path) -> None:
+    frames = {name: (np.array([x, 0.0, 0]), "1") for name, x in (("b.png", 2.0), ("a.png", 1.0), ("c.png", 3.0))}
+    solve = _load(_text_model(tmp_path / "m", frames, ["1 PINHOLE 640 360 500 500 320 180"]), 3)
+    np.testing.assert_allclose(solve.trajectory.c2w[:, 0, 3], [1, 2, 3])
+    assert solve.notes == (
+        "The names of the images of m do not tell which frames they are: they are taken in the order of their names, "
+        "a.png for the first.",
+    )
 
 
 def test_a_sequences_own_numbers_count(tmp_path: Path) -> None:
@@ -143,7 +154,7 @@ def test_a_sequences_own_numbers_count(tmp_path: Path) -> None:
 def test_frames_that_are_missing_are_interpolated_and_said(tmp_path: Path) -> None:
     solve = _load(_line(tmp_path / "m", [1, 2, 5, 6]), 6)
     np.testing.assert_allclose(solve.trajectory.c2w[:, 0, 3], [1, 2, 3, 4, 5, 6])
-    assert solve.notes == ("m lacks frames 2 to 3: their cameras are interpolated between their neighbours.",)
+    assert solve.notes == ("m lacks frames 2 to 3: their cameras are interpolated between neighbours.",)
 
 
 def test_an_interpolated_camera_turns_about_one_axis(tmp_path: Path) -> None:
@@ -198,9 +209,52 @@ def test_a_zoom_keeps_its_lens_of_each_frame_and_a_changing_distortion_is_refuse
     zoom = [f"{n} PINHOLE 640 360 {500 + 100 * n} {500 + 100 * n} 320 180" for n in (1, 3)]
     solve = _load(_text_model(tmp_path / "zoom", frames, zoom), 3)
     np.testing.assert_allclose(solve.trajectory.intrinsics[:, 0], [600, 700, 800])
+    assert len(solve.notes) == 1  # that a frame is interpolated, not that the lens jumps
     bent = [f"{n} SIMPLE_RADIAL 640 360 500 320 180 {0.01 * n}" for n in (1, 3)]
     with pytest.raises(CameraError, match="several cameras.*single_camera 1"):
         _load(_text_model(tmp_path / "bent", frames, bent), 3)
+
+
+@pytest.mark.parametrize(("focals", "frame"), [((500, 520, 500, 520), 1), ((500, 500, 520, 520), 2)])
+def test_a_lens_that_jumps_is_said(tmp_path: Path, focals: tuple[int, ...], frame: int) -> None:
+    frames = {f"f_{n}.png": (np.zeros(3), str(focal)) for n, focal in enumerate(focals, start=1)}
+    cameras = [f"{focal} PINHOLE 640 360 {focal} {focal} 320 180" for focal in set(focals)]
+    (note,) = _load(_text_model(tmp_path / "m", frames, cameras), 4).notes
+    assert note.startswith(f"The lens of m jumps, by 4 % at frame {frame}: ")
+
+
+def test_a_zoom_that_starts_at_once_does_not_jump(tmp_path: Path) -> None:
+    focals = [500.0] * 3 + [500 * 1.08**n for n in range(1, 6)] + [500 * 1.08**5] * 3
+    frames = {f"f_{n}.png": (np.zeros(3), str(n)) for n in range(1, 12)}
+    cameras = [f"{n} PINHOLE 640 360 {focal} {focal} 320 180" for n, focal in enumerate(focals, start=1)]
+    assert _load(_text_model(tmp_path / "m", frames, cameras), 11).notes == ()
+
+
+def test_a_solved_lens_that_no_camera_has_is_refused(tmp_path: Path) -> None:
+    frames = {"f_1.png": (np.zeros(3), "1")}
+    folder = _text_model(tmp_path / "m", frames, ["1 PINHOLE 640 360 5 5 320 180"])
+    with pytest.raises(CameraError, match=r"Frame 0 of the camera solve .*m has a horizontal field of view of 178"):
+        _load(folder, 1)
+    path = Trajectory(np.eye(4)[None], np.array([[1e6, 1e6, 320, 180]]), np.zeros(1), 640, 360, Fraction(24))
+    save_trajectory(path, tmp_path / "a.json")
+    with pytest.raises(CameraError, match=r"a.json has a horizontal field of view of 0.0367 degrees"):
+        load_solve(tmp_path / "a.json", INFO)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("cameras.txt", "1 PINHOLE 640 360 500 500 320"),
+        ("cameras.txt", "1 SIMPLE_RADIAL 640 360 500"),
+        ("cameras.txt", "1 PINHOLE 640 360 500 500 320 180 0"),
+        ("images.txt", "1 1 0 0 0 5 1 f_0001.png"),
+    ],
+)
+def test_a_text_with_too_few_or_too_many_numbers_is_damaged(tmp_path: Path, file: str, text: str) -> None:
+    folder = _line(tmp_path / "m", [1])
+    (folder / file).write_text(text + "\n")
+    with pytest.raises(CameraError, match="damaged or cut short: export it again"):
+        _load(folder, 1)
 
 
 def test_our_own_files_come_whole(tmp_path: Path) -> None:
