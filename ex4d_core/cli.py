@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", "Interrupted: run the same command again to go on.", INTERRUPTED, as_json)
     except MemoryError:
-        _fail("out-of-memory", "This machine ran out of memory: give a smaller --max-side.", 1, as_json)
+        _fail("out-of-memory", "This machine ran out of memory: give a smaller --size or --max-side.", 1, as_json)
 
 
 def _fail(code: str, message: str, exit_code: int, as_json: bool) -> None:

@@ -172,6 +172,7 @@ def find_import(out: Path, source: Path, options: ImportOptions) -> Scene | None
     """
     try:
         scene = Scene.open(out)
+        scene.check_background()
     except InputError:
         return None
     return scene if scene.document.request == request_fingerprint(source, options) else None

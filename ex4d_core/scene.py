@@ -47,6 +47,9 @@ from ex4d_core.scene_format import (
 
 Units = Literal["metric", "relative"]
 
+_SHORTEST_LENS, _LONGEST_LENS = 1e-3, 1e4
+"""Focal lengths in longer sides of the picture: fields of view of 179.9 degrees and of 20 seconds of arc."""
+
 
 @dataclass(frozen=True, eq=False)
 class BackgroundPicture:
@@ -90,7 +93,7 @@ class Scene:
         """Open a scene folder and validate it.
 
         The document, the existence of every frame and the values of the cameras are always checked; what the
-        frames hold only when they are read.
+        frames hold only when they are read, and the files of the background only when it is wanted.
 
         Args:
             path: the folder.
@@ -115,8 +118,6 @@ class Scene:
         for pattern, what in ((files.occlusion, "occlusion"), (files.plate, "plate"), (files.proxy, "depth proxy")):
             if pattern is not None:
                 check_frames_exist(path, pattern, document.frames, what)
-        for pattern in (BACKGROUND_COLOR, BACKGROUND_DEPTH) if scene.background_layers else ():
-            check_frames_exist(path, pattern, scene.background_layers, "background layer")
         if verify and hash_scene(path, document, raw, on_progress, cancelled) != document.content_hash:
             raise InputError(
                 f"The scene {path} is not what was imported, its content hash differs: import the clip again."
@@ -206,14 +207,26 @@ class Scene:
             )
         return depth
 
+    def check_background(self) -> None:
+        """Require the files of all layers of the background, inside the scene folder.
+
+        Raises:
+            InputError: one is missing.
+        """
+        for pattern, what in ((BACKGROUND_COLOR, "colour"), (BACKGROUND_DEPTH, "depth")):
+            if count := self.background_layers:
+                check_frames_exist(self.path, pattern, count, f"background's {what}", "layers")
+
     def background_layer(self, number: int) -> BackgroundPicture:
         """One layer of the persistent background, `number` from 0 to `background_layers` - 1.
 
         Raises:
-            InputError: there is none of that number, or a file is damaged or of another size.
+            InputError: there is none of that number, or a file is missing, damaged, of another size, or holds depth
+                that is not a number.
         """
         if self.document.background is None or not 0 <= number < self.background_layers:
             raise InputError(f"The scene {self.path} has no background layer {number}: import the clip again.")
+        self.check_background()
         layer, facts = self.document.background.layers[number], self.document.depth
         path = self.path / (BACKGROUND_COLOR % number)
         color = to_uint8(read_image(path))
@@ -225,6 +238,12 @@ class Scene:
             raise self._wrong_size(path, stored.shape)
         there = stored > 0  # NaN is none
         depth = decode_depth(np.where(there, stored, np.float32(1)), facts.encoding, facts.far)
+        bad = ~(np.isfinite(depth) & (depth > 0))
+        if bad.any():
+            raise InputError(
+                f"{path}, background layer {number}, holds depth that is not a positive number in {bad.mean():.1%} of "
+                "its pixels: import the clip again, or render without the background."
+            )
         fx, fy, cx, cy = layer.intrinsics
         lens = Intrinsics(fx, fy, cx, cy, self.width, self.height)
         return BackgroundPicture(
@@ -548,8 +567,15 @@ def _check_background(document: SceneDocument, file: Path) -> None:
         try:
             if not (np.isfinite(pose).all() and np.isfinite(lens).all() and (lens[:2] > 0).all()):
                 raise CameraError("not finite, or a focal length that is not positive")
+            if not _possible_lens(lens / max(document.width, document.height)):
+                raise CameraError(f"an impossible lens {', '.join(f'{value:g}' for value in layer.intrinsics)}")
             check_rigid(pose, "background layer")
             if not layer.first <= layer.last < document.frames:
                 raise CameraError(f"frames {layer.first} to {layer.last} of {document.frames}")
         except CameraError as error:
             raise InputError(f"{file} has an unusable background layer {number} ({error}): import again.") from error
+
+
+def _possible_lens(lens: NDArray[np.float64]) -> bool:
+    """Whether fx, fy, cx, cy in longer sides are of a lens with which numbers stay numbers."""
+    return bool((lens[:2] >= _SHORTEST_LENS).all() and (np.abs(lens) <= _LONGEST_LENS).all())

@@ -260,8 +260,8 @@ def combine_hashes(raw: dict[str, Any], hashes: dict[str, str]) -> str:
     return total.hexdigest()
 
 
-def check_frames_exist(root: Path, pattern: str, frames: int, what: str) -> None:
-    """Require the file of each frame, inside the scene folder even through links.
+def check_frames_exist(root: Path, pattern: str, frames: int, what: str, counted: str = "frames") -> None:
+    """Require the file of each frame (or of whatever is counted), inside the scene folder even through links.
 
     Raises:
         InputError: a file is missing, empty, or a link that leaves the folder.
@@ -285,7 +285,7 @@ def check_frames_exist(root: Path, pattern: str, frames: int, what: str) -> None
             missing.append(frame)
     if missing:
         raise InputError(
-            f"The scene {root} lacks the {what} of {len(missing)} of {frames} frames "
+            f"The scene {root} lacks the {what} of {len(missing)} of {frames} {counted} "
             f"(first {pattern % missing[0]}): import the clip again."
         )
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Score the persistent background against rendered ground truth with true depth.
 
-usage: bench_background.py TRUTH...
+    python scripts/bench_background.py TRUTH...
 
-TRUTH holds scenes as /work/shared/data/gt and scripts/make_benchmark.py have them. For each path, over its key frames:
+TRUTH holds scenes as scripts/make_benchmark.py makes them (docs/depth/evaluation.md). For each path, over its key
+frames:
 
   unseen    share of pixels never seen, without the background -> with it
   removed   share of the never-seen pixels that it shows; possible: that rested and were seen at any time
@@ -14,6 +15,7 @@ TRUTH holds scenes as /work/shared/data/gt and scripts/make_benchmark.py have th
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.background import make_background
 from ex4d_core.camera import Trajectory
+from ex4d_core.errors import Ex4dError
 from ex4d_core.evaluation.truth import Truth, find_truths, open_truth
 from ex4d_core.progress import never_cancelled, silent
 from ex4d_core.rendering import render
@@ -35,10 +38,15 @@ _SAME_SURFACE = 0.02
 
 def main() -> None:
     """Print a table."""
-    for folder in find_truths(tuple(Path(name) for name in sys.argv[1:])):
-        truth = open_truth(folder)
-        with tempfile.TemporaryDirectory() as work:
-            score_scene(truth, Path(work))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truths", nargs="+", type=Path, metavar="TRUTH")
+    options = parser.parse_args()
+    try:
+        for folder in find_truths(tuple(options.truths)):
+            with tempfile.TemporaryDirectory() as work:
+                score_scene(open_truth(folder), Path(work))
+    except Ex4dError as error:
+        sys.exit(f"bench_background: {error}")
 
 
 def score_scene(truth: Truth, work: Path) -> None:

@@ -9,6 +9,7 @@ at once are counted. Attention counts as fused: it keeps nothing but its result.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import weakref
 from collections.abc import Callable
@@ -63,6 +64,7 @@ class Counted(TorchDispatchMode):
 
 def main() -> int:
     """Print a table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| size | frames at once | UNet, stock | UNet, in pieces | VAE | refused below |")
     print("|---|---|---|---|---|---|")
     for size in SIZES:

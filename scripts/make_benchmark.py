@@ -26,10 +26,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from benchmark.truth import Plan, write_truth  # noqa: E402
 
+from ex4d_core.errors import Ex4dError  # noqa: E402
+
+INTERRUPTED = 130
 SCENES = ("fence", "person", "foliage", "street")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and make what is not there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -39,19 +42,32 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=49)
     parser.add_argument("--samples", type=int, default=5, help="of Cycles, a pixel")
     parser.add_argument("--fast", action="store_true", help="96 pixels, 9 frames, 2 samples: to try it out")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     size, frames, samples = (96, 9, 2) if options.fast else (options.size, options.frames, options.samples)
-    if size < 16 or frames < 2:
-        parser.error("give a --size of 16 or more and --frames of 2 or more")
-    for name in options.scene or SCENES:
-        started = time.perf_counter()
-        plan = Plan(name, importlib.import_module(f"benchmark.{name}").scene(), size, frames)
-        work = options.out / ".work" / f"{name}-{size}-{frames}-{samples}"
-        work.mkdir(parents=True, exist_ok=True)
-        render(options.blender, plan, work, samples)
-        colored = time.perf_counter()
-        write_truth(plan, work, options.out)
-        print(f"{name}: colours {colored - started:.0f} s, truth {time.perf_counter() - colored:.0f} s", flush=True)
+    if size < 16 or frames < 2 or samples < 1:
+        parser.error("give a --size of 16 or more, --frames of 2 or more and --samples of 1 or more")
+    try:
+        for name in options.scene or SCENES:
+            make(name, options.out, options.blender, size, frames, samples)
+    except KeyboardInterrupt:
+        print("make_benchmark: Interrupted: run the same command again to go on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        sys.exit(f"make_benchmark: cannot write {error.filename or options.out} ({error.strerror}): give another OUT.")
+    except Ex4dError as error:
+        sys.exit(f"make_benchmark: {error}")
+
+
+def make(name: str, out: Path, blender: str, size: int, frames: int, samples: int) -> None:
+    """One scene: its colours, then its truth."""
+    started = time.perf_counter()
+    plan = Plan(name, importlib.import_module(f"benchmark.{name}").scene(), size, frames)
+    work = out / ".work" / f"{name}-{size}-{frames}-{samples}"
+    work.mkdir(parents=True, exist_ok=True)
+    render(blender, plan, work, samples)
+    colored = time.perf_counter()
+    write_truth(plan, work, out)
+    print(f"{name}: colours {colored - started:.0f} s, truth {time.perf_counter() - colored:.0f} s", flush=True)
 
 
 def render(blender: str, plan: Plan, work: Path, samples: int) -> None:

@@ -51,8 +51,15 @@ class Backdrop:
 
     @classmethod
     def of(cls, scene: Scene, method: str, wanted: bool = True) -> Backdrop | None:
-        """The backdrop of a scene; None if it has none, or it is not wanted."""
-        return cls(scene, method) if wanted and scene.background_layers else None
+        """The backdrop of a scene; None if it has none, or it is not wanted.
+
+        Raises:
+            InputError: files of it are missing.
+        """
+        if not wanted or not scene.background_layers:
+            return None
+        scene.check_background()
+        return cls(scene, method)
 
     def behind(self, frame: RenderedFrame, source: SourceFrame, camera: Camera) -> RenderedFrame:
         """Put the layers of its take behind a frame.

@@ -31,6 +31,13 @@ _SHARPEN = click.option(
 _MARKDOWN = click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 
 
+def _distance(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A number from 0 to infinity."""
+    if value is not None and not value >= 0:
+        raise click.BadParameter(f"{value} is not a distance: give 0 or more, or inf.", ctx, param)
+    return value
+
+
 @click.group("evaluate")
 def evaluate_command() -> None:
     """Measure depth and renders against rendered ground truth.
@@ -85,7 +92,7 @@ def depth_command(
     from ex4d_core.evaluation.estimates import Asked
     from ex4d_core.evaluation.truth import find_truths, open_truth
 
-    if depth is not None and estimator:
+    if depth is not None and set(estimator) - {"file"}:
         raise InputError("Depth is given twice: choose one of --depth and --estimator.")
     names = estimator or (("file",) if depth is not None else (default_estimator(),))
     asked = [Asked(name, depth, depth_kind, depth_range, model_dir, sharpen) for name in names]
@@ -122,7 +129,12 @@ def depth_command(
 @click.option("--depth", multiple=True, metavar="true|NAME", default=["true"], help="Whose depth; may be repeated.")
 @click.option("--path", multiple=True, metavar="P", help="Only this path; may be repeated.")
 @click.option("--per-scene", is_flag=True, help="Print a row for each scene: means over its paths.")
-@click.option("--reach", type=float, help="How far bridges of a dwmesh hide what is behind them; inf: all of it.")
+@click.option(
+    "--reach",
+    type=float,
+    callback=_distance,
+    help="How far bridges of a dwmesh hide what is behind them; inf: all of it.",
+)
 @_MODEL_DIR
 @_SHARPEN
 @_SIZE
@@ -154,6 +166,14 @@ def geometry_command(
     from ex4d_core.evaluation.truth import find_truths, open_truth
     from ex4d_core.occluder import BRIDGE_REACH
 
+    if "file" in depth:
+        raise InputError(
+            "Geometry is measured with true depth or an estimator's: give --depth true or a NAME of ex4d depth list; "
+            "files of depth are measured by ex4d evaluate depth --depth FOLDER."
+        )
+    if set(depth) == {"true"} and not (model_dir is None and sharpen is None):
+        given = "--depth-model-dir" if model_dir is not None else "--sharpen-edges" if sharpen else "--keep-edges"
+        raise InputError(f"True depth is taken as it is: leave out {given}, or name an estimator with --depth NAME.")
     require_ssim()
     reach = BRIDGE_REACH if reach is None else reach
     kinds = {"on": (True,), "off": (False,), "both": (False, True)}[background]

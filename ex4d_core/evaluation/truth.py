@@ -8,7 +8,6 @@ of the key frames; some also `path_P_ever/`.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.camera import Intrinsics
+from ex4d_core.camera import Intrinsics, check_rigid
 from ex4d_core.clip import load_clip
-from ex4d_core.errors import InputError
+from ex4d_core.errors import CameraError, InputError
+from ex4d_core.evaluation.truth_format import META_FILE, broken, parse_meta
 from ex4d_core.images import read_image
 
 Floats = NDArray[np.float32]
@@ -45,6 +45,8 @@ class Truth:
     """Names of the target cameras' paths: 30, 60, zoom_in."""
     key_frames: tuple[int, ...]
     """The frames of which there is the targets' truth."""
+    stored: tuple[int, int]
+    """Width and height of the pictures on disk, pixels."""
     ranges: dict[str, tuple[float, float]]
     """Disparity, 1/m, that 0 and 65535 stand for: of "source" and of each path."""
 
@@ -73,9 +75,11 @@ class Truth:
             with np.load(path, allow_pickle=False) as data:
                 found = {name: data[f"path_{name}"].astype(np.float64) for name in self.paths}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise _broken(path, f"it lacks the path {error}" if isinstance(error, KeyError) else str(error)) from error
+            raise broken(path, f"it lacks the path {error}" if isinstance(error, KeyError) else str(error)) from error
         if any(poses.shape != (self.frames, 4, 4) for poses in found.values()):
-            raise _broken(path, f"each path needs {self.frames} poses of 4x4")
+            raise broken(path, f"each path needs {self.frames} poses of 4x4")
+        for name, poses in found.items():
+            _require_poses(path, poses, f"path {name}")
         return found
 
     def target_colors(self, path: str) -> NDArray[np.uint8]:
@@ -99,7 +103,8 @@ class Truth:
         path = self.folder / name
         found = load_clip(path).frames
         if len(found) != frames:
-            raise _broken(path, f"it has {len(found)} frames, not {frames}")
+            raise broken(path, f"it has {len(found)} frames, not {frames}")
+        self._require_stored(path, found.shape[1:3])
         if found.shape[1:3] != (self.lens.height, self.lens.width):
             size = (self.lens.width, self.lens.height)
             found = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in found])
@@ -109,19 +114,25 @@ class Truth:
         low, high = self.ranges[of]
         stored = self._grey(folder, frame)
         if stored.dtype != np.uint16:
-            raise _broken(self.folder / folder, "disparity needs PNG files of 16 bits")
+            raise broken(self.folder / folder, "disparity needs PNG files of 16 bits")
         return (low + stored.astype(np.float64) / 65535 * (high - low)).astype(np.float32)
 
     def _mask(self, folder: str, frame: int) -> Bools:
         return self._grey(folder, frame) > 127
 
     def _grey(self, folder: str, frame: int) -> NDArray[Any]:
-        image = read_image(self.folder / folder / f"{frame:03d}.png")[..., 0]
+        path = self.folder / folder / f"{frame:03d}.png"
+        image = read_image(path)[..., 0]
+        self._require_stored(path, image.shape)
         if image.shape == (self.lens.height, self.lens.width):
             return image
         # means of depths, and of yes and no, lie on no surface: the nearest pixel does
         size = (self.lens.width, self.lens.height)
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT), image.dtype)
+
+    def _require_stored(self, path: Path, shape: tuple[int, ...]) -> None:
+        if (size := (shape[1], shape[0])) != self.stored:
+            raise broken(path, f"it has {size[0]}x{size[1]} pixels, meta.json says {self.stored[0]}x{self.stored[1]}")
 
 
 def open_truth(folder: Path, size: tuple[int, int] | None = None) -> Truth:
@@ -134,32 +145,27 @@ def open_truth(folder: Path, size: tuple[int, int] | None = None) -> Truth:
     Raises:
         InputError: it is none, or is damaged.
     """
-    path = folder / "meta.json"
+    path = folder / META_FILE
     try:
-        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(f"{folder} holds no ground truth: give a folder with a meta.json in it.") from error
-    except ValueError as error:
-        raise _broken(path, str(error)) from error
-    try:
-        k, width, height, frames = meta["K"], int(meta["width"]), int(meta["height"]), int(meta["frames"])
-        lens = Intrinsics(k[0][0], k[1][1], k[0][2], k[1][2], width, height)
-        ranges = {name: (float(low), float(high)) for name, (low, high) in meta["disparity_range"].items()}
-        truth = Truth(
-            folder=folder,
-            name=str(meta["scene"]),
-            frames=frames,
-            lens=lens.resized(*size) if size else lens,
-            source_c2w=np.asarray(meta["source_c2w"], np.float64).reshape(frames, 4, 4),
-            paths=tuple(name for name in ranges if name != "source"),
-            key_frames=tuple(int(frame) for frame in meta["key_frames"]),
-            ranges=ranges,
-        )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise _broken(path, f"{type(error).__name__}: {error}") from error
-    if any(not 0 <= frame < frames for frame in truth.key_frames):
-        raise _broken(path, f"key_frames lie outside of 0 to {frames - 1}")
-    return truth
+    meta = parse_meta(text, path)
+    poses = np.array(meta.source_c2w, np.float64)
+    _require_poses(path, poses, "source_c2w")
+    (fx, _, cx), (_, fy, cy), _ = meta.k
+    lens = Intrinsics(fx, fy, cx, cy, meta.width, meta.height)
+    return Truth(
+        folder=folder,
+        name=meta.scene,
+        frames=meta.frames,
+        lens=lens.resized(*size) if size else lens,
+        source_c2w=poses,
+        paths=tuple(name for name in meta.disparity_range if name != "source"),
+        key_frames=tuple(meta.key_frames),
+        stored=(meta.width, meta.height),
+        ranges=meta.disparity_range,
+    )
 
 
 def find_truths(places: tuple[Path, ...]) -> list[Path]:
@@ -177,5 +183,10 @@ def find_truths(places: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-def _broken(path: Path, why: str) -> InputError:
-    return InputError(f"The ground truth {path} cannot be used ({why}): make or copy it again.")
+def _require_poses(path: Path, poses: NDArray[np.float64], what: str) -> None:
+    try:
+        if not np.isfinite(poses).all():
+            raise CameraError(f"a pose of {what} is not finite")
+        check_rigid(poses, what)
+    except CameraError as error:
+        raise broken(path, str(error).rstrip(".")) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,13 @@ from ex4d_core.background.motion import Look, moving_pixels
 from ex4d_core.background.showing import Backdrop, SourceFrame, solid_with_holes
 from ex4d_core.camera import Camera
 from ex4d_core.clip import read_lossless
+from ex4d_core.depth.exr import write_exr
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.frame import render_frame, render_solid
 from ex4d_core.generate.engine import Shot
 from ex4d_core.images import read_image
+from ex4d_core.import_request import ImportOptions, request_fingerprint
+from ex4d_core.ingest import find_import
 from ex4d_core.mesh import build_mesh
 from ex4d_core.progress import silent
 from ex4d_core.rendering import render, render_shot
@@ -259,13 +263,52 @@ def test_its_pictures_do_not_count_for_the_hash_but_must_be_there(passing: Scene
     with pytest.raises(InputError, match="no background layer 1"):
         scene.background_layer(1)
     (scene.path / "background/000000.exr").unlink()
-    with pytest.raises(InputError, match="lacks the background layer of 1 of 1"):
-        Scene.open(scene.path)
+    without = Scene.open(scene.path)
+    for use in (lambda: render(without, beside(0.5, (8.0,))), lambda: without.background_layer(0)):
+        with pytest.raises(InputError, match="lacks the background's depth of 1 of 1 layers"):
+            use()
+
+
+def test_without_the_background_its_files_are_not_needed(passing: Scene, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(passing.path, tmp_path / "copy.ex4d", ignore=shutil.ignore_patterns("background")))
+    (frame,) = render(Scene.open(folder, verify=True), beside(0.5, (8.0,)), background=False)
+    (alone,) = render(passing, beside(0.5, (8.0,)), background=False)
+    np.testing.assert_array_equal(frame.color, alone.color)
+    with pytest.raises(InputError, match="has no folder background/: import the clip again"):
+        render_shot(Scene.open(folder), beside(0.5, (8.0,)), tmp_path / "shot")
+    assert not (tmp_path / "shot").exists()
+
+
+def test_an_import_that_lost_its_background_is_made_again(passing: Scene, tmp_path: Path) -> None:
+    folder, options = Path(shutil.copytree(passing.path, tmp_path / "copy.ex4d")), ImportOptions()
+    source = tmp_path / "clip"
+    shutil.copytree(passing.path / "color", source)
+    write_document(folder, passing.document.model_copy(update={"request": request_fingerprint(source, options)}))
+    assert find_import(folder, source, options) is not None
+    shutil.rmtree(folder / "background")
+    assert find_import(folder, source, options) is None
+
+
+def test_infinite_disparity_names_file_and_layer(passing: Scene, tmp_path: Path) -> None:
+    scene = Scene.open(Path(shutil.copytree(passing.path, tmp_path / "copy.ex4d")))
+    assert scene.document.depth.encoding == "half-disparity"
+    path = scene.path / "background/000000.exr"
+    write_exr(path, np.full((HEIGHT, WIDTH), np.inf, np.float16), scene.document.depth.channel)
+    with pytest.raises(InputError, match=f"{re.escape(str(path))}, background layer 0, .* in 100.0%"):
+        list(render(scene, beside(0.5, (8.0,))))
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"last": 16}, {"first": 9, "last": 8}, {"c2w": (2 * np.eye(4)).tolist()}, {"intrinsics": [0, 90, 48, 36]}],
+    [
+        {"last": 16},
+        {"first": 9, "last": 8},
+        {"c2w": (2 * np.eye(4)).tolist()},
+        *(
+            {"intrinsics": lens}
+            for lens in ([0, 90, 48, 36], [1e-300, 90, 48, 36], [90, 1e300, 48, 36], [90, 90, -1e9, 36])
+        ),
+    ],
 )
 def test_impossible_layers_are_refused(passing: Scene, tmp_path: Path, change: dict[str, object]) -> None:
     scene = Scene.open(Path(shutil.copytree(passing.path, tmp_path / "copy.ex4d")))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from ex4d_core.camera import Intrinsics
-from ex4d_core.cli import ex4d
+from ex4d_core.cli import ex4d, main
 from ex4d_core.clip import write_lossless
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.evaluation import scores
@@ -140,7 +142,7 @@ def test_bad_truths(truths: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"target_from_source\.npz cannot be used"):
         _ = open_truth(folder).target_from_source
     meta = json.loads((folder / "meta.json").read_text())
-    for change, words in (({"key_frames": [7]}, "outside of 0 to 4"), ({"K": 3}, "TypeError")):
+    for change, words in (({"key_frames": [7]}, "outside of 0 to 4"), ({"K": 3}, "K: ")):
         (folder / "meta.json").write_text(json.dumps(meta | change))
         with pytest.raises(InputError, match=words):
             open_truth(folder)
@@ -306,18 +308,142 @@ def test_the_commands(truths: Path) -> None:
         run(ex4d, arguments, catch_exceptions=False)
 
 
-def test_a_benchmark_that_cannot_be_rendered_says_so(benchmark: None, tmp_path: Path) -> None:
-    script = ROOT / "scripts" / "make_benchmark.py"
-    found = importlib.util.spec_from_file_location("make_benchmark", script)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"disparity_range": [1, 2]}, "disparity_range"),
+        ({"disparity_range": {"30": [1, 2]}}, "disparity_range: it has none of 'source'"),
+        ({"disparity_range": {"source": [math.nan, 2]}}, "disparity_range.source.0"),
+        ({"disparity_range": {"source": [-0.1, 2]}}, "disparity_range: of 'source'"),
+        ({"disparity_range": {"source": [2, 1]}}, "disparity_range: of 'source'"),
+        ({"disparity_range": {"source": [1, 2], "../60": [1, 2]}}, "disparity_range"),
+        ({"frames": math.inf}, "frames"),
+        ({"frames": 0}, "frames"),
+        ({"frames": FRAMES + 1}, f"source_c2w has {FRAMES} poses for {FRAMES + 1} frames"),
+        ({"source_c2w": np.zeros((FRAMES, 4, 4)).tolist()}, "source_c2w is scaled, mirrored or sheared"),
+        ({"source_c2w": np.full((FRAMES, 4, 4), math.nan).tolist()}, "source_c2w.0.0.0"),
+        ({"key_frames": []}, "key_frames"),
+        ({"key_frames": [FRAMES]}, "key_frames lie outside of 0 to"),
+        ({"K": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]}, "K: its focal lengths"),
+        ({"scene": "../person"}, "scene"),
+    ],
+)
+def test_an_impossible_meta_is_refused_by_field(
+    truths: Path, tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    meta = json.loads((truths / "person-moving" / "meta.json").read_text())
+    (tmp_path / "meta.json").write_text(json.dumps(meta | change))
+    with pytest.raises(InputError, match=re.escape(named)) as error:
+        open_truth(tmp_path)
+    assert str(tmp_path / "meta.json") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_pictures_have_the_size_of_the_meta(truths: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(truths / "person-moving", tmp_path / "truth"))
+    small = np.zeros((SIZE // 2, SIZE), np.uint16)
+    write_png(folder / "source_disparity" / "001.png", small)
+    with pytest.raises(InputError, match=rf"001.png .*it has {SIZE}x{SIZE // 2} pixels, meta.json says {SIZE}x{SIZE}"):
+        open_truth(folder, (32, 32)).disparity(1)
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"width": SIZE * 2}))
+    with pytest.raises(InputError, match=rf"source.mp4 .*meta.json says {SIZE * 2}x{SIZE}"):
+        _ = open_truth(folder).colors
+
+
+def test_target_poses_are_rigid(truths: Path, moving: Truth, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(truths / "person-moving", tmp_path / "truth"))
+    poses = {f"path_{name}": values.copy() for name, values in moving.target_from_source.items()}
+    for value, why in ((math.nan, "a pose of path 60 is not finite"), (7.0, "path 60 is scaled, mirrored or sheared")):
+        poses["path_60"][2, 0, 0] = value
+        np.savez(folder / "target_from_source.npz", **poses)
+        with pytest.raises(InputError, match=f"target_from_source.npz.*{why}"):
+            _ = open_truth(folder).target_from_source
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--depth", "file"], "measured by ex4d evaluate depth --depth FOLDER"),
+        (["--depth", "true", "--depth-model-dir", "."], "leave out --depth-model-dir, or name an estimator"),
+        (["--keep-edges"], "leave out --keep-edges"),
+        (["--reach", "nan"], "nan is not a distance"),
+        (["--reach", "-1"], "-1.0 is not a distance"),
+    ],
+)
+def test_geometry_refuses_what_it_would_not_heed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], why: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "geometry", str(tmp_path), *options])
+    assert why in capsys.readouterr().err
+
+
+def test_memory_that_ran_out_names_the_options_that_help(
+    truths: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_large(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("ex4d_core.evaluation.depth.evaluate_depth", too_large)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "depth", str(truths), "--estimator", "plane"])
+    assert "give a smaller --size or --max-side" in capsys.readouterr().err
+
+
+@pytest.fixture
+def make_benchmark(benchmark: None) -> ModuleType:
+    """The script."""
+    return _script("make_benchmark")
+
+
+def test_a_benchmark_that_cannot_be_rendered_says_so(make_benchmark: ModuleType, tmp_path: Path) -> None:
     from benchmark import fence
     from benchmark.truth import Plan
 
     plan = Plan("fence", fence.scene(), 32, 2)
     with pytest.raises(SystemExit, match="cannot start .*no-blender"):
-        module.render(str(tmp_path / "no-blender"), plan, tmp_path, 1)
+        make_benchmark.render(str(tmp_path / "no-blender"), plan, tmp_path, 1)
     with pytest.raises(SystemExit, match="left 7 pictures of fence undone"):
-        module.render(shutil.which("true") or "true", plan, tmp_path, 1)
+        make_benchmark.render(shutil.which("true") or "true", plan, tmp_path, 1)
+
+
+def test_a_benchmark_ends_with_one_line(
+    make_benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"cannot write .*file.*: give another OUT"):
+        make_benchmark.main([str(tmp_path / "file" / "out"), "--fast"])
+    with pytest.raises(SystemExit):
+        make_benchmark.main([str(tmp_path), "--samples", "0"])
+    assert "--samples of 1 or more" in capsys.readouterr().err
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(make_benchmark, "render", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        make_benchmark.main([str(tmp_path / "out"), "--fast"])
+    assert capsys.readouterr().err == "make_benchmark: Interrupted: run the same command again to go on.\n"
+
+
+def test_the_background_is_measured_with_help_and_without_tracebacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = _script("bench_background")
+    monkeypatch.setattr(sys, "argv", ["bench_background.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        script.main()
+    assert "TRUTH holds scenes" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["bench_background.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^bench_background: .* holds no ground truth"):
+        script.main()
+
+
+def _script(name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
