@@ -211,7 +211,9 @@ def _measured(
     rim = np.ones((radius, radius), np.uint8)
     skies = _skies(pictures, inverse_depth, information)
     for t in range(total):
-        moving[t] = np.asarray(moving[t] * (1.0 - skies[t]), np.float32)
+        # open sky alone: between the leaves of a tree that moves there is some, too
+        open_sky = cv2.morphologyEx(skies[t], cv2.MORPH_OPEN, np.ones((2 * radius + 1,) * 2, np.uint8))
+        moving[t] = np.asarray(moving[t] * (1.0 - open_sky), np.float32)
         information[t] *= np.clip(1.0 - 2.0 * cv2.dilate(moving[t], rim), 0.0, 1.0)
     inverse_depth, information = parallax.fuse(inverse_depth, information, flow, path.w2c, camera, cancelled)
     near = _near(inverse_depth, information)
