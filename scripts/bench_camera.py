@@ -9,6 +9,7 @@ taken to stand still (see `ex4d_core.evaluation.drift`), what `static` says, and
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from ex4d_core.camera_estimate import estimate_camera
 from ex4d_core.depth.registry import make_estimator
+from ex4d_core.errors import Ex4dError
 from ex4d_core.evaluation.drift import Depth, Filmed, drift
 from ex4d_core.evaluation.truth import Truth, find_truths, open_truth
 from ex4d_core.progress import never_cancelled, silent
@@ -68,4 +70,7 @@ def _embedded(truth: Truth) -> Depth:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Ex4dError as error:
+        sys.exit(f"bench_camera: {error}")

@@ -7,6 +7,7 @@ python scripts/bench_lens.py --truth build/benchmark   also the scale, on scenes
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.distortion import Distortion, distorter, undistorter
+from ex4d_core.errors import Ex4dError
 from ex4d_core.evaluation.truth import Truth, open_truth
 from ex4d_core.progress import never_cancelled, silent
 from ex4d_core.solve_scale import fit_scale
@@ -97,4 +99,7 @@ def _scale(truth: Truth) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Ex4dError as error:
+        sys.exit(f"bench_lens: {error}")

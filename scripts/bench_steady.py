@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ex4d_core.depth.frame_store import FrameStore
 from ex4d_core.depth.stabilise import stabilise
+from ex4d_core.errors import Ex4dError
 from ex4d_core.evaluation import scores
 from ex4d_core.evaluation.truth import Truth, find_truths, open_truth
 
@@ -146,4 +147,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Ex4dError as error:
+        sys.exit(f"bench_steady: {error}")

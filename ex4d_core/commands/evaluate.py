@@ -95,6 +95,7 @@ def depth_command(
     if depth is not None and set(estimator) - {"file"}:
         raise InputError("Depth is given twice: choose one of --depth and --estimator.")
     names = estimator or (("file",) if depth is not None else (default_estimator(),))
+    _refuse_unread(names, model_dir)
     asked = [Asked(name, depth, depth_kind, depth_range, model_dir, sharpen) for name in names]
     rows: list[DepthScores] = []
     with console.progress() as on_progress:
@@ -171,8 +172,9 @@ def geometry_command(
             "Geometry is measured with true depth or an estimator's: give --depth true or a NAME of ex4d depth list; "
             "files of depth are measured by ex4d evaluate depth --depth FOLDER."
         )
-    if set(depth) == {"true"} and not (model_dir is None and sharpen is None):
-        given = "--depth-model-dir" if model_dir is not None else "--sharpen-edges" if sharpen else "--keep-edges"
+    _refuse_unread(depth, model_dir)
+    if set(depth) == {"true"} and sharpen is not None:
+        given = "--sharpen-edges" if sharpen else "--keep-edges"
         raise InputError(f"True depth is taken as it is: leave out {given}, or name an estimator with --depth NAME.")
     require_ssim()
     reach = BRIDGE_REACH if reach is None else reach
@@ -203,6 +205,16 @@ def geometry_command(
         for row in [*(_means(rows, "scene", *kind) if per_scene else rows), *_means(rows, *kind)]
     ]
     console.result({"geometry": [_plain(row) for row in rows]}, _table(head, cells, markdown))
+
+
+def _refuse_unread(names: tuple[str, ...], model_dir: Path | None) -> None:
+    """Refuse a folder of weights that nothing would read."""
+    from ex4d_core.evaluation.estimates import GUESSES
+
+    if model_dir is not None and set(names) <= {"true", "file", "embedded", *GUESSES}:
+        raise InputError(
+            f"Nothing of {', '.join(names)} loads weights: leave out --depth-model-dir, or name an estimator that does."
+        )
 
 
 def _means(rows: Sequence[Any], *keys: str) -> list[Any]:

@@ -365,7 +365,7 @@ def test_target_poses_are_rigid(truths: Path, moving: Truth, tmp_path: Path) -> 
     ("options", "why"),
     [
         (["--depth", "file"], "measured by ex4d evaluate depth --depth FOLDER"),
-        (["--depth", "true", "--depth-model-dir", "."], "leave out --depth-model-dir, or name an estimator"),
+        (["--depth", "true", "--depth-model-dir", "."], "Nothing of true loads weights: leave out --depth-model-dir"),
         (["--keep-edges"], "leave out --keep-edges"),
         (["--reach", "nan"], "nan is not a distance"),
         (["--reach", "-1"], "-1.0 is not a distance"),
