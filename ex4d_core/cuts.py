@@ -62,13 +62,13 @@ def find_cuts(
     kept: OrderedDict[int, Bytes] = OrderedDict()
     for t, picture, changed in _watched(frames, on_progress, cancelled):
         kept[t] = picture
-        if len(kept) > WINDOW + FLASH + 3:
+        if len(kept) > WINDOW + 2 * FLASH + 3:
             kept.popitem(last=False)
         changes += changed
         while changes and (t >= changes[0] + FLASH or t == len(frames) - 1):
             change = changes.pop(0)
             after = [kept[i] for i in range(change, min(change + FLASH, len(frames) - 1) + 1)]
-            before = [kept[i] for i in range(max(change - FLASH, 0), change) if i in kept]
+            before = [kept[i] for i in range(max(change - FLASH - 1, 0), change) if i in kept]
             if not _goes_on(before, after):
                 cuts.append(change)
     return tuple(cuts)

@@ -138,7 +138,9 @@ def require_replaceable(folder: Path, overwrite: bool, mark: str, kind: str) -> 
     Raises:
         InputError: it exists, and is not empty, and may not be replaced.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    with explained(folder):
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if is_free:
         return
     if not (folder / mark).is_file():
         raise InputError(f"{folder} exists and is not a {kind} folder: choose another name.")

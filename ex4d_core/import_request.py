@@ -42,7 +42,7 @@ class ImportOptions:
     depth_channel: str | None = None
     """Name of the EXR channel or NPZ array with depth; None: the one that is called so."""
     estimator: str | None = None
-    """Name of a depth estimator; None: `file` with `depth`, else `registry.default_estimator()`."""
+    """Name of a depth estimator; None: `file` with `depth`, else `registry.default_estimator`."""
     model_dir: Path | None = None
     """A folder with the estimator's weights or checkout; None: what `ex4d models` has."""
     sharpen: bool | None = None
@@ -97,6 +97,13 @@ class ImportOptions:
             raise InputError("The source camera is given and to be estimated: choose one of the two.")
         if self.model_dir is not None and not os.path.isdir(self.model_dir):  # false for impossible names, too
             raise InputError(f"There is no folder {self.model_dir} with a depth model: check the name.")
+        if self.model_dir is not None and self.estimator_name in ("file", "embedded"):
+            raise InputError(
+                f"The estimator {self.estimator_name} loads no weights: leave out --depth-model-dir, or choose another "
+                "estimator with --estimator."
+            )
+        if self.depth is not None and self.estimator not in (None, "file"):
+            raise InputError("The depth is given and to be estimated: choose one of --depth and --estimator.")
         if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
             raise InputError(f"A focal length of {self.focal_px} pixels is impossible: give a positive number.")
         if self.start < 0:
@@ -114,6 +121,8 @@ class ImportOptions:
                 raise InputError(f"{name} {given} cannot be meshed: give 2 to {MAX_SIDE} pixels for each side.")
         if self.fps is not None and self.fps <= 0:
             raise InputError(f"A frame rate of {self.fps} is impossible: give a positive number.")
+        if self.depth is None and self.depth_kind != "relative":
+            raise InputError("--depth-kind says what the numbers of depth mean, but none is given: add --depth.")
         if self.depth is None and self.depth_range is not None:
             raise InputError("--depth-range describes integer depth, but no depth is given: add --depth.")
         if self.depth is None and self.depth_channel is not None:
@@ -129,7 +138,9 @@ class ImportOptions:
         """The depth estimator to use."""
         from ex4d_core.depth.registry import default_estimator
 
-        return self.estimator or ("file" if self.depth is not None else default_estimator())
+        if self.estimator is not None:
+            return self.estimator
+        return "file" if self.depth is not None else default_estimator(self.model_dir)
 
     @property
     def sharpens(self) -> bool:

@@ -1,38 +1,49 @@
-"""The estimator `embedded` behind the common protocol, with memory bounded for long clips."""
+"""The estimator `embedded` behind the common protocol: in chunks, so that memory does not grow with the clip."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import ColorFrames, DepthRequest, DepthResult
-from ex4d_core.depth.edgeaware import upsample
-from ex4d_core.depth.embedded import WORKING_SIDE, EmbeddedDepth, estimate_depth
-from ex4d_core.images import resize
-from ex4d_core.progress import Cancelled, OnProgress
+from ex4d_core.depth.chunks import Chunk, depth_ratio, plan_chunks, ramp, takes
+from ex4d_core.depth.embedded import NOTES, Method, estimate_working_depth
+from ex4d_core.depth.enlarged import EnlargedDepth
+from ex4d_core.depth.frame_store import FrameStore
+from ex4d_core.depth.scaling import Scaling
+from ex4d_core.errors import InputError
+from ex4d_core.files import atomic_file
+from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
-MAX_BYTES = 512 * 2**20
-"""Depth of a whole clip held at once; a clip beyond it is estimated small and enlarged frame by frame."""
+Floats = NDArray[np.float32]
+
+CHUNK, OVERLAP = 96, 12
+"""Frames that are worked on at once, some 4 MB each, and those that two chunks share."""
+METHOD_FILE = "method.txt"
+"""Written last: a chunk that has it is finished."""
 
 WARNING = (
-    "Depth comes from the embedded estimator, which needs no weights and is a rough guess: "
-    "ex4d depth list names better ones, and --depth takes depth from other programs."
+    "Depth comes from the embedded estimator, which needs no weights and is a rough guess: `ex4d depth list` names "
+    "better ones, such as depth-anything-v2-small (99 MB), and --depth takes depth from other programs."
 )
+
+_LOOKS, _FLAT = 8, 2
+"""Frames looked at to see whether the clip shows anything, and the largest difference of a picture that does not."""
 
 
 class EmbeddedEstimator:
     """Depth of any clip, from parallax where there is some."""
 
     name = "embedded"
-    revision = 3
+    revision = 4
 
     def __init__(self, request: DepthRequest) -> None:
-        """`request`: only its cuts count."""
+        """`request`: its cuts and its work folder count."""
         self._request = request
 
     def check(self, frames: int, size: tuple[int, int], on_progress: OnProgress, cancelled: Cancelled) -> None:
@@ -46,76 +57,131 @@ class EmbeddedEstimator:
         on_progress: OnProgress,
         cancelled: Cancelled,
     ) -> DepthResult:
-        """See `DepthEstimator.estimate`."""
-        lens, total = intrinsics[0], len(frames)
-        small = _Smaller(frames, lens)
-        disparity = np.empty((total, *small.size[::-1]), np.float32)
-        found: list[EmbeddedDepth] = []
-        for first, end in pairwise([0, *sorted(c for c in set(self._request.cuts) if 0 < c < total), total]):
-            take = _Take(small, range(first, end))
-            found.append(estimate_depth(take, lens.resized(*small.size), on_progress, cancelled))
-            disparity[first:end] = found[-1].disparity
-            found[-1] = replace(found[-1], disparity=disparity[first:end])
-        methods = {take.method for take in found}
+        """See `DepthEstimator.estimate`.
+
+        Raises:
+            InputError: the clip shows nothing.
+            OutputError: what is finished cannot be kept.
+            CancelledError: `cancelled` said so; finished chunks stay for a rerun.
+        """
+        _require_pictures(frames)
+        total, cuts = len(frames), self._request.cuts
+        chunks = plan_chunks(total, cuts, CHUNK, OVERLAP)
+        stores: list[FrameStore] = []
+        methods: list[Method] = []
+        for number, chunk in enumerate(chunks):
+            store = FrameStore(self._request.work, f"embedded-{self.revision}-{number:04d}", len(chunk))
+            methods.append(_estimated(chunk, store, frames, intrinsics[chunk.start], on_progress, cancelled))
+            stores.append(store)
+        joined = _Joined(chunks, stores, _scales(chunks, stores, cancelled))
+        most = np.finfo(np.float32).max
+        depth = EnlargedDepth(joined, [Scaling(1.0, 0.0, 1e-9, float(most))] * total, frames)
+        nearest, farthest = depth.range(cancelled)
+        kinds = set(methods)
         return DepthResult(
-            depth=_Enlarged(disparity, small, frames),
-            nearest=1.0 / float(disparity.max()),
-            farthest=1.0 / float(disparity.min()),
+            depth=depth,
+            nearest=nearest,
+            farthest=farthest,
             units="relative",
-            conversion={"kind": "disparity", "method": methods.pop() if len(methods) == 1 else "mixed"},
-            warnings=(WARNING, *dict.fromkeys(take.notes for take in found)),
+            conversion={"kind": "disparity", "method": methods[0] if len(kinds) == 1 else "mixed"},
+            warnings=(WARNING, *_notes(chunks, methods, len(takes(total, cuts)))),
         )
 
 
-class _Smaller:
-    """A clip at its own size if the depth of all of it fits into memory, else at the estimator's."""
-
-    def __init__(self, frames: ColorFrames, lens: Intrinsics) -> None:
-        self._frames = frames
-        fits = len(frames) * lens.width * lens.height * 4 <= MAX_BYTES
-        scale = 1.0 if fits else min(1.0, WORKING_SIDE / max(lens.width, lens.height))
-        self.size = (max(1, round(lens.width * scale)), max(1, round(lens.height * scale)))
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        frame = self._frames[index]
-        if frame.shape[1::-1] == self.size:
-            return frame
-        return resize(frame, self.size).astype(np.uint8, copy=False)
-
-
 @dataclass(frozen=True)
-class _Take:
-    """The frames between two cuts."""
+class _Part:
+    """The frames of a chunk."""
 
-    frames: _Smaller
-    span: range
-
-    def __len__(self) -> int:
-        return len(self.span)
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return self.frames[self.span[index]]
-
-
-@dataclass(frozen=True)
-class _Enlarged:
-    """Depth at the clip's size, along the edges of its colour."""
-
-    disparity: NDArray[np.float32]
-    small: _Smaller
     frames: ColorFrames
+    chunk: Chunk
 
     def __len__(self) -> int:
-        return len(self.disparity)
+        return len(self.chunk)
 
-    def iterate(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
-        """See `DepthFrames.iterate`."""
-        for t in range(start, len(self)):
-            color = self.frames[t]
-            values = self.disparity[t]
-            if values.shape != color.shape[:2]:
-                values = upsample(values, self.small[t], color)
-            yield np.float32(1) / values
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return self.frames[self.chunk.start + index]
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Disparity of the clip from that of its chunks, each in a scale of its own."""
+
+    chunks: Sequence[Chunk]
+    stores: Sequence[FrameStore]
+    scales: Sequence[float]
+
+    def __getitem__(self, index: int, /) -> Floats:
+        return _joined(index, self.chunks, self.stores, self.scales)
+
+
+def _joined(frame: int, chunks: Sequence[Chunk], stores: Sequence[FrameStore], scales: Sequence[float]) -> Floats:
+    """(h, w) float32 disparity of a frame by the chunks given, which go over into each other where they share it."""
+    value: Floats | None = None
+    for chunk, store, scale in zip(chunks, stores, scales, strict=True):
+        at = frame - chunk.start
+        if not 0 <= at < len(chunk):
+            continue
+        own = np.float32(scale) * store[at]
+        share = float(ramp(chunk.shared)[at]) if at < chunk.shared else 1.0
+        value = own if value is None else value + np.float32(share) * (own - value)
+    assert value is not None
+    return value
+
+
+def _scales(chunks: Sequence[Chunk], stores: Sequence[FrameStore], cancelled: Cancelled) -> list[float]:
+    """What brings each chunk to the scale of the first of its take."""
+    scales: list[float] = []
+    for number, (chunk, store) in enumerate(zip(chunks, stores, strict=True)):
+        stop_if(cancelled)
+        if not chunk.shared:
+            scales.append(1.0)
+            continue
+        shared = np.unique(np.linspace(0, chunk.shared - 1, min(chunk.shared, OVERLAP)).astype(int))
+        before = [_joined(chunk.start + int(at), chunks[:number], stores[:number], scales) for at in shared]
+        scales.append(depth_ratio(np.stack(before), np.stack([store[int(at)] for at in shared])))
+    return scales
+
+
+def _estimated(
+    chunk: Chunk,
+    store: FrameStore,
+    frames: ColorFrames,
+    lens: Intrinsics,
+    on_progress: OnProgress,
+    cancelled: Cancelled,
+) -> Method:
+    """Work on a chunk, unless an earlier run has finished it; how it was done."""
+    file = store.folder / METHOD_FILE
+    if file.is_file() and (kept := file.read_text("utf-8")) in NOTES:
+        return cast(Method, kept)
+    total = len(frames)
+
+    def told(done: int, count: int, stage: str) -> None:
+        on_progress(chunk.start + done, total, stage)
+
+    work = estimate_working_depth(_Part(frames, chunk), lens, told, cancelled)
+    for number, values in enumerate(work.disparity):
+        store.write(number, values)
+    with atomic_file(file) as temporary:
+        temporary.write_text(work.method, "utf-8")
+    return work.method
+
+
+def _notes(chunks: Sequence[Chunk], methods: Sequence[Method], number_of_takes: int) -> list[str]:
+    """How depth was found, and where, if not all in one way."""
+    found: list[str] = []
+    for method in dict.fromkeys(methods):
+        spans = [f"{c.start}-{c.stop - 1}" for c, m in zip(chunks, methods, strict=True) if m == method]
+        found.append(NOTES[method] if len(set(methods)) == 1 else f"Frames {', '.join(spans)}: {NOTES[method]}")
+    if number_of_takes > 1:
+        found.append("Each take of the clip has depth in a scale of its own.")
+    return found
+
+
+def _require_pictures(frames: ColorFrames) -> None:
+    """Refuse a clip that is black, or of one colour, throughout."""
+    looks = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _LOOKS)).astype(int))
+    if all(np.ptp(frames[int(t)].reshape(-1, 3), axis=0).max() <= _FLAT for t in looks):
+        raise InputError(
+            "The clip shows nothing, each picture is of one colour: take other frames with --start and --frames."
+        )

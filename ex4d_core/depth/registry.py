@@ -64,8 +64,10 @@ def estimator_facts(name: str) -> EstimatorFacts:
     return _entry(name).facts
 
 
-def default_estimator() -> str:
-    """The estimator to use where none is named."""
+def default_estimator(model_dir: Path | None = None) -> str:
+    """The estimator to use where none is named; with a folder of weights, the one that they are for."""
+    if model_dir is not None:
+        return DEFAULTS[0]
     return next((name for name in DEFAULTS if name in _ENTRIES and not missing(name)), DEFAULTS[-1])
 
 

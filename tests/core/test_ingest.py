@@ -156,12 +156,11 @@ def test_without_depth_the_embedded_estimator_says_what_it_is(tmp_path: Path) ->
     assert any("depth-anything" in warning for warning in scene.warnings)
 
 
-def test_a_long_clip_is_estimated_small_and_enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_clip_is_estimated_small_and_enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smooth = np.stack([cv2.GaussianBlur(np.roll(colors(1)[0], t, 1), (9, 9), 3) for t in range(3)])
     clip = clip_file(tmp_path, smooth)
     whole = import_scene(clip, tmp_path / "a.ex4d")
-    monkeypatch.setattr("ex4d_core.depth.builtin.MAX_BYTES", 1)
-    monkeypatch.setattr("ex4d_core.depth.builtin.WORKING_SIDE", 32)
+    monkeypatch.setattr("ex4d_core.depth.embedded.WORKING_SIDE", 32)
     small = import_scene(clip, tmp_path / "b.ex4d")
     for t in range(3):
         ratio = small.depth(t) / whole.depth(t)
