@@ -41,6 +41,7 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"add --size (\d+)x(\d+)", lambda size: f"set Working Size to {max(int(size[1]), int(size[2]))}"),
     (r"make one with `ex4d import`", "import the clip again"),
     (r"delete old jobs, then run `ex4d cache prune`", "remove old jobs from the list in the Sidecar panel"),
+    (r", run `ex4d models remove [^`]*`, then download it again", ", remove its folder and download it again"),
     (r"(?:run )?`ex4d models download[^`]*`", "use Download in the Engine panel"),
     (
         r"run `ex4d models verify[^`]*`",

@@ -90,14 +90,21 @@ class Knowledge:
     )
     fov: FloatProperty(name="Field of View", subtype="ANGLE", default=0.9, min=0.01, max=3.1)
     focal_mm: FloatProperty(name="Focal Length", subtype="DISTANCE_CAMERA", default=35.0, min=0.1, max=5000.0)
-    sensor_mm: FloatProperty(name="Sensor Width", subtype="DISTANCE_CAMERA", default=36.0, min=0.1, max=500.0)
+    sensor_mm: FloatProperty(
+        name="Sensor Width",
+        description="Along the longer side of the picture",
+        subtype="DISTANCE_CAMERA",
+        default=36.0,
+        min=0.1,
+        max=500.0,
+    )
     focal_px: FloatProperty(name="Focal Length", default=1000.0, min=1.0, max=1e6)
     camera: EnumProperty(
         name="Camera",
         items=(
             ("STILL", "Stands Still", "On a tripod; if it evidently moves, that is said"),
             ("ESTIMATE", "Estimate", "The sidecar finds its path"),
-            ("SOLVE", "Solve", "A trajectory, or a COLMAP folder or its zip; for FBX and Alembic see Footage Camera"),
+            ("SOLVE", "Solve", "A trajectory or a COLMAP folder; for FBX and Alembic see Footage Camera"),
         ),
         default="STILL",
     )
@@ -185,4 +192,7 @@ class Knowledge:
         path = Path(bpy.path.abspath(self.solve_path)).absolute()
         if not path.exists():
             raise UserError("There is no solve at {path}: choose a trajectory or a COLMAP folder.", path=path)
-        return find_sources([path], as_sequence=False)[0]
+        try:
+            return find_sources([path], as_sequence=False)[0]
+        except UserError as error:
+            raise UserError("There is no solve in {path}, it is empty: choose COLMAP's folder.", path=path) from error

@@ -105,10 +105,10 @@ class ImportFields(BaseModel):
         default=None, description="A camera or format instead, as `ex4d import --sensors` lists them."
     )
     focal_px: _Positive | None = None
-    source_camera: TrajectoryBody | Media | Literal["estimate"] | None = Field(
+    source_camera: TrajectoryBody | Media | Literal["static", "estimate"] | None = Field(
         default=None,
-        description="The camera that took the footage: its path, a file or folder with a solve, or `estimate` to find "
-        "it; default: it stands still.",
+        description="The camera that took the footage: its path, a file or folder with a solve, `estimate` to find it, "
+        "or `static`, the default.",
     )
     start: _Int = Field(default=0, ge=0, le=10_000_000)
     frames: Annotated[_Int, Field(ge=1, le=1_000_000)] | None = None

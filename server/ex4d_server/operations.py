@@ -224,7 +224,7 @@ def _options(arguments: Arguments) -> ImportOptions:
     folder, camera = given.pop("depth_model_dir"), given["source_camera"]
     given["model_dir"] = None if folder is None else Path(folder["path"])
     given["estimate_camera"] = camera == "estimate"
-    if camera == "estimate":
+    if camera in ("static", "estimate"):
         given["source_camera"] = None
     elif camera is not None:
         is_trajectory = "frames" in camera

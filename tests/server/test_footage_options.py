@@ -38,6 +38,7 @@ def test_a_solve_by_its_path(sidecar: Running, tiny_clip: Path, tmp_path: Path) 
         ({"estimator": "magic"}, "no depth estimator 'magic'"),
         ({"focal_mm": 35.0, "sensor": "potato"}, "potato"),
         ({"sensor": "Super 35"}, "A focal length in millimetres needs"),
+        ({"estimator": "embedded", "depth": {"path": "/nowhere/z"}}, "choose one of --depth and --estimator"),
         ({"source_camera": {"path": "/nowhere/solve.json"}}, "/nowhere/solve.json"),
         ({"depth_model_dir": {"path": "/nowhere"}}, "no folder /nowhere with a depth model"),
     ],
