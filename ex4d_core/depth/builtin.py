@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,11 +120,11 @@ def _joined(frame: int, chunks: Sequence[Chunk], stores: Sequence[FrameStore], s
         at = frame - chunk.start
         if not 0 <= at < len(chunk):
             continue
-        own = np.float32(scale) * store[at]
-        share = float(ramp(chunk.shared)[at]) if at < chunk.shared else 1.0
-        value = own if value is None else value + np.float32(share) * (own - value)
+        own = store[at] * np.float32(scale)
+        share = ramp(chunk.shared)[at] if at < chunk.shared else 1.0
+        value = own if value is None else (value + share * (own - value)).astype(np.float32)
     assert value is not None
-    return value
+    return np.asarray(value, np.float32)
 
 
 def _scales(chunks: Sequence[Chunk], stores: Sequence[FrameStore], cancelled: Cancelled) -> list[float]:
@@ -153,11 +152,10 @@ def _estimated(
     """Work on a chunk, unless an earlier run has finished it; how it was done."""
     file = store.folder / METHOD_FILE
     if file.is_file() and (kept := file.read_text("utf-8")) in NOTES:
-        return cast(Method, kept)
-    total = len(frames)
+        return kept
 
-    def told(done: int, count: int, stage: str) -> None:
-        on_progress(chunk.start + done, total, stage)
+    def told(done: int, total: int, stage: str) -> None:
+        on_progress(chunk.start + done, len(frames), stage)
 
     work = estimate_working_depth(_Part(frames, chunk), lens, told, cancelled)
     for number, values in enumerate(work.disparity):
