@@ -21,8 +21,8 @@ from ex4d_core.errors import InputError
 from ex4d_core.images import NumberedImages
 from ex4d_core.ingest_state import ImportState, frames_done
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
-from ex4d_core.scene import StoredDepth, read_stored_depth, stored_depth_frame
 from ex4d_core.scene_format import PROXY_PATTERN, DepthDocument, FilePatterns, FoundCameras
+from ex4d_core.stored_depth import StoredDepth, read_stored_depth, stored_depth_frame
 
 _T = TypeVar("_T")
 

@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.depth_proxy import depth_proxy
-from ex4d_core.scene import Scene, read_stored_depth
+from ex4d_core.scene import Scene
+from ex4d_core.stored_depth import read_stored_depth
 scene, step = Scene.open(Path(sys.argv[1])), int(sys.argv[2])
 for frame in range(scene.frames):
     stored = read_stored_depth(scene.path, scene.document.depth, scene.document.files, frame)
