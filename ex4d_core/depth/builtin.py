@@ -15,7 +15,6 @@ from ex4d_core.depth.embedded import NOTES, Method, estimate_working_depth
 from ex4d_core.depth.enlarged import EnlargedDepth
 from ex4d_core.depth.frame_store import FrameStore
 from ex4d_core.depth.scaling import Scaling
-from ex4d_core.errors import InputError
 from ex4d_core.files import atomic_file
 from ex4d_core.progress import Cancelled, OnProgress, stop_if
 
@@ -29,6 +28,11 @@ METHOD_FILE = "method.txt"
 WARNING = (
     "Depth comes from the embedded estimator, which needs no weights and is a rough guess: `ex4d depth list` names "
     "better ones, such as depth-anything-v2-small (99 MB), and --depth takes depth from other programs."
+)
+
+NOTHING = (
+    "The clip shows nothing, each picture is of one colour, and its depth is made up: take other frames with --start "
+    "and --frames."
 )
 
 _LOOKS, _FLAT = 8, 2
@@ -59,11 +63,9 @@ class EmbeddedEstimator:
         """See `DepthEstimator.estimate`.
 
         Raises:
-            InputError: the clip shows nothing.
             OutputError: what is finished cannot be kept.
             CancelledError: `cancelled` said so; finished chunks stay for a rerun.
         """
-        _require_pictures(frames)
         total, cuts = len(frames), self._request.cuts
         chunks = plan_chunks(total, cuts, CHUNK, OVERLAP)
         stores: list[FrameStore] = []
@@ -83,7 +85,11 @@ class EmbeddedEstimator:
             farthest=farthest,
             units="relative",
             conversion={"kind": "disparity", "method": methods[0] if len(kinds) == 1 else "mixed"},
-            warnings=(WARNING, *_notes(chunks, methods, len(takes(total, cuts)))),
+            warnings=(
+                WARNING,
+                *([NOTHING] if _shows_nothing(frames) else []),
+                *_notes(chunks, methods, len(takes(total, cuts))),
+            ),
         )
 
 
@@ -176,10 +182,7 @@ def _notes(chunks: Sequence[Chunk], methods: Sequence[Method], number_of_takes: 
     return found
 
 
-def _require_pictures(frames: ColorFrames) -> None:
-    """Refuse a clip that is black, or of one colour, throughout."""
+def _shows_nothing(frames: ColorFrames) -> bool:
+    """Whether a clip is black, or of one colour, throughout."""
     looks = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _LOOKS)).astype(int))
-    if all(np.ptp(frames[int(t)].reshape(-1, 3), axis=0).max() <= _FLAT for t in looks):
-        raise InputError(
-            "The clip shows nothing, each picture is of one colour: take other frames with --start and --frames."
-        )
+    return all(np.ptp(frames[int(t)].reshape(-1, 3), axis=0).max() <= _FLAT for t in looks)

@@ -216,7 +216,9 @@ def test_several_dropped_clips_are_one_clear_choice() -> None:
             seen: list[str] = []
             files = [SimpleNamespace(name=name) for name in ("a.mp4", "b.mov")]
             values = {"files": files, "filepath": "", "depth": depth, "lens": lens, "use_depth_range": True}
-            dialog = type("Dialog", (), {"draw": kind.draw, "_only_images": kind._only_images, **values})()
+            values |= {"estimator": "", "camera": "STILL"}
+            drawn = {name: getattr(kind, name) for name in ("draw", "draw_knowledge", "_only_images")}
+            dialog = type("Dialog", (), {**drawn, **values})()
             dialog.bl_rna, dialog.layout = bpy.ops.ex4d.import_footage.get_rna_type(), Layout(seen)
             dialog.draw(context())
             assert seen[seen.index("Each clip becomes a scene of its own:") :][1:3] == ["a.mp4", "b.mov"]
