@@ -61,8 +61,8 @@ class SourceCameras:
         if self.origin != "assumed":
             return self
         note = (
-            f"The lens was estimated by {estimator}: a horizontal field of view of {degrees:.0f} degrees, usually "
-            "right within 5; give --fov if you know it."
+            f"The lens was estimated by {estimator}: a horizontal field of view of {degrees:.0f} degrees, which "
+            "may be wrong; give --fov if you know it."
         )
         return replace(self, lenses=list(lenses), origin="estimated", note=note)
 

@@ -1,4 +1,4 @@
-"""Measure `stabilise` and `sharpen` against rendered truth whose depth was corrupted in known ways.
+"""Measure `stabilise` against rendered truth whose depth was corrupted in known ways.
 
     python scripts/bench_steady.py TRUTH ... [--size 256] [--fault NAME ...] [--json]
 

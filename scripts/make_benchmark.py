@@ -2,6 +2,7 @@
 """Make rendered ground truth: four dynamic scenes, each from a camera that stands and from one that moves.
 
     python scripts/make_benchmark.py OUT --blender PATH [--size 320] [--frames 49] [--scene NAME ...] [--fast]
+    python scripts/make_benchmark.py OUT --blender PATH --source static --moves presets --frames 5 --burst 0
 
 PATH is a Blender, or a Python that has the `bpy` wheel. Scenes: fence (railing, wire mesh, cables, a bicycle whose
 wheel turns), person (walks and waves, with loose hair), foliage (tree, bushes and grass in the wind), street (deep,
@@ -24,7 +25,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from benchmark.truth import Plan, write_truth  # noqa: E402
+from benchmark.scene import FOCAL  # noqa: E402
+from benchmark.truth import SOURCES, Plan, write_truth  # noqa: E402
 
 from ex4d_core.errors import Ex4dError  # noqa: E402
 
@@ -41,14 +43,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=320, help="width and height, pixels")
     parser.add_argument("--frames", type=int, default=49)
     parser.add_argument("--samples", type=int, default=5, help="of Cycles, a pixel")
+    parser.add_argument("--focal-mm", type=float, default=36 * FOCAL, help="lens of all cameras, on 36 mm of width")
+    parser.add_argument("--source", action="append", choices=SOURCES, help="only this source camera")
+    parser.add_argument(
+        "--moves", choices=("orbit", "presets"), default="orbit",
+        help="target cameras go round to 30, 60, 90 degrees, or as the presets 30, 60, 90, 180 of ex4d camera",
+    )  # fmt: skip
+    parser.add_argument("--keys", type=int, default=4, help="how many frames have the targets' truth")
+    parser.add_argument("--burst", type=int, default=5, help="how many consecutive frames have masks, for flicker")
     parser.add_argument("--fast", action="store_true", help="96 pixels, 9 frames, 2 samples: to try it out")
     options = parser.parse_args(arguments)
     size, frames, samples = (96, 9, 2) if options.fast else (options.size, options.frames, options.samples)
     if size < 16 or frames < 2 or samples < 1:
         parser.error("give a --size of 16 or more, --frames of 2 or more and --samples of 1 or more")
+    if not 1 <= options.focal_mm <= 1000 or options.keys < 1 or options.burst < 0:
+        parser.error("give a --focal-mm of 1 to 1000, --keys of 1 or more and --burst of 0 or more")
     try:
         for name in options.scene or SCENES:
-            make(name, options.out, options.blender, size, frames, samples)
+            scene = importlib.import_module(f"benchmark.{name}").scene()
+            sources = tuple(dict.fromkeys(options.source or SOURCES))
+            plan = Plan(
+                name, scene, size, frames, options.focal_mm / 36, options.moves, sources, options.keys, options.burst
+            )
+            make(plan, options.out, options.blender, samples)
     except KeyboardInterrupt:
         print("make_benchmark: Interrupted: run the same command again to go on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -58,23 +75,24 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"make_benchmark: {error}")
 
 
-def make(name: str, out: Path, blender: str, size: int, frames: int, samples: int) -> None:
+def make(plan: Plan, out: Path, blender: str, samples: int) -> None:
     """One scene: its colours, then its truth."""
     started = time.perf_counter()
-    plan = Plan(name, importlib.import_module(f"benchmark.{name}").scene(), size, frames)
-    work = out / ".work" / f"{name}-{size}-{frames}-{samples}"
+    kind = "" if (plan.moves, plan.focal) == ("orbit", FOCAL) else f"-{plan.moves}-{36 * plan.focal:g}mm"
+    work = out / ".work" / f"{plan.name}-{plan.size}-{plan.frames}-{samples}{kind}"
     work.mkdir(parents=True, exist_ok=True)
     render(blender, plan, work, samples)
     colored = time.perf_counter()
     write_truth(plan, work, out)
-    print(f"{name}: colours {colored - started:.0f} s, truth {time.perf_counter() - colored:.0f} s", flush=True)
+    print(f"{plan.name}: colours {colored - started:.0f} s, truth {time.perf_counter() - colored:.0f} s", flush=True)
 
 
 def render(blender: str, plan: Plan, work: Path, samples: int) -> None:
     """The colours of all views that are not there yet."""
     job, log = work / "job.json", work / "blender.log"
     views = plan.views(work.resolve())
-    job.write_text(json.dumps({"scene": plan.name, "size": plan.size, "samples": samples, "views": views}))
+    wanted = {"scene": plan.name, "size": plan.size, "focal": plan.focal, "samples": samples, "views": views}
+    job.write_text(json.dumps(wanted))
     script = str(HERE / "benchmark" / "colors.py")
     of_python = Path(blender).name.startswith("python")
     command = [blender, script, str(job)] if of_python else [blender, "-b", "-noaudio", "-P", script, "--", str(job)]

@@ -26,7 +26,7 @@ _SHARPEN = click.option(
     "--sharpen-edges/--keep-edges",
     "sharpen",
     default=None,
-    help="Put the edges of estimated depth where the colour has them; default: yes, but not those of files.",
+    help="Put the edges of estimated depth where the colour has them; default: yes, but not those of files and embedded.",
 )
 _MARKDOWN = click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 

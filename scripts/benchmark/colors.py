@@ -1,7 +1,7 @@
 """Runs in Blender: the colours that cameras see. `python colors.py JOB.json`, or `blender -b -P colors.py -- JOB.json`.
 
-The job: `scene`, `size`, `samples`, and `views`, each with `file` (PNG to write), `seconds` and `c2w`. Views come in
-the order of time. A file is there when it is whole, and is not made again.
+The job: `scene`, `size`, `focal` (share of the width), `samples`, and `views`, each with `file` (PNG to write),
+`seconds` and `c2w`. Views come in the order of time. A file is there when it is whole, and is not made again.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import numpy as np
 from mathutils import Matrix
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmark.scene import FOCAL, Look, Part
+from benchmark.scene import Look, Part
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     parts = importlib.import_module(f"benchmark.{job['scene']}").scene().parts
     things = [(part, _mesh(part)) for part in parts]
-    camera = _studio(job["size"], job["samples"])
+    camera = _studio(job["size"], job["focal"], job["samples"])
     time = None
     for number, view in enumerate(views):
         if view["seconds"] != time:
@@ -43,11 +43,11 @@ def main() -> None:
         print(f"{job['scene']}: {number + 1} of {len(views)}", file=sys.stderr, flush=True)
 
 
-def _studio(size: int, samples: int) -> bpy.types.Object:
+def _studio(size: int, focal: float, samples: int) -> bpy.types.Object:
     """Camera, light, and how it is rendered."""
     scene = bpy.context.scene
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-    camera.data.sensor_width, camera.data.lens, camera.data.sensor_fit = 36, 36 * FOCAL, "HORIZONTAL"
+    camera.data.sensor_width, camera.data.lens, camera.data.sensor_fit = 36, 36 * focal, "HORIZONTAL"
     camera.data.clip_start, camera.data.clip_end = 0.01, 1000
     sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
     sun.data.energy, sun.data.angle = 3.0, 0.0  # one light without size: each sample finds the same, nothing to denoise

@@ -27,9 +27,9 @@ class View:
     moves: NDArray[np.bool_]
 
 
-def lens(size: int) -> Array:
-    """K (3, 3) of every camera, pixels."""
-    return np.array([[FOCAL * size, 0, size / 2], [0, FOCAL * size, size / 2], [0, 0, 1]])
+def lens(size: int, focal: float = FOCAL) -> Array:
+    """K (3, 3) of every camera, pixels; `focal` is a share of the width."""
+    return np.array([[focal * size, 0, size / 2], [0, focal * size, size / 2], [0, 0, 1]])
 
 
 class Solid:
@@ -42,11 +42,12 @@ class Solid:
         self._scene = EmbreeScene()
         TriangleMesh(self._scene, whole.vertices.astype(np.float32), whole.faces)
 
-    def see(self, c2w: Array, size: int) -> View:
+    def see(self, c2w: Array, size: int, focal: float = FOCAL) -> View:
         """What the camera `c2w` sees in size x size pixels. Every ray ends in the sky at the latest."""
         centers = np.arange(size) + 0.5
         x, y = np.meshgrid(centers, centers)
-        rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(lens(size)).T  # z is 1: lengths are z-depths
+        # z is 1: lengths are z-depths
+        rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(lens(size, focal)).T
         rays = rays.reshape(-1, 3) @ c2w[:3, :3].T
         hit = self._scene.run(_origins(c2w, len(rays)), rays.astype(np.float32), output=True)
         depth = hit["tfar"].astype(np.float64)
@@ -56,10 +57,10 @@ class Solid:
         moves = self._moves[hit["primID"]]
         return View(depth.reshape(size, size), points.reshape(size, size, 3), moves.reshape(size, size))
 
-    def shows(self, points: Array, c2w: Array, size: int) -> NDArray[np.bool_]:
+    def shows(self, points: Array, c2w: Array, size: int, focal: float = FOCAL) -> NDArray[np.bool_]:
         """(N,) whether the camera `c2w` sees the points (N, 3): they lie in its picture and nothing is before them."""
         at = (points - c2w[:3, 3]) @ c2w[:3, :3]
-        pixel = at @ lens(size).T
+        pixel = at @ lens(size, focal).T
         with np.errstate(divide="ignore", invalid="ignore"):
             pixel = pixel[:, :2] / at[:, 2:]
         found = (at[:, 2] > 0) & (pixel >= 0).all(axis=1) & (pixel <= size).all(axis=1)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ex4d_core.camera import Intrinsics
 from ex4d_core.clip import write_lossless
 from ex4d_core.images import read_image, write_png
+from ex4d_core.presets import Move, make_trajectory
 
 from .geometry import Array
 from .rays import Solid, View, lens
-from .scene import ANGLES, FPS, Scene
+from .scene import ANGLES, FOCAL, FPS, Scene
+
+SOURCES = ("static", "moving")
+PRESETS = ("30", "60", "90", "180")
+"""EX-4D's moves that go to the side."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +35,71 @@ class Plan:
     scene: Scene
     size: int
     frames: int
+    focal: float = FOCAL
+    """Focal length as a share of the width."""
+    moves: Literal["orbit", "presets"] = "orbit"
+    """The target cameras go round the subject, or as EX-4D's own do."""
+    sources: tuple[str, ...] = SOURCES
+    keys: int = 4
+    """How many key frames."""
+    burst: int = 5
+    """How many consecutive frames have masks, for flicker; 0: none have."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Names of the target cameras' paths."""
+        return ANGLES if self.moves == "orbit" else PRESETS
 
     @property
     def key_frames(self) -> list[int]:
-        """The frames of which there is the targets' truth: four, evenly, the last among them."""
-        return sorted({round((self.frames - 1) * share) for share in (0.25, 0.5, 0.75, 1.0)} - {0})
+        """The frames of which there is the targets' truth: evenly, the last among them."""
+        return sorted({round((self.frames - 1) * share) for share in np.linspace(0, 1, self.keys + 1)} - {0})
+
+    @property
+    def burst_frames(self) -> list[int]:
+        """Consecutive frames, about two thirds into the clip."""
+        count = min(self.burst, self.frames)
+        first = min(round(0.67 * (self.frames - 1)) - count // 2, self.frames - count)
+        return list(range(max(first, 0), max(first, 0) + count))
 
     def share(self, frame: int) -> float:
         """How much of the clip is over, 0..1."""
         return frame / max(self.frames - 1, 1)
 
-    def source(self, frame: int, moving: bool) -> Array:
+    def source(self, frame: int, source: str) -> Array:
         """(4, 4) camera-to-world of a source camera."""
-        return self.scene.source(self.share(frame), moving)
+        return self.scene.source(self.share(frame), source == "moving")
 
-    def target(self, frame: int, angle: int) -> Array:
-        """(4, 4) camera-to-world of a target camera."""
-        return self.scene.target(self.share(frame), angle)
+    @cached_property
+    def targets(self) -> dict[str, Array]:
+        """By path (T, 4, 4): camera-to-world of the target cameras."""
+        if self.moves == "orbit":
+            shares = [self.share(frame) for frame in range(self.frames)]
+            return {path: np.stack([self.scene.target(s, float(path)) for s in shares]) for path in ANGLES}
+        intrinsics = Intrinsics.from_focal_px(self.focal * self.size, self.size, self.size)
+        times, base = np.arange(self.frames, dtype=np.float64), self.source(0, "static")
+        return {
+            path: make_trajectory(
+                Move(path), intrinsics, times, radius=self.scene.radius, fps=Fraction(FPS), base=base
+            ).c2w
+            for path in PRESETS
+        }
+
+    def see(self, solid: Solid, c2w: Array) -> View:
+        """What a camera sees."""
+        return solid.see(c2w, self.size, self.focal)
+
+    def shows(self, solid: Solid, points: Array, c2w: Array) -> NDArray[np.bool_]:
+        """(N,) which of the points (N, 3) a camera sees."""
+        return solid.shows(points, c2w, self.size, self.focal)
 
     def views(self, work: Path) -> list[dict[str, object]]:
         """What Blender renders, in the order of time."""
         views = []
         for frame in range(self.frames):
-            shots = {f"{source}_{frame:03d}": self.source(frame, source == "moving") for source in ("static", "moving")}
+            shots = {f"{source}_{frame:03d}": self.source(frame, source) for source in self.sources}
             if frame in self.key_frames:
-                shots |= {f"path_{angle}_{frame:03d}": self.target(frame, angle) for angle in ANGLES}
+                shots |= {f"path_{path}_{frame:03d}": self.targets[path][frame] for path in self.paths}
             for shot, c2w in shots.items():
                 views.append({"file": str(work / f"{shot}.png"), "seconds": frame / FPS, "c2w": c2w.tolist()})
         return views
@@ -60,12 +111,12 @@ def write_truth(plan: Plan, work: Path, out: Path) -> None:
     solids: dict[int, Solid] = {}
     for frame in range(plan.frames):
         solids[frame] = solid = Solid(plan.scene.parts, frame / FPS)
-        for source in ("static", "moving"):
-            seen[source, frame] = solid.see(plan.source(frame, source == "moving"), plan.size)
-        if frame in plan.key_frames:
-            for angle in ANGLES:
-                seen[str(angle), frame] = solid.see(plan.target(frame, angle), plan.size)
-    for source in ("static", "moving"):
+        for source in plan.sources:
+            seen[source, frame] = plan.see(solid, plan.source(frame, source))
+        if frame in {*plan.key_frames, *plan.burst_frames}:
+            for path in plan.paths:
+                seen[path, frame] = plan.see(solid, plan.targets[path][frame])
+    for source in plan.sources:
         _write_variant(plan, source, seen, solids, work, out / f"{plan.name}-{source}")
 
 
@@ -73,43 +124,50 @@ def _write_variant(
     plan: Plan, source: str, seen: dict[tuple[str, int], View], solids: dict[int, Solid], work: Path, folder: Path
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    poses = [plan.source(frame, source == "moving") for frame in range(plan.frames)]
+    poses = [plan.source(frame, source) for frame in range(plan.frames)]
     ranges = {"source": _disparities(folder / "source_disparity", {f: seen[source, f] for f in range(plan.frames)})}
     _masks(folder / "source_dynamic", {frame: seen[source, frame].moves for frame in range(plan.frames)})
     _video(folder / "source.mp4", [work / f"{source}_{frame:03d}.png" for frame in range(plan.frames)])
-    paths = {}
-    for angle in ANGLES:
-        name = f"path_{angle}"
-        views = {frame: seen[str(angle), frame] for frame in plan.key_frames}
-        ranges[str(angle)] = _disparities(folder / f"{name}_disparity", views)
+    moves = {}
+    for path in plan.paths:
+        name = f"path_{path}"
+        views = {frame: seen[path, frame] for frame in plan.key_frames}
+        ranges[path] = _disparities(folder / f"{name}_disparity", views)
         visible = {
-            frame: solids[frame].shows(view.points.reshape(-1, 3), poses[frame], plan.size)
-            for frame, view in views.items()
+            frame: plan.shows(solids[frame], seen[path, frame].points.reshape(-1, 3), poses[frame])
+            for frame in {*plan.key_frames, *plan.burst_frames}
         }
-        ever = {frame: mask.copy() for frame, mask in visible.items()}
+        ever = {frame: visible[frame].copy() for frame in plan.key_frames}
         for other in range(plan.frames):  # what rests may have been seen at another time
             for frame, view in views.items():
                 left = np.nonzero(~ever[frame] & ~view.moves.ravel())[0]
-                ever[frame][left] = solids[other].shows(view.points.reshape(-1, 3)[left], poses[other], plan.size)
-        for kind, masks in (("visible", visible), ("ever", ever)):
-            _masks(folder / f"{name}_{kind}", {f: m.reshape(plan.size, plan.size) for f, m in masks.items()})
+                ever[frame][left] = plan.shows(solids[other], view.points.reshape(-1, 3)[left], poses[other])
+        _masks(folder / f"{name}_ever", {f: _square(ever[f]) for f in plan.key_frames})
+        _masks(folder / f"{name}_visible", {f: _square(visible[f]) for f in plan.key_frames})
+        if plan.burst_frames:
+            _masks(folder / f"burst_{path}_visible", {f: _square(visible[f]) for f in plan.burst_frames})
         _video(folder / f"{name}.mp4", [work / f"{name}_{frame:03d}.png" for frame in plan.key_frames])
-        targets = [plan.target(frame, angle) for frame in range(plan.frames)]
-        paths[name] = np.stack([np.linalg.inv(t) @ s for t, s in zip(targets, poses, strict=True)])
-    np.savez(folder / "target_from_source.npz", **paths)
+        moves[name] = np.stack([np.linalg.inv(t) @ s for t, s in zip(plan.targets[path], poses, strict=True)])
+    np.savez(folder / "target_from_source.npz", **moves)
     meta = {
         "scene": folder.name,
         "width": plan.size,
         "height": plan.size,
         "frames": plan.frames,
         "fps": FPS,
-        "K": lens(plan.size).tolist(),
+        "K": lens(plan.size, plan.focal).tolist(),
         "radius": plan.scene.radius,
         "key_frames": plan.key_frames,
+        "burst_frames": dict.fromkeys(plan.paths, plan.burst_frames) if plan.burst_frames else {},
         "source_c2w": [pose.tolist() for pose in poses],
         "disparity_range": ranges,
     }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _square(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    side = math.isqrt(len(mask))
+    return mask.reshape(side, side)
 
 
 def _disparities(folder: Path, views: dict[int, View]) -> tuple[float, float]:

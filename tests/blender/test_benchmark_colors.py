@@ -27,8 +27,8 @@ def test_what_blender_renders_is_where_the_rays_look(tmp_path: Path) -> None:
     scene = fence.scene()
     pose = scene.target(0.5, 60)
     picture = tmp_path / "view.png"
-    job = {"scene": "fence", "size": SIZE, "samples": 2, "views": [{"file": str(picture), "seconds": 1.0}]}
-    job["views"][0]["c2w"] = pose.tolist()
+    job = {"scene": "fence", "size": SIZE, "focal": FOCAL, "samples": 2}
+    job["views"] = [{"file": str(picture), "seconds": 1.0, "c2w": pose.tolist()}]
     (tmp_path / "job.json").write_text(json.dumps(job))
     command = [sys.executable, str(SCRIPTS / "benchmark" / "colors.py"), str(tmp_path / "job.json")]
     subprocess.run(command, check=True, capture_output=True)
