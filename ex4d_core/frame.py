@@ -19,6 +19,12 @@ from ex4d_core.shading import sample_color, source_positions, source_resolution
 # where its nearest depth is 2.56; a share works for scenes of any scale.
 NEAR_SHARE = 4e-4
 
+STRETCHED = 0.5
+"""A pixel with fewer source pixels than this in a direction is stretched more than twice."""
+RESOLUTION_PERCENTILES = (1, 5, 10, 25, 50, 75, 90)
+"""Closer together at the low end, where it shows."""
+LARGEST_HALF = np.float32(65504.0)
+
 
 @dataclass(frozen=True)
 class RenderedFrame:
@@ -33,7 +39,10 @@ class RenderedFrame:
     source_xy: NDArray[np.float32]
     """(h, w, 2) float32, position in the source frame, pixels, centres at +0.5; 0 where nothing of it is there."""
     resolution: NDArray[np.float32] | None
-    """(h, w) float32, source pixels per target pixel in the direction stretched most; None if not asked for."""
+    """(h, w, 2) float32, source pixels per target pixel: the smaller and the larger singular value of the derivative
+    of the source position by the target pixel, so [..., 0] in the direction that is stretched most, [..., 1] across
+    it. Below 1 the picture is softer than its pixels, above it the source has more than is shown. 0 where the mask is
+    False; where `seen_elsewhere`, pixels of the background's picture. None if not asked for."""
     source_frame: int = 0
     """Which frame of the clip is shown."""
     behind_surface: bool = False
@@ -56,22 +65,55 @@ class RenderedFrame:
         """Share of those pixels, 0..1."""
         return 0.0 if self.elsewhere is None else float(self.elsewhere.mean())
 
+    @property
+    def stretched(self) -> float | None:
+        """Share of the seen pixels that are stretched more than twice, 0..1; None: not measured."""
+        seen = self._seen_resolution()
+        return None if seen is None else float((seen < STRETCHED).mean()) if seen.size else 0.0
+
+    @property
+    def resolution_percentiles(self) -> dict[int, float] | None:
+        """Source pixels per pixel that so many percent of the seen pixels stay below, in the direction stretched most,
+        for `RESOLUTION_PERCENTILES`; empty where nothing is seen. None: not measured."""
+        seen = self._seen_resolution()
+        if seen is None:
+            return None
+        values = np.percentile(seen, RESOLUTION_PERCENTILES) if seen.size else ()
+        return dict(zip(RESOLUTION_PERCENTILES, map(float, values), strict=False))
+
     def risk(self) -> NDArray[np.uint8]:
-        """The risk pass (docs/geometry.md).
+        """The risk pass as a picture (docs/geometry.md).
 
         Returns:
             (h, w, 3) uint8. Red, coverage: 255 where never seen, else 0. Green, resolution: 0 where the source
-            has a pixel or more for each pixel here, rising linearly to 255 where it has none. Blue, performance:
-            255 where seen only at another time, else 0.
+            has a pixel or more for each pixel here, rising linearly to 255 where it has none, in the direction
+            stretched most. Blue, performance: 255 where seen only at another time, else 0.
         """
         image = np.zeros((*self.mask.shape, 3), np.uint8)
         image[..., 0] = np.where(self.mask, 0, 255)
         if self.resolution is not None:
-            lost = 1.0 - np.clip(self.resolution, 0.0, 1.0)
+            lost = 1.0 - np.clip(self.resolution[..., 0], 0.0, 1.0)
             image[..., 1] = np.where(self.mask, np.rint(255 * lost), 0)
         if self.elsewhere is not None:
             image[..., 2] = np.where(self.elsewhere, 255, 0)
         return image
+
+    def risk_channels(self) -> dict[str, NDArray[np.float16]]:
+        """The risk pass as channels of an EXR (docs/geometry.md), (h, w) float16 each.
+
+        `coverage.Y` is 1 where never seen, `performance.Y` where seen only at another time, else 0; where the
+        resolution was measured, `resolution_least.Y` and `resolution_most.Y` are its two values. Layers of one
+        channel, because Blender takes a layer of two for one.
+        """
+        channels = {"coverage.Y": ~self.mask, "performance.Y": self.seen_elsewhere}
+        if self.resolution is not None:
+            bounded = np.minimum(self.resolution, LARGEST_HALF)
+            channels |= {"resolution_least.Y": bounded[..., 0], "resolution_most.Y": bounded[..., 1]}
+        return {name: values.astype(np.float16) for name, values in channels.items()}
+
+    def _seen_resolution(self) -> NDArray[np.float32] | None:
+        """(N,) float32: the smaller value of each seen pixel."""
+        return None if self.resolution is None else self.resolution[..., 0][self.mask]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +208,13 @@ def render_solid(
     mesh, raster = solid.mesh, solid.seen_from(camera, backend, threads)
     projection = _projection(camera)
     positions, mask = source_positions(raster, mesh, projection, camera)
+    measured = source_resolution(raster, mesh, projection, camera, positions, mask) if resolution else None
     return RenderedFrame(
         color=sample_color(color, positions, mask),
         mask=mask,
         depth=raster.depth,
         source_xy=positions,
-        resolution=source_resolution(raster, mesh, projection, mask) if resolution else None,
+        resolution=measured,
     )
 
 

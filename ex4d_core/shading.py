@@ -82,25 +82,46 @@ def sample_color(
 
 
 def source_resolution(
-    raster: Raster, mesh: DWMesh, projection: NDArray[np.float64], mask: NDArray[np.bool_]
+    raster: Raster,
+    mesh: DWMesh,
+    projection: NDArray[np.float64],
+    camera: Camera,
+    positions: NDArray[np.float32],
+    mask: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """How finely the source sampled what each pixel shows.
+    """How finely the source sampled what each pixel shows; see `RenderedFrame.resolution`.
 
-    A face maps a triangle of the source frame to one of the target frame; the smaller singular value of that
-    map's inverse is how many source pixels one target pixel crosses in the direction that is stretched most.
-    Below 1 the picture is softer than its pixel grid.
+    The source position is `V p / S p` on a face, with the pixel `p = (x, y, 1)` and rows `V`, `S` made of its corners
+    (it is what the perspective-correct weights add up to), so its derivative is `(V - uv S) / S p`. A pixel that
+    shows a corner's pixel on a bridge has that pixel's size, taken to face the source camera as in
+    `source_positions`.
 
     Args:
         raster: (h, w) visibility of the mesh.
         mesh: the source frame's mesh.
         projection: as in `source_positions`.
+        camera: the raster's camera.
+        positions: (h, w, 2) float32, of `source_positions`.
         mask: (h, w) bool, where to compute.
 
     Returns:
-        (h, w) float32, source pixels per target pixel; 0 where the mask is False.
+        (h, w, 2) float32, the smaller and the larger singular value of d source / d target, source pixels per target
+        pixel; 0 where the mask is False.
     """
-    resolution = np.zeros(mask.shape, np.float32)
-    _measure(raster.face_id, mesh.faces, mesh.uv, mesh.vertices, projection, mask, resolution)
+    resolution = np.zeros((*mask.shape, 2), np.float32)
+    _measure(
+        raster.face_id,
+        mesh.faces,
+        mesh.uv,
+        mesh.bridge,
+        mesh.vertices,
+        projection,
+        camera.intrinsics.fx / mesh.intrinsics.fx,
+        mesh.vertex_hidden is None,
+        positions,
+        mask,
+        resolution,
+    )
     return resolution
 
 
@@ -224,40 +245,51 @@ def _sample(image: Any, positions: Any, mask: Any, color: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _measure(face_id: Any, faces: Any, uv: Any, vertices: Any, projection: Any, mask: Any, resolution: Any) -> None:
+def _measure(
+    face_id: Any,
+    faces: Any,
+    uv: Any,
+    bridge: Any,
+    vertices: Any,
+    projection: Any,
+    magnification: Any,
+    footprints: Any,
+    positions: Any,
+    mask: Any,
+    resolution: Any,
+) -> None:
     height, width = mask.shape
-    px = np.empty(3, np.float64)
-    py = np.empty(3, np.float64)
+    p = np.empty((5, 3), np.float64)  # the corners in the raster, homogeneous; the first two again at the end
     for y in range(height):
         for x in range(width):
             if not mask[y, x]:
                 continue
             f = face_id[y, x]
-            in_front = True
+            if footprints and bridge[f]:
+                for k in range(3):
+                    i = faces[f, k]
+                    if uv[i, 0] == positions[y, x, 0] and uv[i, 1] == positions[y, x, 1]:
+                        size = magnification * vertices[i, 2] / _homogeneous(projection, vertices, i, 2)
+                        resolution[y, x, 0] = resolution[y, x, 1] = 1 / size
+                continue
+            for k in range(5):
+                for row in range(3):
+                    p[k, row] = _homogeneous(projection, vertices, faces[f, k % 3], row)
+            # The weights of the corners are as the products of (x, y, 1) with the normals of the other two.
+            weights = ux = uy = vx = vy = np.float64(0)
             for k in range(3):
-                i = faces[f, k]
-                w = _homogeneous(projection, vertices, i, 2)
-                if w <= 0:
-                    in_front = False
-                    break
-                px[k] = _homogeneous(projection, vertices, i, 0) / w
-                py[k] = _homogeneous(projection, vertices, i, 1) / w
-            if not in_front:
+                nx = p[k + 1, 1] * p[k + 2, 2] - p[k + 1, 2] * p[k + 2, 1]
+                ny = p[k + 1, 2] * p[k + 2, 0] - p[k + 1, 0] * p[k + 2, 2]
+                n1 = p[k + 1, 0] * p[k + 2, 1] - p[k + 1, 1] * p[k + 2, 0]
+                weights += nx * (x + 0.5) + ny * (y + 0.5) + n1
+                du, dv = uv[faces[f, k], 0] - positions[y, x, 0], uv[faces[f, k], 1] - positions[y, x, 1]
+                ux, uy, vx, vy = ux + nx * du, uy + ny * du, vx + nx * dv, vy + ny * dv
+            if weights == 0:
                 continue
-            ax, ay, bx, by = px[1] - px[0], py[1] - py[0], px[2] - px[0], py[2] - py[0]
-            determinant = ax * by - bx * ay
-            if determinant == 0:
-                continue
-            i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-            sx, sy = uv[i1, 0] - uv[i0, 0], uv[i1, 1] - uv[i0, 1]
-            tx, ty = uv[i2, 0] - uv[i0, 0], uv[i2, 1] - uv[i0, 1]
-            # d source / d target = [s t] [a b]^-1
-            m00 = (sx * by - tx * ay) / determinant
-            m01 = (tx * ax - sx * bx) / determinant
-            m10 = (sy * by - ty * ay) / determinant
-            m11 = (ty * ax - sy * bx) / determinant
-            total = m00 * m00 + m01 * m01 + m10 * m10 + m11 * m11
-            area = m00 * m11 - m01 * m10
-            # The squares of the singular values add up to `total` and multiply to area^2.
-            root = np.sqrt(max(total * total - 4 * area * area, 0.0))
-            resolution[y, x] = np.sqrt(max(total - root, 0.0) / 2)
+            ux, uy, vx, vy = ux / weights, uy / weights, vx / weights, vy / weights
+            # The squares of the singular values add up to `squares` and multiply to area^2.
+            squares = ux * ux + uy * uy + vx * vx + vy * vy
+            area = ux * vy - uy * vx
+            root = np.sqrt(max(squares * squares - 4 * area * area, 0.0))
+            resolution[y, x, 0] = np.sqrt(max(squares - root, 0.0) / 2)
+            resolution[y, x, 1] = np.sqrt((squares + root) / 2)

@@ -164,28 +164,6 @@ def test_back_faces_are_not_seen() -> None:
     assert not frame.color.any()
 
 
-def test_resolution_halves_when_the_camera_goes_half_the_way() -> None:
-    mesh = build_mesh(np.full((HEIGHT, WIDTH), 4, np.float32), LENS)
-    frame = render_frame(noise(), mesh, moved(z=2.0), resolution=True)
-    assert frame.resolution is not None
-    np.testing.assert_allclose(frame.resolution, 0.5, rtol=1e-2)
-    np.testing.assert_allclose(frame.risk()[..., 1], 128, atol=2)
-    away = render_frame(noise(), mesh, moved(z=-4.0), resolution=True)
-    assert away.resolution is not None
-    np.testing.assert_allclose(away.resolution[away.mask], 2, rtol=1e-2)
-    risk = away.risk()
-    np.testing.assert_array_equal(risk[..., 0] == 255, ~away.mask)
-    assert not risk[..., 1:].any()
-
-
-def test_resolution_is_that_of_the_direction_stretched_most() -> None:
-    mesh = build_mesh(np.full((HEIGHT, WIDTH), 4, np.float32), LENS)
-    wide = Intrinsics(FOCAL * 3, FOCAL, WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT)
-    frame = render_frame(noise(), mesh, moved(lens=wide), resolution=True)
-    assert frame.resolution is not None
-    np.testing.assert_allclose(frame.resolution, 1 / 3, rtol=1e-2)
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_the_scale_of_the_scene_does_not_matter(scale: float) -> None:
     color = noise()
