@@ -131,7 +131,7 @@ class DepthMaker:
                 f"The depth estimator {self.estimator.name} found no depth in {self.source}: give --depth."
             )
         return DepthDocument(
-            encoding=choose_encoding(result.nearest, result.farthest),
+            encoding="float-depth" if result.exact else choose_encoding(result.nearest, result.farthest),
             units=result.units,
             estimator=self.estimator.name,
             far=float(np.float32(FAR_FACTOR * result.farthest)),

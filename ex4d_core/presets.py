@@ -292,13 +292,16 @@ def reference_radius(first_depth: NDArray[np.float32], nearest: float) -> float:
     """The reference's orbit radius: nearest depth of the first frame plus a margin.
 
     The reference adds 0.15 in units in which the nearest depth of a whole clip is 2.564 (`recon.py`); here
-    the same share of `nearest`, so that the units do not matter.
+    the same share of `nearest`, so that the units do not matter. It looks after it has moved the outermost pixels
+    far away, so these do not count.
 
     Args:
         first_depth: (H, W) float32, z-depth of frame 0, scene units.
         nearest: smallest depth of the whole clip, scene units.
     """
-    return float(first_depth.min()) + _REFERENCE_MARGIN * nearest / _REFERENCE_NEAREST
+    inner = first_depth[1:-1, 1:-1]
+    closest = float((inner if inner.size else first_depth).min())
+    return closest + _REFERENCE_MARGIN * nearest / _REFERENCE_NEAREST
 
 
 def make_trajectory(

@@ -60,6 +60,7 @@ class Knowledge:
             ("relative", "Relative", "Depth up to a scale"),
             ("metric", "Metres", "Depth in metres"),
             ("disparity", "Disparity", "One divided by depth"),
+            ("depthcrafter", "DepthCrafter", "Disparity from 0 to 1, made depth as EX-4D does"),
         ),
         default="relative",
     )

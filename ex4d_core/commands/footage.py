@@ -32,10 +32,10 @@ _OPTIONS = (
     ),
     click.option(
         "--depth-kind",
-        type=click.Choice(["metric", "relative", "disparity"]),
+        type=click.Choice(["metric", "relative", "disparity", "depthcrafter"]),
         default="relative",
         show_default=True,
-        help="What the depth's numbers mean: metres, depth up to scale, or 1/depth.",
+        help="What its numbers mean: metres, depth up to scale, 1/depth, or DepthCrafter's disparity as in EX-4D.",
     ),
     click.option("--depth-range", type=float, nargs=2, metavar="LO HI", help="What 0 and the largest integer mean."),
     click.option("--depth-channel", metavar="NAME", help="The EXR channel or NPZ array with depth; default by name."),

@@ -19,11 +19,12 @@ from ex4d_core.progress import Cancelled, OnProgress
 if TYPE_CHECKING:
     from ex4d_core.distortion import Distortion
 
-DepthKind = Literal["metric", "relative", "disparity"]
+DepthKind = Literal["metric", "relative", "disparity", "depthcrafter"]
 Units = Literal["metric", "relative"]
 
-DEPTH_KINDS: tuple[DepthKind, ...] = ("metric", "relative", "disparity")
-"""What the numbers of a depth file mean: metres, depth up to scale, or 1/depth up to scale."""
+DEPTH_KINDS: tuple[DepthKind, ...] = ("metric", "relative", "disparity", "depthcrafter")
+"""What the numbers of a depth file mean: metres, depth up to scale, 1/depth up to scale, or disparity from 0 to 1 that
+becomes depth as in the reference system (docs/reference.md)."""
 
 
 class ColorFrames(Protocol):
@@ -60,6 +61,8 @@ class DepthResult:
     """What people should know about this depth; one sentence each."""
     intrinsics: tuple[Intrinsics, ...] | None = None
     """Lens of each frame, where the estimator tells, at the size of the frames."""
+    exact: bool = False
+    """Whether depth is stored unrounded, where half floats would do (see `encoding`)."""
     source_c2w: NDArray[np.float64] | None = None
     """(T, 4, 4) float64 camera-to-world in the units of `depth`, frame 0 the identity, where the estimator tells."""
 

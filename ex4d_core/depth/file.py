@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.depth import DEPTH_KINDS, ColorFrames, DepthKind, DepthRequest, DepthResult
+from ex4d_core.depth.depthcrafter.conversion import FACTOR, FARTHEST, NEAREST, NUMERATOR, REFERENCE
 from ex4d_core.depth.encoding import SKY_DEPTH
 from ex4d_core.depth.readers import DepthFile, Values, open_depth
 from ex4d_core.depth.resample import resample_depth
@@ -91,6 +92,7 @@ class FileEstimator:
             conversion=_conversion(source, request, scale),
             warnings=_warnings(source, request, survey),
             intrinsics=_lenses(source, first, len(frames), size, request.distortion),
+            exact=request.kind == "depthcrafter",
         )
 
 
@@ -212,7 +214,7 @@ def _survey(
 def _refuse_no_depth(values: Values, kind: DepthKind, scale: tuple[float, float] | None, where: str) -> None:
     """NaN and negative numbers are no depth; zero is one only as the disparity of sky."""
     numbers = _scaled(values, scale)
-    what = "disparity" if kind == "disparity" else "depth"
+    what = "disparity" if kind in ("disparity", "depthcrafter") else "depth"
     remedy_zero = (
         "fill those pixels, write infinity where there is only sky, or add --depth-kind disparity if 0 is the "
         "farthest, as DepthCrafter and Video-Depth-Anything save it"
@@ -225,6 +227,8 @@ def _refuse_no_depth(values: Values, kind: DepthKind, scale: tuple[float, float]
     ]
     if kind == "disparity":
         faults.append(("infinite", np.isposinf(numbers), "fill those pixels, or check that it is disparity"))
+    elif kind == "depthcrafter":
+        faults.append(("over 1", numbers > 1, "DepthCrafter's goes from 0 to 1: give its NPZ, or another --depth-kind"))
     else:
         faults.append(("zero", numbers == 0, remedy_zero))
     for fault, mask, remedy in faults:
@@ -242,6 +246,8 @@ def _scaled(values: Values, scale: tuple[float, float] | None) -> Values:
 def _to_depth(values: Values, kind: DepthKind, scale: tuple[float, float] | None) -> NDArray[np.float32]:
     """(H, W) float32 z-depth, infinite for sky."""
     numbers = _scaled(values, scale)
+    if kind == "depthcrafter":
+        return REFERENCE.depth(numbers.astype(np.float32))
     if kind == "disparity":
         with np.errstate(divide="ignore"):
             numbers = 1.0 / numbers
@@ -256,6 +262,8 @@ def _conversion(source: DepthFile, request: DepthRequest, scale: tuple[float, fl
         facts["channel"] = source.channel
     if scale is not None:
         facts |= {"bits": source.integer_bits, "range": list(scale)}
+    if request.kind == "depthcrafter":
+        facts |= {"numerator": NUMERATOR, "factor": FACTOR, "clipped": [NEAREST, FARTHEST]}
     return facts
 
 
@@ -277,7 +285,7 @@ def _warnings(source: DepthFile, request: DepthRequest, survey: _Survey) -> tupl
     found: list[str] = []
     if source.integer_bits is not None and source.integer_bits <= 8:
         found.append(f"The depth {name} has 8 bits, 256 steps: surfaces will be terraced; 16-bit PNG or EXR is smooth.")
-    if source.disparity_hint and request.kind != "disparity":
+    if source.disparity_hint and request.kind not in ("disparity", "depthcrafter"):
         found.append(
             f"The depth {name} may be disparity (1/depth), as {source.disparity_hint}: add --depth-kind disparity if "
             "near things come out far."

@@ -82,7 +82,7 @@ class ImportFields(BaseModel):
 
     model_config = _REQUEST
     depth: Media | None = None
-    depth_kind: Literal["metric", "relative", "disparity"] = "relative"
+    depth_kind: Literal["metric", "relative", "disparity", "depthcrafter"] = "relative"
     depth_range: tuple[_Finite, _Finite] | None = None
     depth_channel: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="EXR channel or NPZ array with depth; default the one that is called so."
