@@ -14,6 +14,8 @@ from ex4d_core.commands.console import Console, Size, command
 from ex4d_core.errors import InputError
 from ex4d_core.methods import METHODS
 
+_CORRUPTIONS = ("blur", "jitter", "8-bit")
+"""Those of `ex4d_core.evaluation.corruption`, for those who only need the names."""
 _TRUTHS = click.argument("truths", nargs=-1, required=True, type=click.Path(path_type=Path))
 _SIZE = click.option("--size", type=Size(), help="Bring everything to this size first; default: as it is stored.")
 _MODEL_DIR = click.option(
@@ -26,7 +28,7 @@ _SHARPEN = click.option(
     "--sharpen-edges/--keep-edges",
     "sharpen",
     default=None,
-    help="Put the edges of estimated depth where the colour has them; default: yes, but not those of files and embedded.",
+    help="Put the edges of estimated depth where the colour has them; default: yes, but not of files and embedded.",
 )
 _MARKDOWN = click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 
@@ -120,14 +122,19 @@ def depth_command(
 @command(
     "geometry",
     """
-  ex4d evaluate geometry BENCHMARK --depth true --markdown
+  ex4d evaluate geometry BENCHMARK --markdown --sheet worst.png
   ex4d evaluate geometry BENCHMARK --depth embedded --background off --path 60
+  ex4d evaluate geometry BENCHMARK --corrupt all --background off --per-scene
 """,
 )
 @_TRUTHS
-@click.option("--method", multiple=True, type=click.Choice(METHODS), default=["dwmesh"], help="Kind of mesh.")
+@click.option("--method", multiple=True, type=click.Choice(METHODS), help="Only this one; may be repeated.")
 @click.option("--background", type=click.Choice(["on", "off", "both"]), default="both", show_default=True)
 @click.option("--depth", multiple=True, metavar="true|NAME", default=["true"], help="Whose depth; may be repeated.")
+@click.option(
+    "--corrupt", multiple=True, metavar="NAME|all", type=click.Choice([*_CORRUPTIONS, "all"]),
+    help="Also score true depth made worse: blur (2 pixels, over edges), jitter (5 % in scale, frame by frame), 8-bit.",
+)  # fmt: skip
 @click.option("--path", multiple=True, metavar="P", help="Only this path; may be repeated.")
 @click.option("--per-scene", is_flag=True, help="Print a row for each scene: means over its paths.")
 @click.option(
@@ -136,6 +143,7 @@ def depth_command(
     callback=_distance,
     help="How far bridges of a dwmesh hide what is behind them; inf: all of it.",
 )
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write the frames with the largest error as PNG.")
 @_MODEL_DIR
 @_SHARPEN
 @_SIZE
@@ -146,9 +154,11 @@ def geometry_command(
     method: tuple[str, ...],
     background: str,
     depth: tuple[str, ...],
+    corrupt: tuple[str, ...],
     path: tuple[str, ...],
     per_scene: bool,
     reach: float | None,
+    sheet: Path | None,
     model_dir: Path | None,
     sharpen: bool | None,
     size: tuple[int, int] | None,
@@ -157,13 +167,17 @@ def geometry_command(
     """Score masks and colours rendered from other cameras.
 
     The clip is imported with its true lens and cameras and with true depth, or an estimator's, aligned to the true
-    one by one scale and one shift of disparity. "error" to "F1" are of the mask, against what the source camera saw
-    at that time; with the background, also what rests and it saw at another time, where the truth tells. "removed":
-    share of never-seen pixels that the background shows; "regained": of those that were truly seen at another time.
+    one by one scale and one shift of disparity. "error" to "IoU" are of the mask, against what the source camera saw
+    at that time; with the background, also what rests and it saw at another time, where the truth tells. "flicker":
+    share of resting, truly visible points whose mask changes from a frame to the next; "ms": CPU time a frame.
+    "removed": share of never-seen pixels that the background shows; "regained": of those that were truly seen at
+    another time. Without --method, all of them.
     """
     from ex4d_core.evaluation.estimates import Asked
     from ex4d_core.evaluation.geometry import GeometryScores, evaluate_geometry
     from ex4d_core.evaluation.scores import require_ssim
+    from ex4d_core.evaluation.sheet import WorstFrames
+    from ex4d_core.evaluation.takes import GivenDepth
     from ex4d_core.evaluation.truth import find_truths, open_truth
     from ex4d_core.occluder import BRIDGE_REACH
 
@@ -176,30 +190,41 @@ def geometry_command(
     if set(depth) == {"true"} and sharpen is not None:
         given = "--sharpen-edges" if sharpen else "--keep-edges"
         raise InputError(f"True depth is taken as it is: leave out {given}, or name an estimator with --depth NAME.")
+    if corrupt and "true" not in depth:
+        raise InputError("Only true depth is made worse: leave out --corrupt, or give --depth true.")
     require_ssim()
     reach = BRIDGE_REACH if reach is None else reach
     kinds = {"on": (True,), "off": (False,), "both": (False, True)}[background]
+    given = [GivenDepth(None if n == "true" else Asked(n, model_dir=model_dir, sharp=sharpen)) for n in depth]
+    given += [GivenDepth(corruption=name) for name in (_CORRUPTIONS if "all" in corrupt else dict.fromkeys(corrupt))]
     rows: list[GeometryScores] = []
+    worst = WorstFrames()
     with console.progress() as on_progress:
         for folder in find_truths(truths):
             truth = open_truth(folder, size)
             if unknown := set(path) - set(truth.paths):
                 known = ", ".join(truth.paths)
                 raise InputError(f"{folder} has no path {', '.join(sorted(unknown))}: choose from {known}.")
-            for name in depth:
-                asked = None if name == "true" else Asked(name, model_dir=model_dir, sharp=sharpen)
-                rows += evaluate_geometry(truth, asked, method, kinds, path or None, reach, on_progress)
+            rows += evaluate_geometry(
+                truth, given, method or METHODS, kinds, path or None, reach, worst.add, on_progress
+            )
+    if sheet is not None:
+        worst.write(sheet)
     kind = ("depth", "method", "background")
     head = (
         "scene", "path", "depth", "method", "background",
-        "error", "precision", "recall", "F1", "PSNR", "PSNR all", "SSIM", "removed", "regained", "PSNR filled",
+        "error", "precision", "recall", "F1", "IoU", "PSNR", "PSNR all", "SSIM", "flicker", "ms",
+        "removed", "regained", "PSNR filled",
     )  # fmt: skip
     cells = [
         [
             *(row.scene, row.path, row.depth, row.method, "on" if row.background else "off"),
-            *(_share(value, 4) for value in (row.error, row.precision, row.recall, row.f1)),
+            *(_share(value, 4) for value in (row.error, row.precision, row.recall, row.f1, row.iou)),
             *(_share(value, 1) for value in (row.psnr_seen, row.psnr_pred)),
-            *(_share(value, 3) for value in (row.ssim_seen, row.removed, row.regained)),
+            _share(row.ssim_seen, 3),
+            _share(row.flicker, 4),
+            _share(row.cpu_ms, 0),
+            *(_share(value, 3) for value in (row.removed, row.regained)),
             _share(row.psnr_filled, 1),
         ]
         for row in [*(_means(rows, "scene", *kind) if per_scene else rows), *_means(rows, *kind)]

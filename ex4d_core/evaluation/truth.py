@@ -3,7 +3,8 @@
 A folder holds `meta.json` (size, frames, `K`, `key_frames`, `source_c2w`, `disparity_range`), `source.mp4`,
 `source_disparity/NNN.png` (16 bit, spread over `disparity_range`), `source_dynamic/NNN.png` (255 where the surface
 moves), `target_from_source.npz` and, for each path P of it, `path_P.mp4`, `path_P_disparity/` and `path_P_visible/`
-of the key frames; some also `path_P_ever/`.
+of the key frames; some also `path_P_ever/`, and `burst_P_visible/` of the consecutive frames that `burst_frames` of
+`meta.json` names.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Truth:
     """Names of the target cameras' paths: 30, 60, zoom_in."""
     key_frames: tuple[int, ...]
     """The frames of which there is the targets' truth."""
+    bursts: dict[str, tuple[int, ...]]
+    """By path: consecutive frames of which there is true visibility; paths without are not in it."""
     stored: tuple[int, int]
     """Width and height of the pictures on disk, pixels."""
     ranges: dict[str, tuple[float, float]]
@@ -98,6 +101,10 @@ class Truth:
         """(H, W) bool: `target_visible`, and the resting surfaces that the source saw at any time; None: not known."""
         name = f"path_{path}_ever"
         return self._mask(name, frame) if (self.folder / name).is_dir() else None
+
+    def target_burst(self, path: str, frame: int) -> Bools:
+        """(H, W) bool: `target_visible` in a frame of `bursts`."""
+        return self._mask(f"burst_{path}_visible", frame)
 
     def _video(self, name: str, frames: int) -> NDArray[np.uint8]:
         path = self.folder / name
@@ -163,6 +170,7 @@ def open_truth(folder: Path, size: tuple[int, int] | None = None) -> Truth:
         source_c2w=poses,
         paths=tuple(name for name in meta.disparity_range if name != "source"),
         key_frames=tuple(meta.key_frames),
+        bursts={name: tuple(frames) for name, frames in meta.burst_frames.items() if frames},
         stored=(meta.width, meta.height),
         ranges=meta.disparity_range,
     )

@@ -33,6 +33,8 @@ class MetaDocument(BaseModel):
     """Lens of all cameras, pixels, centres at +0.5."""
     key_frames: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     """Those with the targets' truth."""
+    burst_frames: dict[_Name, list[Annotated[int, Field(ge=0)]]] = {}
+    """Consecutive ones with the targets' visibility, by path."""
     source_c2w: list[tuple[_Four, _Four, _Four, _Four]]
     """Camera-to-world of each frame, OpenCV axes, metres."""
     disparity_range: dict[_Name, tuple[float, float]]
@@ -59,6 +61,13 @@ class MetaDocument(BaseModel):
     def _counts(self) -> MetaDocument:
         if len(self.source_c2w) != self.frames:
             raise ValueError(f"source_c2w has {len(self.source_c2w)} poses for {self.frames} frames")
+        for name, burst in self.burst_frames.items():
+            if name not in self.disparity_range:
+                raise ValueError(f"burst_frames names the path '{name}', which disparity_range does not")
+            if burst and burst != list(range(burst[0], burst[0] + len(burst))):
+                raise ValueError(f"burst_frames of '{name}' are not consecutive")
+            if burst and burst[-1] >= self.frames:
+                raise ValueError(f"burst_frames of '{name}' lie outside of 0 to {self.frames - 1}")
         if max(self.key_frames) >= self.frames:
             raise ValueError(f"key_frames lie outside of 0 to {self.frames - 1}")
         return self

@@ -17,46 +17,34 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from evaluation_cases import FRAMES, ROOT, SIZE, benchmark_modules, write_person
 
-from ex4d_core.camera import Intrinsics
 from ex4d_core.cli import ex4d, main
 from ex4d_core.clip import write_lossless
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.evaluation import scores
 from ex4d_core.evaluation.depth import evaluate_depth
 from ex4d_core.evaluation.estimates import Asked
-from ex4d_core.evaluation.geometry import Picture, evaluate_geometry, score_pictures
+from ex4d_core.evaluation.geometry import TrueView, evaluate_geometry, mean_scores, score_pictures
+from ex4d_core.evaluation.takes import Picture
 from ex4d_core.evaluation.truth import Truth, find_truths, open_truth
 from ex4d_core.images import write_png
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT.parent / "shared"
-SIZE, FRAMES = 64, 5
-LENS = Intrinsics.from_focal_px(60, SIZE, SIZE)
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> Iterator[None]:
     """`scripts/benchmark` can be imported."""
-    pytest.importorskip("embreex")
-    sys.path.insert(0, str(ROOT / "scripts"))
-    yield
-    sys.path.remove(str(ROOT / "scripts"))
+    with benchmark_modules():
+        yield
 
 
 @pytest.fixture(scope="module")
 def truths(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the ground truth of the person, standing and moving camera."""
-    from benchmark import person
-    from benchmark.truth import Plan, write_truth
-
-    work, out = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("truth")
-    plan = Plan("person", person.scene(), SIZE, FRAMES)
-    draw = np.random.default_rng(0)
-    picture = cv2.GaussianBlur(draw.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 2)
-    for view in plan.views(work):
-        write_png(Path(str(view["file"])), picture)
-    write_truth(plan, work, out)
+    out = tmp_path_factory.mktemp("truth")
+    write_person(tmp_path_factory.mktemp("work"), out)
     return out
 
 
@@ -240,8 +228,8 @@ def test_the_scores_are_those_of_the_shared_tool(truths: Path, moving: Truth, tm
     for frame, picture in zip(moving.key_frames, pictures, strict=True):
         write_png(tmp_path / "color" / f"{frame:03d}.png", picture.color)
         write_png(tmp_path / "mask" / f"{frame:03d}.png", picture.mask)
-    seen = [moving.target_visible("60", frame) for frame in moving.key_frames]
-    ours = score_pictures(moving, "60", pictures, seen)
+    view = TrueView(moving, "60")
+    ours = mean_scores(score_pictures(pictures, view.visible, view.colors))
     command = [sys.executable, tool, truths / "person-moving", "60", tmp_path / "color", tmp_path / "mask"]
     subprocess.run([*command, "--json", tmp_path / "theirs.json"], check=True, capture_output=True)
     theirs = json.loads((tmp_path / "theirs.json").read_text())["mean"]
@@ -275,7 +263,7 @@ def test_true_depth_scores_perfectly_and_a_plane_does_not(moving: Truth, tmp_pat
 
 
 def test_true_depth_renders_what_is_visible(moving: Truth) -> None:
-    off, on = evaluate_geometry(moving, paths=("30",))
+    off, on = evaluate_geometry(moving, methods=("dwmesh",), paths=("30",))
     assert (off.background, on.background) == (False, True)
     assert off.f1 > 0.9
     assert off.precision > 0.95
@@ -298,6 +286,7 @@ def test_the_commands(truths: Path) -> None:
     assert (row["path"], row["method"], row["depth"], row["background"]) == ("90", "reference", "plane", False)
     assert 0 < row["recall"] < 1
     options = ["--background", "off", "--per-scene", "--markdown", "--path", "30", "--path", "60"]
+    options += ["--method", "dwmesh"]
     table = run(ex4d, ["evaluate", "geometry", str(truths / "person-static"), *options]).output.splitlines()
     lines = [line for line in table if line.startswith("| ")]
     assert [line.split(" | ")[:2] for line in lines[2:]] == [["| person-static", "2 paths"], ["| mean", "2 paths"]]
@@ -323,6 +312,9 @@ def test_the_commands(truths: Path) -> None:
         ({"source_c2w": np.zeros((FRAMES, 4, 4)).tolist()}, "source_c2w is scaled, mirrored or sheared"),
         ({"source_c2w": np.full((FRAMES, 4, 4), math.nan).tolist()}, "source_c2w.0.0.0"),
         ({"key_frames": []}, "key_frames"),
+        ({"burst_frames": {"30": [1, 3]}}, "burst_frames of '30' are not consecutive"),
+        ({"burst_frames": {"30": [FRAMES - 1, FRAMES]}}, "burst_frames of '30' lie outside of 0 to"),
+        ({"burst_frames": {"45": [1, 2]}}, "burst_frames names the path '45'"),
         ({"key_frames": [FRAMES]}, "key_frames lie outside of 0 to"),
         ({"K": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]}, "K: its focal lengths"),
         ({"scene": "../person"}, "scene"),
@@ -365,6 +357,7 @@ def test_target_poses_are_rigid(truths: Path, moving: Truth, tmp_path: Path) -> 
     ("options", "why"),
     [
         (["--depth", "file"], "measured by ex4d evaluate depth --depth FOLDER"),
+        (["--depth", "plane", "--corrupt", "blur"], "Only true depth is made worse: leave out --corrupt"),
         (["--depth", "true", "--depth-model-dir", "."], "Nothing of true loads weights: leave out --depth-model-dir"),
         (["--keep-edges"], "leave out --keep-edges"),
         (["--reach", "nan"], "nan is not a distance"),
