@@ -19,8 +19,8 @@ _LOSSLESS_COLOR = 2.0
 """color.mp4: sample 1.42, flower 0.91; nothing unseen would add a tenth."""
 _LOSSLESS_MASK = 0.6
 """mask.mp4: sample 0.30, flower 0.44."""
-_PASSES = {"depth": _DEPTH, "risk": 0.9}
-"""Sample 0.28 and 0.35, flower 0.69 and 0.65."""
+_PASSES = {"depth": _DEPTH, "risk": 0.9, "risk-exr": 2.2}
+"""Sample 0.28, 0.35 and 1.1, flower 0.69, 0.65 and 1.8."""
 _EXR = 7.5
 """exr/: sample 5.1 (true depth) and 5.4 (embedded), flower 6.2."""
 _VIEWING = 0.15

@@ -53,7 +53,7 @@ class RenderedFrame:
     @property
     def unseen(self) -> float:
         """Share of pixels never seen, 0..1."""
-        return 1.0 - float(self.mask.mean())
+        return 1.0 - np.count_nonzero(self.mask) / self.mask.size
 
     @property
     def seen_elsewhere(self) -> NDArray[np.bool_]:
@@ -63,7 +63,7 @@ class RenderedFrame:
     @property
     def seen_at_another_time(self) -> float:
         """Share of those pixels, 0..1."""
-        return 0.0 if self.elsewhere is None else float(self.elsewhere.mean())
+        return 0.0 if self.elsewhere is None else np.count_nonzero(self.elsewhere) / self.elsewhere.size
 
     @property
     def stretched(self) -> float | None:
@@ -137,7 +137,8 @@ class Solid:
         if not whole and math.isfinite(bridge_reach):
             vertices, faces, numbers = limit_bridges(mesh, bridge_reach)
         else:
-            vertices, faces, numbers = mesh.vertices, mesh.faces if whole else mesh.faces[: mesh.grid_faces], None
+            # The two faces behind a `reference` lie in the plane that its farthest pixels are moved to.
+            vertices, faces, numbers = mesh.vertices, mesh.faces[: mesh.grid_faces], None
         depths = mesh.vertices[: mesh.grid[0] * mesh.grid[1], 2]
         return cls(mesh, vertices, faces, numbers, NEAR_SHARE * float(np.fmin.reduce(depths)))
 

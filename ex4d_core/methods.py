@@ -3,5 +3,5 @@
 METHODS = ("reference", "dwmesh")
 """How depth becomes a mesh; see `ex4d_core.mesh`."""
 
-PASSES = ("depth", "risk")
+PASSES = ("depth", "risk", "risk-exr")
 """What can be written beside colour and mask; see `ex4d_core.rendering`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +18,21 @@ from numpy.typing import NDArray
 from ex4d_core.ahead import beside, in_order
 from ex4d_core.background.showing import Backdrop, SourceFrame
 from ex4d_core.camera import Camera, Trajectory, save_trajectory
-from ex4d_core.depth.encoding import Encoding
-from ex4d_core.depth.exr import write_exr
-from ex4d_core.encoder import VideoFeed
 from ex4d_core.errors import CameraError, InputError
-from ex4d_core.files import explained, partial_folder, require_outside, require_replaceable
+from ex4d_core.files import partial_folder, require_outside, require_replaceable
 from ex4d_core.frame import RenderedFrame, render_depth, render_frame
-from ex4d_core.images import write_png
 from ex4d_core.mesh import DWMesh, build_mesh
 from ex4d_core.methods import METHODS, PASSES
 from ex4d_core.occluder import BRIDGE_REACH
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.raster import warm_up
+from ex4d_core.reference import opening_frame
 from ex4d_core.scene import Scene
 from ex4d_core.shot import (
-    COLOR_FILE,
-    DEPTH_PATTERN,
-    MASK_FILE,
-    RISK_PATTERN,
     SHOT_FILE,
     TRAJECTORY_FILE,
     SceneReference,
     ShotDocument,
-    ShotFrame,
     ShotRequest,
     ShotResult,
     library_versions,
@@ -47,15 +40,17 @@ from ex4d_core.shot import (
     relative_path,
     write_shot,
 )
+from ex4d_core.shot_files import FrameFiles, write_frames
 
 __all__ = ["PASSES", "RenderedFrame", "depth_of_sample", "render", "render_frame", "render_shot"]
 
-_LARGEST_HALF = 65504.0
-
-# A frame that shows less of the source than this share of its pixels is taken for a mistake.
 LEAST_SEEN = 0.002
+"""A frame that shows less of the source than this share of its pixels is taken for a mistake."""
+MEASURING_PASSES = frozenset({"risk", "risk-exr"})
+"""Those that want the resolution."""
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 def render(
@@ -80,7 +75,7 @@ def render(
         trajectory: cameras in the scene's world and the source time that each looks at.
         method: mesh method, one of `ex4d_core.methods.METHODS`.
         background: show the persistent background behind each frame, where the scene has one.
-        passes: of `PASSES`; "risk" measures the resolution.
+        passes: of `PASSES`; those of risk measure the resolution.
         allow_unseen: go on where a frame sees nothing of the scene.
         bridge_reach: see `render_frame`.
         workers: threads; default one per core, at most 4. The result does not depend on it.
@@ -92,19 +87,8 @@ def render(
         CameraError: a frame sees nothing (or under 0.2 %) of the scene, unless allowed.
         CancelledError: `cancelled` said so.
     """
-    if method not in METHODS:
-        raise InputError(f"There is no mesh method '{method}': choose one of {', '.join(METHODS)}.")
-    for name in passes:
-        if name not in PASSES:
-            raise InputError(f"There is no pass '{name}': choose from {', '.join(PASSES)}.")
-    if trajectory.scene_hash not in (None, scene.content_hash):
-        _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
-    backdrop = Backdrop.of(scene, method, background)
-
-    def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
-        return _render_sample(scene, trajectory, index, method, "risk" in passes, bridge_reach, backdrop, unwanted)
-
-    return _frames(sample, len(trajectory), allow_unseen, workers, on_progress, cancelled)
+    sample = _sampler(scene, trajectory, method, background, passes, allow_unseen, bridge_reach)
+    return _in_turn(sample, len(trajectory), workers, on_progress, cancelled)
 
 
 def render_shot(
@@ -125,7 +109,7 @@ def render_shot(
 
     color.mp4, mask.mp4 (255 = seen), trajectory.json, shot.json; pass "depth" writes depth/000000.exr (encoded
     like the scene's; disparity 0 or depth infinite = nothing there), pass "risk" risk/000000.png (see
-    `RenderedFrame.risk`).
+    `RenderedFrame.risk`), pass "risk-exr" risk-exr/000000.exr (`RenderedFrame.risk_channels`).
 
     Args:
         scene: see `render`, also for the other arguments.
@@ -151,17 +135,15 @@ def render_shot(
     """
     require_replaceable(out, overwrite, SHOT_FILE, "shot")
     require_outside(scene.path, out)
-    frames = render(
-        scene,
-        trajectory,
-        method=method,
-        background=background,
-        passes=passes,
-        allow_unseen=allow_unseen,
-        workers=workers,
-        on_progress=on_progress,
-        cancelled=cancelled,
-    )
+    encoding = scene.document.depth.encoding
+    sample = _sampler(scene, trajectory, method, background, passes, allow_unseen, BRIDGE_REACH)
+
+    def ready(index: int, unwanted: Cancelled) -> FrameFiles:
+        frame = sample(index, unwanted)
+        stop_if(unwanted)
+        return FrameFiles.of(frame, passes, encoding)
+
+    frames = _in_turn(ready, len(trajectory), workers, on_progress, cancelled)
     started = time.perf_counter()
     with partial_folder(out) as folder:
         # Frames are cheap: what an interrupted run left is thrown away.
@@ -171,7 +153,7 @@ def render_shot(
             else:
                 leftover.unlink()
         save_trajectory(trajectory, folder / TRAJECTORY_FILE)
-        records, behind = _write_frames(frames, folder, trajectory, passes, scene.document.depth.encoding, cancelled)
+        records, behind = write_frames(frames, folder, trajectory.fps, passes, cancelled)
         warnings = _warn_behind(behind)
         write_shot(
             folder,
@@ -193,48 +175,6 @@ def render_shot(
             ),
         )
     return out
-
-
-def _write_frames(
-    frames: Iterator[RenderedFrame],
-    folder: Path,
-    trajectory: Trajectory,
-    passes: tuple[str, ...],
-    encoding: Encoding,
-    cancelled: Cancelled,
-) -> tuple[list[ShotFrame], list[int]]:
-    """Write videos and passes; gives the frames' records and which of them look from behind a surface."""
-    records: list[ShotFrame] = []
-    behind: list[int] = []
-    with explained(folder):
-        for name in passes:
-            (folder / name).mkdir()
-    with (
-        VideoFeed(folder / COLOR_FILE, trajectory.fps) as color,
-        VideoFeed(folder / MASK_FILE, trajectory.fps) as mask,
-    ):
-        for index, frame in enumerate(frames):
-            color.put(frame.color)
-            stop_if(cancelled)
-            mask.put(frame.mask)
-            stop_if(cancelled)
-            if "depth" in passes:
-                write_exr(folder / (DEPTH_PATTERN % index), _stored_depth(frame.depth, encoding))
-            stop_if(cancelled)
-            if "risk" in passes:
-                write_png(folder / (RISK_PATTERN % index), frame.risk())
-            another = round(frame.seen_at_another_time, 6)
-            records.append(ShotFrame(unseen=round(frame.unseen, 6), seen_at_another_time=another))
-            if frame.behind_surface:
-                behind.append(index)
-    return records, behind
-
-
-def _stored_depth(depth: NDArray[np.float32], encoding: Encoding) -> NDArray[np.float16] | NDArray[np.float32]:
-    """(h, w) z-depth, inf = nothing there -> half disparity (0 there), or itself."""
-    if encoding == "float-depth":
-        return depth
-    return np.minimum(np.float32(1) / depth, np.float32(_LARGEST_HALF)).astype(np.float16)
 
 
 def _warn_behind(frames: list[int]) -> tuple[str, ...]:
@@ -260,21 +200,47 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _frames(
-    sample: Callable[[int, Cancelled], RenderedFrame],
-    total: int,
+def _sampler(
+    scene: Scene,
+    trajectory: Trajectory,
+    method: str,
+    background: bool,
+    passes: tuple[str, ...],
     allow_unseen: bool,
+    bridge_reach: float,
+) -> Callable[[int, Cancelled], RenderedFrame]:
+    """What renders one sample; arguments and errors as `render`."""
+    if method not in METHODS:
+        raise InputError(f"There is no mesh method '{method}': choose one of {', '.join(METHODS)}.")
+    for name in passes:
+        if name not in PASSES:
+            raise InputError(f"There is no pass '{name}': choose from {', '.join(PASSES)}.")
+    if trajectory.scene_hash not in (None, scene.content_hash):
+        _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
+    backdrop = Backdrop.of(scene, method, background)
+    measured = not MEASURING_PASSES.isdisjoint(passes)
+
+    def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
+        frame = _render_sample(scene, trajectory, index, method, measured, bridge_reach, backdrop, unwanted)
+        if not allow_unseen and 1.0 - frame.unseen < LEAST_SEEN:
+            raise _sees_nothing(index, frame)
+        return frame
+
+    return sample
+
+
+def _in_turn(
+    make: Callable[[int, Cancelled], _T],
+    total: int,
     workers: int | None,
     on_progress: OnProgress,
     cancelled: Cancelled,
-) -> Generator[RenderedFrame]:
+) -> Generator[_T]:
     beside(lambda _: warm_up(), cancelled, "compile")  # seconds, once per machine
     workers = workers or min(4, os.cpu_count() or 1)
-    with closing(in_order(sample, total, workers, cancelled, "render")) as frames:
-        for index, frame in enumerate(frames):
-            if not allow_unseen and 1.0 - frame.unseen < LEAST_SEEN:
-                raise _sees_nothing(index, frame)
-            yield frame
+    with closing(in_order(make, total, workers, cancelled, "render")) as made:
+        for index, one in enumerate(made):
+            yield one
             on_progress(index + 1, total, "rendering")
 
 
@@ -295,6 +261,8 @@ def _render_sample(
     color = scene.color(source)
     stop_if(unwanted)
     frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
+    if index == 0 and method == "reference":
+        frame = opening_frame(frame, color, in_source, mesh.intrinsics, float(depth.min()))
     frame = replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
     if backdrop is None:
         return frame

@@ -22,8 +22,8 @@ SHOT_FILE = "shot.json"
 TRAJECTORY_FILE = "trajectory.json"
 COLOR_FILE = "color.mp4"
 MASK_FILE = "mask.mp4"
-DEPTH_PATTERN = "depth/%06d.exr"
-RISK_PATTERN = "risk/%06d.png"
+PASS_PATTERNS = {"depth": "depth/%06d.exr", "risk": "risk/%06d.png", "risk-exr": "risk-exr/%06d.exr"}
+"""Name of a pass -> its files; the folder is called like the pass."""
 
 _MODEL = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 
@@ -95,6 +95,12 @@ class ShotFrame(BaseModel):
     """Share of pixels that the source never saw, at no time."""
     seen_at_another_time: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of pixels that show the persistent background."""
+    stretched: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the seen pixels for which the source has less than half a pixel in the direction that is stretched most;
+    None: not measured, only passes of risk do."""
+    resolution: dict[int, Annotated[float, Field(ge=0)]] | None = None
+    """Percentile -> source pixels per pixel, in that direction, that so many percent of the seen pixels stay below;
+    empty where nothing is seen. None: not measured."""
 
 
 class ShotDocument(BaseModel):

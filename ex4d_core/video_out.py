@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.error
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.container.core import Flags
@@ -179,10 +180,11 @@ def _as_rgb(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if array.shape[:2] != shape or array.shape[2:] not in ((), (3,)):
         raise ValueError(f"frames of one video are {shape[1]}x{shape[0]}, this one is {array.shape}")
     if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
+        array = array.view(np.uint8) * np.uint8(255)
     if array.dtype != np.uint8:
         raise ValueError(f"a video takes uint8 or bool frames, not {array.dtype}")
-    return np.ascontiguousarray(array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2))
+    plain = np.ascontiguousarray(array)
+    return plain if plain.ndim == 3 else cast("NDArray[np.uint8]", cv2.merge([plain] * 3))
 
 
 @contextmanager

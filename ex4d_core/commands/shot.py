@@ -63,7 +63,12 @@ _RENDER_OPTIONS = (
         show_default=True,
         help="Show what was seen at another time behind what moves, where the scene has such a background.",
     ),
-    click.option("--passes", default="", metavar="depth,risk", help="Passes to write beside colour and mask."),
+    click.option(
+        "--passes",
+        default="",
+        metavar="depth,risk",
+        help="Passes to write beside colour and mask: depth, risk, risk-exr.",
+    ),
     click.option("--allow-unseen", is_flag=True, help="Go on where a frame sees nothing of the footage."),
 )
 _ENGINE_OPTIONS = (

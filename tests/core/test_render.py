@@ -14,7 +14,7 @@ from render_cases import HEIGHT, LENS, WIDTH, card, card_scene, moved, noise, si
 
 from ex4d_core.camera import Trajectory, look_at, trajectory_from_document
 from ex4d_core.clip import read_lossless
-from ex4d_core.depth.exr import read_exr
+from ex4d_core.depth.exr import read_channels, read_exr
 from ex4d_core.encoder import VideoFeed
 from ex4d_core.errors import CameraError, CancelledError, InputError, OutputError
 from ex4d_core.frame import render_frame
@@ -87,13 +87,18 @@ def test_progress_and_cancel(tmp_path: Path) -> None:
 
 def test_a_shot_folder_holds_the_exact_pixels(tmp_path: Path) -> None:
     scene, path, out = card_scene(tmp_path), sideways(), tmp_path / "shöt"
-    assert render_shot(scene, path, out, passes=("depth", "risk")) == out
+    assert render_shot(scene, path, out, passes=("depth", "risk", "risk-exr")) == out
     frames = list(render(scene, path, passes=("risk",)))
     np.testing.assert_array_equal(read_lossless(out / "color.mp4"), np.stack([f.color for f in frames]))
     masks = np.repeat(np.stack([f.mask for f in frames])[..., None] * np.uint8(255), 3, axis=-1)
     np.testing.assert_array_equal(read_lossless(out / "mask.mp4"), masks)
     for t, frame in enumerate(frames):
         np.testing.assert_array_equal(read_image(out / f"risk/{t:06d}.png"), frame.risk())
+        channels = read_channels(out / f"risk-exr/{t:06d}.exr")
+        assert channels.keys() == frame.risk_channels().keys()
+        for name, values in frame.risk_channels().items():
+            assert channels[name].dtype == np.float16
+            np.testing.assert_array_equal(channels[name], values)
         disparity = read_exr(out / f"depth/{t:06d}.exr")
         np.testing.assert_allclose(disparity, 1 / frame.depth, rtol=2**-10)
         assert (disparity == 0).any() == (t > 0)  # beyond the frame there is nothing
@@ -105,8 +110,25 @@ def test_a_shot_folder_holds_the_exact_pixels(tmp_path: Path) -> None:
     assert (shot.request.method, shot.request.size, shot.request.engine) == ("dwmesh", (WIDTH, HEIGHT), None)
     assert [f.unseen for f in shot.frames] == pytest.approx([f.unseen for f in frames], abs=1e-6)
     assert shot.frames[3].unseen > shot.frames[1].unseen > 0
+    for stored, frame in zip(shot.frames, frames, strict=True):
+        assert stored.stretched == pytest.approx(frame.stretched, abs=1e-6)
+        assert stored.resolution == pytest.approx(frame.resolution_percentiles, rel=1e-3)
+        assert stored.resolution
     assert shot.result.versions["numpy"] == np.__version__
     assert sorted(p.name for p in tmp_path.iterdir()) == ["card.ex4d", "shöt"]
+
+
+def test_numbers_that_were_not_measured_are_none_and_older_shots_are_read(tmp_path: Path) -> None:
+    out = render_shot(card_scene(tmp_path), sideways(2), tmp_path / "shot")
+    assert {(frame.stretched, frame.resolution) for frame in read_shot(out).frames} == {(None, None)}
+    document = json.loads((out / "shot.json").read_text())
+    for frame in document["frames"]:
+        for name in ("stretched", "resolution", "seen_at_another_time"):
+            del frame[name]
+    (out / "shot.json").write_text(json.dumps(document))
+    shot = read_shot(out)
+    assert {(frame.stretched, frame.seen_at_another_time) for frame in shot.frames} == {(None, 0.0)}
+    assert shot.frames[1].unseen > 0
 
 
 def test_a_frame_that_sees_nothing_is_named_and_nothing_is_left(tmp_path: Path) -> None:
