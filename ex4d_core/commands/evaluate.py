@@ -143,7 +143,7 @@ def depth_command(
     callback=_distance,
     help="How far bridges of a dwmesh hide what is behind them; inf: all of it.",
 )
-@click.option("--sheet", type=click.Path(path_type=Path), help="Write the frames with the largest error as PNG.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write the worst frames of each method as PNG.")
 @_MODEL_DIR
 @_SHARPEN
 @_SIZE
@@ -169,9 +169,9 @@ def geometry_command(
     The clip is imported with its true lens and cameras and with true depth, or an estimator's, aligned to the true
     one by one scale and one shift of disparity. "error" to "IoU" are of the mask, against what the source camera saw
     at that time; with the background, also what rests and it saw at another time, where the truth tells. "flicker":
-    share of resting, truly visible points whose mask changes from a frame to the next; "ms": CPU time a frame.
-    "removed": share of never-seen pixels that the background shows; "regained": of those that were truly seen at
-    another time. Without --method, all of them.
+    share of resting, truly visible points whose mask changes from a frame to the next; "IoU dwmesh": with the mask
+    that Blender shows, without background; "ms": CPU time a frame. "removed": share of never-seen pixels that the
+    background shows; "regained": of those that were truly seen at another time. Without --method, all of them.
     """
     from ex4d_core.evaluation.estimates import Asked
     from ex4d_core.evaluation.geometry import GeometryScores, evaluate_geometry
@@ -213,7 +213,7 @@ def geometry_command(
     kind = ("depth", "method", "background")
     head = (
         "scene", "path", "depth", "method", "background",
-        "error", "precision", "recall", "F1", "IoU", "PSNR", "PSNR all", "SSIM", "flicker", "ms",
+        "error", "precision", "recall", "F1", "IoU", "PSNR", "PSNR all", "SSIM", "flicker", "IoU dwmesh", "ms",
         "removed", "regained", "PSNR filled",
     )  # fmt: skip
     cells = [
@@ -223,6 +223,7 @@ def geometry_command(
             *(_share(value, 1) for value in (row.psnr_seen, row.psnr_pred)),
             _share(row.ssim_seen, 3),
             _share(row.flicker, 4),
+            _share(row.iou_dwmesh, 4),
             _share(row.cpu_ms, 0),
             *(_share(value, 3) for value in (row.removed, row.regained)),
             _share(row.psnr_filled, 1),
@@ -270,6 +271,9 @@ def _share(value: float, digits: int) -> str:
 
 
 def _table(head: Sequence[str], rows: list[list[str]], markdown: bool) -> str:
+    """Without the columns in which no row has anything."""
+    used = [n for n in range(len(head)) if any(row[n] for row in rows)]
+    head, rows = [head[n] for n in used], [[row[n] for n in used] for row in rows]
     if markdown:
         lines = [head, ["---"] * len(head), *rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)

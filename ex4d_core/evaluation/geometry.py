@@ -47,6 +47,8 @@ class GeometryScores:
     psnr_pred: float
     """dB, over all that are called seen."""
     ssim_seen: float
+    iou_dwmesh: float
+    """IoU of the mask with that of `dwmesh`, which Blender shows, both without background; NaN: not evaluated."""
     flicker: float
     """See `flicker.mask_flicker`; NaN: the truth has no consecutive frames."""
     cpu_ms: float
@@ -65,6 +67,11 @@ class TrueView:
 
     truth: Truth
     path: str
+
+    @cached_property
+    def frames(self) -> list[int]:
+        """Which are rendered: key frames, and consecutive ones for flicker."""
+        return sorted({*self.truth.key_frames, *self.truth.bursts.get(self.path, ())})
 
     @cached_property
     def colors(self) -> Colors:
@@ -172,33 +179,52 @@ def evaluate_geometry(
             scene = make_scene(Path(folder), truth, depth, on_progress, cancelled)
             for number, path in enumerate(chosen := paths or truth.paths):
                 view = TrueView(truth, path)
-                for method in methods:
+                found: dict[str, list[GeometryScores]] = {}
+                shown: list[Bools] = []
+                for method in sorted(methods, key=lambda name: name != "dwmesh"):  # the others are compared with it
+                    bare = _render_bare(scene, view, Way(method, False, reach), cancelled)
+                    if method == "dwmesh":
+                        shown = [bare.pictures[frame].mask for frame in truth.key_frames]
                     ways = [Way(method, background, reach) for background in backgrounds]
-                    rows += _score_ways(scene, view, depth.label, ways, on_frame, cancelled)
+                    found[method] = _score_ways(scene, view, depth.label, ways, bare, shown, on_frame, cancelled)
+                rows += [row for method in methods for row in found[method]]
                 on_progress(number + 1, len(chosen), f"scoring paths with {depth.label} depth")
     return rows
 
 
+def _render_bare(scene: Scene, view: TrueView, way: Way, cancelled: Cancelled) -> Take:
+    """Key frames and consecutive frames of a path.
+
+    Raises:
+        Ex4dError: see `render_path`.
+    """
+    render_path(scene, view.truth, view.path, view.frames[:1], way, cancelled)  # what is loaded once costs no frame
+    return render_path(scene, view.truth, view.path, view.frames, way, cancelled)
+
+
 def _score_ways(
-    scene: Scene, view: TrueView, depth: str, ways: Sequence[Way], on_frame: OnFrame | None, cancelled: Cancelled
+    scene: Scene,
+    view: TrueView,
+    depth: str,
+    ways: Sequence[Way],
+    bare: Take,
+    shown: Sequence[Bools],
+    on_frame: OnFrame | None,
+    cancelled: Cancelled,
 ) -> list[GeometryScores]:
-    """The rows of a path and method."""
+    """The rows of a path and method; `bare` is it without background, `shown` are the masks of `dwmesh`, if known."""
     truth, path = view.truth, view.path
-    frames = sorted({*truth.key_frames, *truth.bursts.get(path, ())})
-    bare_way = Way(ways[0].method, False, ways[0].reach)
-    render_path(scene, truth, path, frames[:1], bare_way, cancelled)  # what is loaded once counts for no frame
-    bare = render_path(scene, truth, path, frames, bare_way, cancelled)
+    plain = [bare.pictures[frame] for frame in truth.key_frames]
+    alike = [mask_scores(picture.mask, mask)["iou"] for picture, mask in zip(plain, shown, strict=bool(shown))]
     rows: list[GeometryScores] = []
     for way in ways:
-        take = render_path(scene, truth, path, frames, way, cancelled) if way.background else bare
+        take = render_path(scene, truth, path, view.frames, way, cancelled) if way.background else bare
         pictures = [take.pictures[frame] for frame in truth.key_frames]
         right = view.right(way.background)
         stop_if(cancelled)
         scored = score_pictures(pictures, right, view.colors)
         removed, regained, psnr_filled = (
-            _background_scores(view, pictures, [bare.pictures[frame] for frame in truth.key_frames])
-            if way.background
-            else (math.nan, math.nan, math.nan)
+            _background_scores(view, pictures, plain) if way.background else (math.nan, math.nan, math.nan)
         )
         rows.append(
             GeometryScores(
@@ -207,6 +233,7 @@ def _score_ways(
                 depth=depth,
                 method=way.method,
                 background=way.background,
+                iou_dwmesh=_mean(alike),
                 flicker=_flicker(truth, path, take),
                 cpu_ms=take.cpu_ms,
                 removed=removed,

@@ -15,8 +15,8 @@ from ex4d_core.images import write_png
 
 Frame = NDArray[np.uint8]
 
-ROWS = 8
-"""Frames on a sheet."""
+ROWS = 4
+"""Frames on a sheet, of each method."""
 MISSED = (255, 130, 0)
 """sRGB in the last column: seen in truth, but not called seen."""
 INVENTED = (225, 0, 255)
@@ -31,28 +31,31 @@ _SEEN, _UNSEEN = 0.55, 0.2
 
 
 class WorstFrames:
-    """Keeps the frames with the largest error, of each path, depth and way at most one."""
+    """Keeps the frames with the largest error of each method, of a path with a depth at most one."""
 
     def __init__(self, rows: int = ROWS) -> None:
         self._rows = rows
-        self._worst: dict[tuple[object, ...], JudgedFrame] = {}
+        self._worst: dict[str, dict[tuple[object, ...], JudgedFrame]] = {}
 
     def add(self, judged: JudgedFrame) -> None:
         """Keep it if it is among them."""
-        key = (judged.scene, judged.path, judged.depth, judged.way)
-        known = self._worst.get(key)
+        worst = self._worst.setdefault(judged.way.method, {})
+        key = (judged.scene, judged.path, judged.depth, judged.way.background)
+        known = worst.get(key)
         if known is None or known.error < judged.error:
-            self._worst[key] = judged
-        if len(self._worst) > self._rows:
-            del self._worst[min(self._worst, key=lambda other: self._worst[other].error)]
+            worst[key] = judged
+        if len(worst) > self._rows:
+            del worst[min(worst, key=lambda other: worst[other].error)]
 
     @property
     def frames(self) -> list[JudgedFrame]:
-        """The worst first."""
-        return sorted(self._worst.values(), key=lambda judged: -judged.error)
+        """Method by method, the worst first."""
+        return [
+            judged for worst in self._worst.values() for judged in sorted(worst.values(), key=lambda one: -one.error)
+        ]
 
     def write(self, path: Path) -> None:
-        """Write the sheet as PNG.
+        """Write the sheet as PNG; at least one frame was added.
 
         Raises:
             OutputError: it cannot be written.

@@ -77,13 +77,20 @@ class Plan:
             shares = [self.share(frame) for frame in range(self.frames)]
             return {path: np.stack([self.scene.target(s, float(path)) for s in shares]) for path in ANGLES}
         intrinsics = Intrinsics.from_focal_px(self.focal * self.size, self.size, self.size)
-        times, base = np.arange(self.frames, dtype=np.float64), self.source(0, "static")
-        return {
-            path: make_trajectory(
-                Move(path), intrinsics, times, radius=self.scene.radius, fps=Fraction(FPS), base=base
-            ).c2w
-            for path in PRESETS
-        }
+        poses = {}
+        for path in PRESETS:
+            # 180 comes back: it stops a step before, as the source view is no test
+            times = np.arange(self.frames + (path == "180"), dtype=np.float64)
+            move = make_trajectory(
+                Move(path),
+                intrinsics,
+                times,
+                radius=self.scene.radius,
+                fps=Fraction(FPS),
+                base=self.source(0, "static"),
+            )
+            poses[path] = move.c2w[: self.frames]
+        return poses
 
     def see(self, solid: Solid, c2w: Array) -> View:
         """What a camera sees."""

@@ -276,6 +276,7 @@ def test_the_commands(truths: Path) -> None:
     table = run(ex4d, ["evaluate", "depth", str(truths), "--estimator", "plane", "--markdown"]).output.splitlines()
     assert table[0].startswith("| scene | estimator | AbsRel |")
     assert [line.split(" | ")[0] for line in table[2:]] == ["| person-moving", "| person-static", "| mean"]
+    assert "as given" not in table[0]  # only metric depth has it
     result = run(ex4d, ["evaluate", "depth", str(truths), "--estimator", "ramp", "--json", "--size", "32x32"])
     (first, second) = json.loads(result.stdout)["depth"]
     assert first["abs_rel_given"] is None

@@ -144,7 +144,7 @@ def test_errors_are_coloured() -> None:
     assert seen[0] > unseen[0] > 0
 
 
-def test_the_sheet_has_the_worst_frame_of_each_path() -> None:
+def test_the_sheet_has_the_worst_frames_of_each_method() -> None:
     worst = WorstFrames(rows=2)
     for error, path, method in (
         (0.3, "30", "dwmesh"),
@@ -153,9 +153,12 @@ def test_the_sheet_has_the_worst_frame_of_each_path() -> None:
         (0.2, "60", "dwmesh"),
         (0.6, "60", "reference"),
         (0.1, "90", "dwmesh"),
+        (0.25, "90", "reference"),
     ):
         worst.add(_judged(error, path, method))
-    assert [(judged.error, judged.path) for judged in worst.frames] == [(0.6, "60"), (0.5, "30")]
+    assert [(judged.error, judged.path) for judged in worst.frames] == [
+        (0.5, "30"), (0.2, "60"), (0.6, "60"), (0.25, "90")
+    ]  # fmt: skip
     one, two = make_sheet(worst.frames[:1]), make_sheet(worst.frames)
     assert one.shape[1] == two.shape[1]
     assert two.shape[0] > one.shape[0]
@@ -181,6 +184,9 @@ def test_a_benchmark_of_presets_and_a_long_lens(tmp_path: Path) -> None:
         np.testing.assert_allclose(last[:3, :3] @ eye + last[:3, 3], 0, atol=1e-9)
         ahead = last[:3, :3] @ (0, 0, radius) + last[:3, 3]
         np.testing.assert_allclose(ahead[:2], 0, atol=1e-9)
+    away = np.linalg.norm(truth.target_from_source["180"][:, :3, 3], axis=1)
+    assert away[0] == pytest.approx(0)
+    assert away[1:].min() > 0.5
     # a quarter of the width of the default lens' picture, and so its middle
     with benchmark_modules():
         write_person(work, tmp_path, focal=50 / 36, moves="presets", sources=("static",), keys=2, burst=0)
@@ -197,5 +203,8 @@ def test_the_command_compares_all_methods(made: tuple[Path, Any], tmp_path: Path
     assert [(row["depth"], row["method"]) for row in rows] == [
         (depth, method) for depth in ("true", "true, 8-bit") for method in METHODS
     ]
+    for row in rows:
+        assert 0.3 < row["iou_dwmesh"] <= 1
+        assert (row["iou_dwmesh"] == 1) == (row["method"] == "dwmesh")
     assert all(row["flicker"] is not None and row["cpu_ms"] > 0 for row in rows)
     assert read_image(sheet).shape[1] > 1000
