@@ -21,7 +21,7 @@ NEAR_SHARE = 4e-4
 
 STRETCHED = 0.5
 """A pixel with fewer source pixels than this in a direction is stretched more than twice."""
-RESOLUTION_PERCENTILES = (1, 5, 10, 25, 50, 75, 90)
+RESOLUTION_PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 99)
 """Closer together at the low end, where it shows."""
 LARGEST_HALF = np.float32(65504.0)
 
@@ -165,7 +165,7 @@ def render_frame(
     *,
     bridge_reach: float = BRIDGE_REACH,
     resolution: bool = False,
-    backend: str = "numba",
+    backend: str = "auto",
     threads: int | None = None,
 ) -> RenderedFrame:
     """Render one mesh from one camera.
@@ -202,7 +202,7 @@ def render_solid(
     camera: Camera,
     *,
     resolution: bool = False,
-    backend: str = "numba",
+    backend: str = "auto",
     threads: int | None = None,
 ) -> RenderedFrame:
     """`render_frame` of a mesh that is made ready once and seen by many cameras."""
@@ -232,12 +232,12 @@ def render_depth(mesh: DWMesh, camera: Camera, *, threads: int | None = None) ->
     Returns:
         (h, w) float32, z-depth, scene units; inf = no mesh.
     """
-    raster = Solid.of(mesh).seen_from(camera, "numba", threads)
+    raster = Solid.of(mesh).seen_from(camera, "auto", threads)
     source_positions(raster, mesh, _projection(camera), camera)  # settles the depth of seen pixels on bridges
     depth = raster.depth
     if mesh.vertex_hidden is not None or np.isfinite(depth).all():
         return depth
-    whole = Solid.of(mesh, math.inf).seen_from(camera, "numba", threads).depth
+    whole = Solid.of(mesh, math.inf).seen_from(camera, "auto", threads).depth
     return np.where(np.isfinite(depth), depth, whole)
 
 

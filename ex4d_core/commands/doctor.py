@@ -119,16 +119,20 @@ def _rasterizer() -> Check:
     import numpy as np
 
     from ex4d_core.camera import Camera, Intrinsics
-    from ex4d_core.raster import rasterize
+    from ex4d_core.raster import choose, rasterize
 
     camera = Camera(np.eye(4), Intrinsics.from_focal_px(4, 4, 4))
     triangle = np.array([[-3, -3, 2], [9, -3, 2], [-3, 9, 2]], np.float32)
-    raster = rasterize(triangle, np.array([[0, 1, 2]], np.int32), camera)
+    try:
+        choice = choose()
+        raster = rasterize(triangle, np.array([[0, 1, 2]], np.int32), camera, backend=choice.backend)
+    except (InputError, MissingDependencyError) as error:
+        return Check("rasterizer", "broken", str(error).removesuffix(f": {error.remedy}"), error.remedy)
+    name = f"{choice.backend} {version(choice.backend)}"
     if not (raster.face_id == 0).all():
-        return Check(
-            "rasterizer", "broken", "a test triangle came out wrong", "reinstall: pip install --force-reinstall numba"
-        )
-    return Check("rasterizer", "ok", f"compiled with numba {version('numba')}")
+        remedy = f"reinstall: pip install --force-reinstall {choice.backend}"
+        return Check("rasterizer", "broken", f"a test triangle came out wrong with {name}", remedy)
+    return Check("rasterizer", "ok", f"{name}: {choice.reason}")
 
 
 def _gpu() -> Check:

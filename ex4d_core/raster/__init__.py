@@ -1,12 +1,15 @@
 """Rasterization: which face does each pixel of a camera see, where on it, and how far away.
 
-One function, `rasterize`, behind it one module per backend: `numba` (default; compiled kernels that know the
-DW-Mesh's grid) and `numpy` (slow and obvious: the judge of the other).
+One function, `rasterize`, behind it one module per backend: `numba` (the CPU; compiled kernels that know the
+DW-Mesh's grid), `torch` (NVIDIA's GPUs), `nvdiffrast` (the same, non-commercial, only if asked for) and `numpy` (slow
+and obvious: the judge of the others).
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import logging
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -14,16 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera
+from ex4d_core.errors import MissingDependencyError
+from ex4d_core.raster.choice import BACKENDS, Choice, choose
 
-__all__ = ["BACKENDS", "Backend", "Raster", "interpolate", "needs_compiling", "rasterize", "warm_up"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Choice",
+    "Raster",
+    "choose",
+    "interpolate",
+    "needs_compiling",
+    "rasterize",
+    "warm_up",
+]
+
+_log = logging.getLogger(__name__)
 
 # Largest image side: keeps the snapped coordinates of `numba_kernels` inside 64-bit edge functions.
 MAX_SIDE = 1 << 16
 
 NEAR = 1e-3
-
-BACKENDS = {"numba": "ex4d_core.raster.numba_backend", "numpy": "ex4d_core.raster.numpy_reference"}
-"""Name of a backend -> module with `rasterize_homogeneous`; imported on first use."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ def rasterize(
     *,
     grid: tuple[int, int] | None = None,
     near: float = NEAR,
-    backend: str = "numba",
+    backend: str = "auto",
     threads: int | None = None,
 ) -> Raster:
     """Find the nearest face through each pixel centre (x + 0.5, y + 0.5).
@@ -84,10 +98,11 @@ def rasterize(
             left triangles, row-major, then as many lower right ones (any rotation or winding of the three
             corners, the same for all): much faster. Faces after these are arbitrary.
         near: what is nearer than this z-depth is cut away, scene units.
-        backend: a name in `BACKENDS`.
-        threads: how many threads to use; default one per usable core.
+        backend: a name in `BACKENDS`; "auto": see `choice.choose`.
+        threads: how many threads to use, of the CPU; default one per usable core.
 
     Raises:
+        MissingDependencyError: the backend that was asked for needs what this machine does not have.
         ValueError: arrays of another shape, an index out of range, faces that do not fit `grid`, an unknown
             backend: a mistake of the caller, not of a user.
     """
@@ -99,15 +114,16 @@ def rasterize(
     if not near > 0:
         raise ValueError(f"near {near}: must be positive")
     projection = camera.intrinsics.resized(width, height).matrix() @ camera.w2c()[:3]
-    return _backend(backend).rasterize_homogeneous(
-        np.ascontiguousarray(vertices, np.float32),
-        np.ascontiguousarray(faces, np.int32),
-        projection,
-        (width, height),
-        grid,
-        near,
-        threads,
-    )
+    vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
+    choice = choose() if backend == "auto" else Choice(backend, "", asked=True)
+    try:
+        chosen = _backend(choice.backend)
+        return chosen.rasterize_homogeneous(vertices, faces, projection, (width, height), grid, near, threads)
+    except MissingDependencyError as error:
+        if choice.asked:
+            raise
+        _warn_once(str(error))
+    return _backend("numba").rasterize_homogeneous(vertices, faces, projection, (width, height), grid, near, threads)
 
 
 def interpolate(
@@ -119,14 +135,14 @@ def interpolate(
     backend: str = "numba",
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Blend vertex attributes over the seen faces, perspective-correct.
+    """Blend vertex attributes over the seen faces, perspective-correct, on the CPU.
 
     Args:
         raster: result of `rasterize` with the same faces.
         faces: (F, 3) int32.
         attributes: (N, C) float32, one row a vertex.
         grid: as given to `rasterize`; saves reading the grid's faces.
-        backend: a name in `BACKENDS`.
+        backend: "numba" or "numpy".
         threads: as in `rasterize`.
 
     Returns:
@@ -141,13 +157,19 @@ def interpolate(
 
 
 def needs_compiling() -> bool:
-    """Whether the next `rasterize` has to compile its kernels (seconds, once per machine) first."""
+    """Whether `numba` has to compile its kernels (seconds, once per machine) first."""
     return importlib.import_module(BACKENDS["numba"]).needs_compiling()
 
 
 def warm_up() -> None:
-    """Load the compiled kernels, or compile and cache them on disk; log so at INFO level."""
+    """Load the compiled kernels, or compile and cache them on disk; log so at INFO level. Load the backend chosen."""
     importlib.import_module(BACKENDS["numba"]).warm_up()
+    importlib.import_module(BACKENDS[choose().backend])
+
+
+@functools.cache
+def _warn_once(problem: str) -> None:
+    _log.warning("%s Until then frames are rasterized on the CPU.", problem)
 
 
 def _module_name(backend: str) -> str:

@@ -31,6 +31,8 @@ MODEL_MODULES = (
     "ex4d_core.depth.depth_pro",
     "ex4d_core.depth.depthcrafter.",
     "ex4d_core.depth.hub_network",
+    "ex4d_core.raster.torch_",
+    "ex4d_core.raster.nvdiffrast_",
 )
 MODEL_LIBRARIES = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "gguf"}
 HEAVY = MODEL_LIBRARIES | {
@@ -78,7 +80,7 @@ def test_importing_is_light(statement: str) -> None:
 
 
 def test_core_imports_without_torch() -> None:
-    """All but the models inside `generate` and `depth`, which are loaded when they are used."""
+    """All but the models inside `generate` and `depth` and what runs on a GPU, loaded when they are used."""
     files = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in (ROOT / "ex4d_core").rglob("*.py")}
     imports = {name: imported_at_once(file) for name, file in files.items()}
     models = {name for name, wanted in imports.items() if any(w.split(".")[0] in MODEL_LIBRARIES for w in wanted)}

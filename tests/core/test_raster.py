@@ -1,132 +1,46 @@
-"""The compiled rasterizer against the NumPy oracle, the fill rule, clipping, determinism."""
+"""The rasterizers of CPU and GPU against the NumPy oracle, the fill rule, clipping, determinism."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from raster_cases import (
+    FLAT_CAMERA,
+    INSIDE,
+    SIZE,
+    SNAP,
+    assert_identical,
+    assert_same_view,
+    flat,
+    lens,
+    orbit,
+    relief,
+    soup,
+)
 
 from ex4d_core.camera import Camera, Intrinsics, look_at
-from ex4d_core.raster import NEAR, Raster, interpolate, rasterize
-
-SIZE = (48, 40)
-SNAP = 1 / 4096
-"""Grid of the compiled backend's screen positions, pixels; a corner moves by at most half of it per axis."""
+from ex4d_core.raster import NEAR, interpolate, rasterize
+from ex4d_core.raster.choice import VARIABLE
 
 
-@dataclass(frozen=True)
-class Mesh:
-    vertices: NDArray[np.float32]
-    faces: NDArray[np.int32]
-    grid: tuple[int, int] | None = None
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    """Where a test names no backend it means numba, on a machine with a GPU too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "numba")
+        yield
 
 
-def lens(width: int = SIZE[0], height: int = SIZE[1], focal: float = 40.0) -> Intrinsics:
-    return Intrinsics.from_focal_px(focal, width, height)
-
-
-def soup(seed: int, count: int, spread: float = 3.0) -> Mesh:
-    """Random faces around (0, 0, 4); with a large spread many cross the camera plane."""
-    rng = np.random.default_rng(seed)
-    centre = rng.normal(size=(count, 1, 3)) * spread + [0, 0, 4]
-    corners = centre + rng.normal(size=(count, 3, 3)) * rng.uniform(0.1, 2, (count, 1, 1))
-    return Mesh(corners.reshape(-1, 3).astype(np.float32), np.arange(3 * count, dtype=np.int32).reshape(-1, 3))
-
-
-def relief(seed: int, height: int, width: int, closed: bool = True) -> Mesh:
-    """A depth map with cliffs as a grid; `closed` adds the fan to one far vertex (DESIGN section 4)."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width] + 0.5
-    depth = 8 + 2 * np.sin(3 * x / width + seed) + np.cos(4 * y / height)
-    for _ in range(4):
-        cx, cy, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(2, max(width, height) / 3)
-        depth = np.where(np.hypot(x - cx, y - cy) < radius, rng.uniform(2, 5), depth)
-    k = Intrinsics.unknown_lens(width, height)
-    u, v = np.arange(width) + 0.5, np.arange(height) + 0.5
-    u[0], u[-1], v[0], v[-1] = 0, width, 0, height
-    points = np.stack([(u[None, :] - k.cx) / k.fx * depth, (v[:, None] - k.cy) / k.fy * depth, depth], axis=-1).reshape(
-        -1, 3
-    )
-    index = np.arange(height * width).reshape(height, width)
-    a, b, c, d = (q.ravel() for q in (index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]))
-    faces = [np.stack([a, b, c], 1), np.stack([c, b, d], 1)]
-    if closed:
-        loop = np.concatenate([index[0], index[1:, -1], index[-1, -2::-1], index[-2:0:-1, 0]])
-        faces.append(np.stack([loop, np.roll(loop, -1), np.full_like(loop, len(points))], 1))
-        points = np.concatenate([points, [[0, 0, 200.0]]])
-    return Mesh(points.astype(np.float32), np.concatenate(faces).astype(np.int32), (height, width))
-
-
-def orbit(degrees: float, radius: float = 4.0, pitch: float = 0.0, focal: float = 40.0) -> Camera:
-    a, p = np.radians(degrees), np.radians(pitch)
-    eye = np.array([np.sin(a) * np.cos(p), -np.sin(p), -np.cos(a) * np.cos(p)]) * radius + [0, 0, radius]
-    return Camera(look_at(eye, np.array([0, 0, radius])), lens(focal=focal))
-
-
-def among(eye: tuple[float, ...], target: tuple[float, ...], focal: float) -> Camera:
-    return Camera(look_at(np.array(eye), np.array(target)), lens(focal=focal))
-
-
-INSIDE = (among((0.3, 0.2, 6), (3, 0.5, 7), 30), among((0, -0.5, 7), (-3, 0, 4), 12))
-"""Cameras amid the reliefs: many faces cross the camera plane."""
-
-
-def ray_weights(mesh: Mesh, face: int, camera: Camera, size: tuple[int, int], y: int, x: int):
-    """At one pixel: weights / w of a face's vertices, pixels inside each edge, greatest change of 1/z a pixel."""
-    matrix = camera.intrinsics.resized(*size).matrix() @ camera.w2c()[:3]
-    p = mesh.vertices[mesh.faces[face]].astype(np.float64) @ matrix[:, :3].T + matrix[:, 3]
-    normals = np.stack([np.cross(p[1], p[2]), np.cross(p[2], p[0]), np.cross(p[0], p[1])])
-    normals = normals / (p[0] @ normals[0])
-    e = normals @ [x + 0.5, y + 0.5, 1]
-    steepness = np.hypot(normals[:, 0], normals[:, 1])
-    return e, e / np.maximum(steepness, 1e-300), steepness.sum()
-
-
-def assert_same_view(ours: Raster, oracle: Raster, mesh: Mesh, camera: Camera, most: float = 0.01) -> None:
-    """Equal up to the snap: any pixel that differs has its centre on an edge, or two faces at one depth."""
-    size = (ours.face_id.shape[1], ours.face_id.shape[0])
-    differs = ours.face_id != oracle.face_id
-    assert differs.mean() <= most
-    for y, x in np.argwhere(differs):
-        faces = [int(r.face_id[y, x]) for r in (ours, oracle)]
-        excused = False
-        for face in faces:
-            if face >= 0:
-                _, inside, _ = ray_weights(mesh, face, camera, size, y, x)
-                excused |= bool(np.abs(inside).min() <= SNAP)
-        near, far = sorted([ours.depth[y, x], oracle.depth[y, x]])
-        assert excused or far - near <= depth_slack(mesh, faces, camera, size, y, x), (y, x, faces, near, far)
-    same = ~differs & (oracle.face_id >= 0)
-    assert (ours.front == oracle.front)[same].all()
-    apart = np.abs(np.where(same, ours.depth, 1) - np.where(same, oracle.depth, 1))
-    for y, x in np.argwhere(same & (apart > 1e-5 * oracle.depth)):
-        slack = depth_slack(mesh, [int(ours.face_id[y, x])], camera, size, y, x)
-        assert abs(ours.depth[y, x] - oracle.depth[y, x]) <= slack, (y, x)
-    assert np.abs(ours.barycentrics.sum(-1)[same] - 1).max(initial=0) < 1e-5
-    assert ours.barycentrics.min() >= -1e-6
-    assert (ours.barycentrics[ours.face_id < 0] == 0).all()
-    assert np.isinf(ours.depth[ours.face_id < 0]).all()
-
-
-def depth_slack(mesh: Mesh, faces: list[int], camera: Camera, size: tuple[int, int], y: int, x: int) -> float:
-    """By how much a face's depth may change when its corners move by a snap, to first order, twice over."""
-    slack = 0.0
-    for face in faces:
-        e, _, gradient = ray_weights(mesh, face, camera, size, y, x)
-        z = 1 / e.sum()
-        slack = max(slack, 2 * SNAP * z * z * gradient + 1e-5 * z)
-    return slack
-
-
+@pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("spread", "count"), [(0.5, 30), (3.0, 60)])
-def test_soup_equals_the_oracle(seed: int, spread: float, count: int) -> None:
+def test_soup_equals_the_oracle(seed: int, spread: float, count: int, backend: str) -> None:
     mesh, camera = soup(seed, count, spread), Camera(np.eye(4), lens())
-    ours = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
+    ours = rasterize(mesh.vertices, mesh.faces, camera, SIZE, backend=backend)
     oracle = rasterize(mesh.vertices, mesh.faces, camera, SIZE, backend="numpy")
     assert (oracle.face_id >= 0).mean() > 0.1
     assert_same_view(ours, oracle, mesh, camera)
@@ -152,13 +66,6 @@ def test_grid_equals_the_oracle_and_the_generic_path(camera: Camera) -> None:
     assert_same_view(ours, oracle, mesh, camera)
     generic = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
     assert_identical(ours, generic)
-
-
-def assert_identical(a: Raster, b: Raster) -> None:
-    assert np.array_equal(a.face_id, b.face_id)
-    assert np.array_equal(a.depth, b.depth)
-    assert np.array_equal(a.barycentrics, b.barycentrics)
-    assert np.array_equal(a.front, b.front)
 
 
 def test_those_cameras_do_cross_the_mesh() -> None:
@@ -214,14 +121,6 @@ def test_source_view_of_a_grid_shows_each_vertex_at_its_pixel() -> None:
     assert np.abs(seen[1:-1, 1:-1] - uv.reshape(40, 48, 2)[1:-1, 1:-1]).max() < 2e-3
 
 
-def flat(points: NDArray[np.float64], z: float = 1.0) -> NDArray[np.float32]:
-    """(N, 2) pixel positions as vertices of a camera with focal length 64 and centre (0, 0)."""
-    return np.concatenate([points * z / 64, np.full((len(points), 1), z)], axis=1).astype(np.float32)
-
-
-FLAT_CAMERA = Camera(np.eye(4), Intrinsics(64, 64, 0, 0, 32, 32))
-
-
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), step=st.sampled_from([1.0, 0.5, 0.25, 1 / 64]), flip=st.booleans())
 def test_every_pixel_exactly_once(seed: int, step: float, flip: bool) -> None:
@@ -270,7 +169,7 @@ def test_grid_kernel_keeps_the_rule(seed: int, step: float, spacing: float) -> N
 
 @pytest.mark.parametrize("turn", range(3))
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "numpy"])
 def test_top_left_rule(turn: int, mirrored: bool, backend: str) -> None:
     """A square whose edges run through pixel centres keeps its left and top ones, however its faces are given."""
     points = np.array([[4.5, 3.5], [9.5, 3.5], [9.5, 7.5], [4.5, 7.5]])
@@ -284,9 +183,10 @@ def test_top_left_rule(turn: int, mirrored: bool, backend: str) -> None:
     assert np.array_equal(hits, expected)
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
 @settings(max_examples=40, deadline=None)
 @given(degrees=st.floats(-180, 180), pitch=st.floats(-80, 80), zoom=st.floats(10, 400))
-def test_closed_surface_has_no_cracks(degrees: float, pitch: float, zoom: float) -> None:
+def test_closed_surface_has_no_cracks(degrees: float, pitch: float, zoom: float, backend: str) -> None:
     """From inside a closed sphere every pixel of every camera hits it, clipped or not."""
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 24, endpoint=False), np.linspace(0, np.pi, 13)[1:-1])
     ring = np.stack([np.sin(v) * np.cos(u), np.cos(v), np.sin(v) * np.sin(u)], -1).reshape(-1, 3)
@@ -305,17 +205,18 @@ def test_closed_surface_has_no_cracks(degrees: float, pitch: float, zoom: float)
     a, p = np.radians(degrees), np.radians(pitch)
     target = eye + np.array([np.sin(a) * np.cos(p), np.sin(p), np.cos(a) * np.cos(p)])
     camera = Camera(look_at(eye, target), lens(focal=zoom))
-    raster = rasterize(points.astype(np.float32), np.array(faces, np.int32), camera)
+    raster = rasterize(points.astype(np.float32), np.array(faces, np.int32), camera, backend=backend)
     assert (raster.face_id >= 0).all()
 
 
-def test_near_plane_cuts_exactly() -> None:
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_near_plane_cuts_exactly(backend: str) -> None:
     """A floor that runs under the camera: it begins at the row where its depth is `near`."""
     floor = np.array([[-50, 1, -50], [50, 1, -50], [50, 1, 50], [-50, 1, 50]], np.float32)
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     camera = Camera(np.eye(4), Intrinsics.from_focal_px(20, 40, 64))
     for near in (0.001, 1.0, 2.0):
-        raster = rasterize(floor, faces, camera, near=near)
+        raster = rasterize(floor, faces, camera, near=near, backend=backend)
         y = np.arange(64) + 0.5
         below = y > 32
         z = np.where(below, 20 / np.where(below, y - 32, 1), np.inf)
@@ -327,12 +228,13 @@ def test_near_plane_cuts_exactly() -> None:
         assert np.allclose(world[expected][..., 2], raster.depth[expected], rtol=1e-4)
 
 
-def test_far_out_corners_are_clipped_to_the_guard_band() -> None:
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_far_out_corners_are_clipped_to_the_guard_band(backend: str) -> None:
     """Corners a million pixels away, in front of the camera and beside it."""
     wall = np.array([[-1e5, -3e5, 5], [2e5, -1e5, 5], [1e3, 4e5, 5]], np.float32)
     faces = np.array([[0, 1, 2]], np.int32)
     camera = Camera(np.eye(4), lens())
-    ours = rasterize(wall, faces, camera)
+    ours = rasterize(wall, faces, camera, backend=backend)
     oracle = rasterize(wall, faces, camera, backend="numpy")
     assert (oracle.face_id == 0).all()
     assert np.array_equal(ours.face_id, oracle.face_id)
@@ -340,10 +242,11 @@ def test_far_out_corners_are_clipped_to_the_guard_band() -> None:
     assert np.allclose(ours.barycentrics, oracle.barycentrics, atol=1e-4)
 
 
-def test_lowest_index_wins_a_tie_in_any_order() -> None:
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_lowest_index_wins_a_tie_in_any_order(backend: str) -> None:
     mesh, camera = soup(9, 20, 0.5), Camera(np.eye(4), lens())
     twice = np.concatenate([mesh.faces, mesh.faces, mesh.faces])
-    raster = rasterize(mesh.vertices, twice, camera)
+    raster = rasterize(mesh.vertices, twice, camera, backend=backend)
     assert raster.face_id.max() < len(mesh.faces)
 
 
@@ -383,7 +286,8 @@ def test_moving_scene_and_camera_together_changes_nothing(
     assert np.quantile(gap, 0.95) < 1e-3 if same.any() else True
 
 
-def test_bad_geometry_is_left_out() -> None:
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_bad_geometry_is_left_out(backend: str) -> None:
     """Vertices that are not finite and faces without area draw nothing; their neighbours are whole."""
     mesh = relief(4, 20, 24, closed=False)
     camera = orbit(5)
@@ -392,9 +296,9 @@ def test_bad_geometry_is_left_out() -> None:
     bad[spoilt] = [[np.nan, 0, 5], [np.inf, 1, 4], [0, 0, -np.inf]]
     hurt = np.isin(mesh.faces, spoilt).any(axis=1)
     rest = np.where(hurt[:, None], 0, mesh.faces).astype(np.int32)  # 0, 0, 0 has no area
-    ours = rasterize(bad, mesh.faces, camera, SIZE, grid=mesh.grid)
+    ours = rasterize(bad, mesh.faces, camera, SIZE, grid=mesh.grid, backend=backend)
     assert not np.isin(ours.face_id[ours.face_id >= 0], np.flatnonzero(hurt)).any()
-    assert_identical(ours, rasterize(mesh.vertices, rest, camera, SIZE))
+    assert_identical(ours, rasterize(mesh.vertices, rest, camera, SIZE, backend=backend))
     with np.errstate(invalid="ignore", over="ignore"):
         oracle = rasterize(bad, mesh.faces, camera, SIZE, backend="numpy")
     assert (ours.face_id != oracle.face_id).mean() < 0.01
@@ -443,15 +347,16 @@ def test_attributes_are_perspective_correct() -> None:
 
 def test_callers_mistakes_are_named() -> None:
     mesh, camera = relief(0, 8, 9), orbit(0)
-    with pytest.raises(ValueError, match="vertex outside"):
-        rasterize(mesh.vertices, np.array([[0, 1, 9999]], np.int32), camera)
-    with pytest.raises(ValueError, match="vertex outside"):
-        rasterize(mesh.vertices, np.array([[0, 1, -1]], np.int32), camera)
+    for backend in ("numba", "torch"):
+        with pytest.raises(ValueError, match="vertex outside"):
+            rasterize(mesh.vertices, np.array([[0, 1, 9999]], np.int32), camera, backend=backend)
+        with pytest.raises(ValueError, match="vertex outside"):
+            rasterize(mesh.vertices, np.array([[0, 1, -1]], np.int32), camera, backend=backend)
     with pytest.raises(ValueError, match="not a 9x8 grid"):
         rasterize(mesh.vertices, mesh.faces, camera, grid=(9, 8))
     with pytest.raises(ValueError, match="too few"):
         rasterize(mesh.vertices, mesh.faces, camera, grid=(90, 8))
-    with pytest.raises(ValueError, match="known are numba, numpy"):
+    with pytest.raises(ValueError, match="known are numba, torch"):
         rasterize(mesh.vertices, mesh.faces, camera, backend="gpu")
     with pytest.raises(ValueError, match="need"):
         rasterize(mesh.vertices[:, :2], mesh.faces, camera)
@@ -461,7 +366,8 @@ def test_callers_mistakes_are_named() -> None:
         rasterize(mesh.vertices, mesh.faces, camera, near=0)
 
 
-def test_no_faces_no_picture() -> None:
-    raster = rasterize(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), orbit(0))
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_no_faces_no_picture(backend: str) -> None:
+    raster = rasterize(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), orbit(0), backend=backend)
     assert (raster.face_id == -1).all()
     assert np.isinf(raster.depth).all()
