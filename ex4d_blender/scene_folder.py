@@ -109,6 +109,11 @@ class SceneFacts:
                 )
 
     @property
+    def plate_finer(self) -> float:
+        """Pixels of the plate for each pixel of the working size, along a side; 1 without a plate."""
+        return self.plate_size[0] / self.width if self.plate and self.plate_size else 1.0
+
+    @property
     def name(self) -> str:
         """The folder's name without `.ex4d`."""
         return self.folder.name.removesuffix(".ex4d")

@@ -15,7 +15,7 @@ import numpy as np
 from ..placed import Placed
 from ..shots import Shot
 from ..versions import fcurves
-from .record import RECORD, UNSEEN
+from .record import RECORD, STRETCHED, UNSEEN
 
 _MOST_OBJECTS = 64
 _NO_SETTING = {"error_location", "error_rotation", "is_valid", "show_expanded", "active", "is_override_data"}
@@ -25,7 +25,7 @@ _TRANSFORM = (
     "parent_type", "parent_bone",
 )  # fmt: skip
 _LENS = ("type", "lens", "sensor_width", "sensor_height", "sensor_fit", "shift_x", "shift_y")
-_OWN = {f'["{UNSEEN}"]', f'["{RECORD}"]'}
+_OWN = {f'["{name}"]' for name in (UNSEEN, STRETCHED, RECORD)}
 
 
 def fingerprint(scene: bpy.types.Scene, shot: Shot, placed: Placed) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure Coverage: a quick render of the shot by the sidecar; what it finds unseen is kept on the camera."""
+"""Measure Coverage: a quick render of the shot by the sidecar; what it finds is kept on the camera."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from ..shots.properties import Shot
 from ..shots.trajectory import TrajectorySample
 from ..sidecar import waiting
 from ..translation import translated
-from . import inputs, record, stale
+from . import inputs, numbers, record, stale
 from .record import Record
 
 _MOST_SIDE = 832
@@ -37,6 +37,8 @@ class Measured:
     shot: str
     """The key of its shot."""
     record: Record
+    plate: float = 1.0
+    """`SceneFacts.plate_finer` of its footage."""
 
 
 _under_way: dict[str, float] = {}
@@ -52,7 +54,8 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
     bl_label = "Measure Coverage"
     bl_description = (
         "Let the sidecar render the active shot quickly, and show for every frame how much of the picture the footage "
-        "never saw: as a strip in Timeline and Dope Sheet, and as the property Unseen of the camera"
+        "never saw, and how much of the rest is stretched: as strips in Timeline and Dope Sheet, and as the properties "
+        "Unseen and Stretched of the camera"
     )
     bl_options: ClassVar = {"REGISTER", "UNDO"}
 
@@ -78,7 +81,8 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
         quick, finer = _quick(sample)
         document = trajectory.document(quick)
         background = context.scene.ex4d_generate.use_background
-        folder = own_folder("coverage") / _digest(document | {"background": background})
+        # the pass is named: renders from before it had numbers are made again
+        folder = own_folder("coverage") / _digest(document | {"background": background, "numbers": "stretched"})
         found = Record(
             first=sample.frame_start,
             frames=len(sample),
@@ -86,7 +90,7 @@ class EX4D_OT_measure_coverage(SamplesShot, bpy.types.Operator):
             folder=str(folder),
             finer=finer,
         )
-        measured = Measured(shot.key, found)
+        measured = Measured(shot.key, found, placed.facts().plate_finer)
         if _is_there(folder, len(sample)):
             keep(context, measured)
             return
@@ -122,15 +126,15 @@ def keep(context: bpy.types.Context, measured: Measured) -> None:
     shot = next((shot for scene in bpy.data.scenes if (shot := find_shot(scene, measured.shot))), None)
     if shot is None or shot.camera is None:
         raise UserError("The shot whose coverage was measured is gone: measure another one.")
-    unseen = record.unseen_of(measured.record.shot_folder)
-    if len(unseen) != measured.record.frames:
+    found = numbers.read(measured.record.shot_folder, measured.record.finer * measured.plate)
+    if len(found.unseen) != measured.record.frames:
         raise UserError(
             "{folder} has {count} frames instead of {frames}: measure the coverage again.",
             folder=measured.record.folder,
-            count=len(unseen),
+            count=len(found.unseen),
             frames=measured.record.frames,
         )
-    record.write(shot.camera, measured.record, unseen)
+    record.write(shot.camera, measured.record, found)
     stale.forget()
     interface.redraw(context, "VIEW_3D", "DOPESHEET_EDITOR")
 
@@ -188,7 +192,7 @@ def _digest(document: dict[str, object]) -> str:
 def _is_there(folder: Path, frames: int) -> bool:
     """Whether the very same was rendered before."""
     try:
-        return len(record.unseen_of(folder)) == frames
+        return len(numbers.read(folder).unseen) == frames
     except UserError:
         return False
 

@@ -2,6 +2,7 @@
 """The Coverage panel."""
 
 import bpy
+import numpy as np
 
 from ..interface import SidebarPanel
 from ..placed import all_placed
@@ -44,14 +45,23 @@ class EX4D_PT_coverage(SidebarPanel, bpy.types.Panel):
         row = layout.row()
         row.enabled = viewports.is_on(context.space_data)
         row.prop(scene.ex4d_coverage, "use_rendered")
-        if scene.camera == camera and found.index(scene.frame_current) is not None:
-            values = record.shares(camera)
-            value = values[min(found.index(scene.frame_current), len(values) - 1), 1] if len(values) else 0.0
-            text = translated("Unseen in this frame: {share:.1%}", share=value)
+        index = found.index(scene.frame_current)
+        if scene.camera == camera and index is not None:
+            unseen = _share(record.shares(camera), index)
+            text = translated("Unseen in this frame: {share:.1%}", share=unseen or 0.0)
             layout.label(text=text, translate=False)
+            stretched = _share(record.shares(camera, record.STRETCHED), index)
+            if stretched is not None:
+                text = translated("Stretched over 2x: {share:.1%} of the rest", share=stretched)
+                layout.label(text=text, translate=False)
         if stale.is_stale(context, camera):
             layout.label(text="The camera has changed since", icon="INFO")
         layout.operator("ex4d.next_worst_frame", icon="FRAME_NEXT")
+
+
+def _share(shares: np.ndarray, index: int) -> float | None:
+    """One picture's value of a curve; None without a curve."""
+    return float(shares[min(index, len(shares) - 1), 1]) if len(shares) else None
 
 
 register, unregister = bpy.utils.register_classes_factory((EX4D_PT_coverage,))

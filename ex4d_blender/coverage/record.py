@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the sidecar found out about a camera's move: kept on the camera, so that it survives whatever the camera does.
 
-`Unseen` is an F-curve of the camera object's custom property: the unseen share of each frame's picture, 0 to 1. The
-curve holds samples, not keys, so that no Dope Sheet is full of them and "jump to keyframe" still finds the artist's.
-`ex4d_coverage` says what it was found for.
+`Unseen` is an F-curve of the camera object's custom property: the unseen share of each frame's picture, 0 to 1;
+`Stretched` another, the share of what is seen that is stretched more than twice. The curves hold samples, not keys, so
+that no Dope Sheet is full of them and "jump to keyframe" still finds the artist's. `ex4d_coverage` says what they were
+found for.
 """
 
 import json
@@ -18,17 +19,23 @@ import numpy as np
 from ..errors import UserError
 from ..ownership import require_local
 from ..versions import fcurves
+from .numbers import Numbers
 
 UNSEEN = "Unseen"
 """Custom property of the camera object, animated: the unseen share of the picture, 0 to 1."""
+STRETCHED = "Stretched"
+"""Likewise: the share of what is seen that is stretched more than twice; absent where that was not measured."""
+_DESCRIPTIONS = {
+    UNSEEN: "Share of the picture that the footage never saw (0 to 1), as the sidecar found it",
+    STRETCHED: "Share of what is seen that is stretched more than twice (0 to 1), as the sidecar found it",
+}
 RECORD = "ex4d_coverage"
 """Custom property of the camera object: `Record` as JSON."""
-_PATH = f'["{UNSEEN}"]'
 
 
 @dataclass(frozen=True)
 class Record:
-    """What an `Unseen` curve was found for."""
+    """What the curves were found for."""
 
     first: int
     """The Blender frame of the first picture."""
@@ -62,9 +69,9 @@ def read(camera: bpy.types.Object | None) -> Record | None:
         return None
 
 
-def shares(camera: bpy.types.Object) -> np.ndarray:
-    """The samples of a camera's `Unseen` curve: (T, 2) float32, Blender frame and share; empty without one."""
-    curve = fcurves.find(camera, _PATH)
+def shares(camera: bpy.types.Object, name: str = UNSEEN) -> np.ndarray:
+    """The samples of a camera's curve: (T, 2) float32, Blender frame and share; empty without one."""
+    curve = fcurves.find(camera, _path(name))
     if curve is None:
         return np.empty((0, 2), np.float32)
     points = curve.sampled_points or curve.keyframe_points
@@ -74,7 +81,7 @@ def shares(camera: bpy.types.Object) -> np.ndarray:
 
 
 def check(camera: bpy.types.Object) -> None:
-    """Require a camera that `Unseen` can be written to. Raises: UserError."""
+    """Require a camera that curves can be written to. Raises: UserError."""
     require_local(camera)
     animation = camera.animation_data
     if animation is not None and animation.action is not None and not animation.action.is_editable:
@@ -84,26 +91,38 @@ def check(camera: bpy.types.Object) -> None:
         )
 
 
-def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
+def write(camera: bpy.types.Object, record: Record, numbers: Numbers) -> None:
     """Keep what was found.
-
-    Args:
-        unseen: (T,) float, the share of each frame.
 
     Raises:
         UserError: the camera belongs to another file.
     """
     check(camera)
-    fcurves.remove(camera, _PATH)  # a curve of samples takes no keys
-    camera[UNSEEN] = 0.0
-    camera.id_properties_ui(UNSEEN).update(
-        min=0.0,
-        max=1.0,
-        description="Share of the picture that the footage never saw (0 to 1), as the sidecar found it",
-    )
+    remove(camera)  # a curve of samples takes no keys
+    _write_curve(camera, UNSEEN, record, numbers.unseen)
+    if numbers.stretched is not None:
+        _write_curve(camera, STRETCHED, record, numbers.stretched)
+    camera[RECORD] = json.dumps(asdict(record))
+
+
+def remove(camera: bpy.types.Object) -> None:
+    """Forget what was found."""
+    fcurves.remove(camera, *map(_path, _DESCRIPTIONS))
+    for name in (*_DESCRIPTIONS, RECORD):
+        if name in camera:
+            del camera[name]
+
+
+def _path(name: str) -> str:
+    return f'["{name}"]'
+
+
+def _write_curve(camera: bpy.types.Object, name: str, record: Record, values: np.ndarray) -> None:
+    camera[name] = 0.0
+    camera.id_properties_ui(name).update(min=0.0, max=1.0, description=_DESCRIPTIONS[name])
     camera.update_tag()
-    camera.keyframe_insert(_PATH, frame=record.first)
-    curve = fcurves.find(camera, _PATH)
+    camera.keyframe_insert(_path(name), frame=record.first)
+    curve = fcurves.find(camera, _path(name))
     if curve is None:
         raise UserError(
             "{camera} cannot be keyed: unlock its action, or give it an action of its own.", camera=camera.name
@@ -112,38 +131,12 @@ def write(camera: bpy.types.Object, record: Record, unseen: np.ndarray) -> None:
     points = curve.keyframe_points
     points.clear()
     points.add(len(frames))
-    points.foreach_set("co", np.stack([frames, unseen.astype(np.float32)], axis=1).ravel())
+    points.foreach_set("co", np.stack([frames, values.astype(np.float32)], axis=1).ravel())
     for point in points:
         point.interpolation = "LINEAR"
     curve.update()
     curve.convert_to_samples(record.first, record.first + record.frames)
     curve.lock = True
-    camera[RECORD] = json.dumps(asdict(record))
-
-
-def remove(camera: bpy.types.Object) -> None:
-    """Forget what was found."""
-    fcurves.remove(camera, _PATH)
-    for name in (UNSEEN, RECORD):
-        if name in camera:
-            del camera[name]
-
-
-def unseen_of(folder: Path) -> np.ndarray:
-    """The shares that a rendered shot's `shot.json` states: (T,) float64. Raises: UserError."""
-    file = folder / "shot.json"
-    try:
-        frames = json.loads(file.read_text("utf-8"))["frames"]
-        unseen = np.array([frame["unseen"] for frame in frames], np.float64)
-        if not (np.isfinite(unseen).all() and unseen.size):
-            raise ValueError("it has no shares")
-        return unseen
-    except OSError as error:
-        raise UserError(
-            "Cannot read {file} ({reason}): render the coverage again.", file=file, reason=error.strerror
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError("{file} is damaged ({reason}): render the coverage again.", file=file, reason=error) from error
 
 
 def trajectory_of(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

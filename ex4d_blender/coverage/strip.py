@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Coverage strip below the ruler of Timeline and Dope Sheet: how much of each frame the footage never saw."""
+"""The Coverage strip below the ruler of Timeline and Dope Sheet.
+
+How much of each frame the footage never saw, and in a thinner line below how much of the rest is stretched.
+"""
 
 import bpy
 import gpu
@@ -12,7 +15,8 @@ from .overlay import colors
 
 _RULER = 23.0
 _HEIGHT = 6.0
-"""Units of the interface: the height of Blender's ruler, and of the strip below it."""
+_THIN = 3.0
+"""Units of the interface: the height of Blender's ruler, of the strip below it, and of the line below that."""
 _FULL = 0.5
 """The share at which the strip has the theme's full colour: half a picture to invent is as bad as any."""
 _GREY = (0.5, 0.5, 0.5)
@@ -51,17 +55,19 @@ def _draw() -> None:
     found = record.read(camera)
     if found is None or context.space_data.mode not in ("TIMELINE", "DOPESHEET", "ACTION"):
         return
-    shares = record.shares(camera)
     region = context.region
     first, last = (region.view2d.region_to_view(x, 0)[0] for x in (0, region.width))
-    if not len(shares) or last <= first:
+    if last <= first:
         return
-    drawn = columns(shares, first, last, region.width)
-    if len(drawn):
-        color = _GREY if stale.is_stale(context, camera) else colors()[0]
-        scale = context.preferences.system.ui_scale
-        top = region.height - _RULER * scale
-        _draw_columns(drawn, top - _HEIGHT * scale, top, color)
+    hatch, tint = (_GREY, _GREY) if stale.is_stale(context, camera) else colors()
+    scale = context.preferences.system.ui_scale
+    top = region.height - _RULER * scale
+    for name, height, color in ((record.UNSEEN, _HEIGHT, hatch), (record.STRETCHED, _THIN, tint)):
+        bottom = top - height * scale
+        drawn = columns(record.shares(camera, name), first, last, region.width)
+        if len(drawn):
+            _draw_columns(drawn, bottom, top, color)
+        top = bottom
 
 
 def _draw_columns(drawn: np.ndarray, bottom: float, top: float, color: tuple[float, float, float]) -> None:

@@ -48,8 +48,7 @@ def texture(context: bpy.types.Context, seen: Shown) -> Truth | None:
     except OSError:
         return None
     if _last is None or _last[0] != key:
-        plate = seen.facts.plate_size[0] / seen.facts.width if seen.facts.plate and seen.facts.plate_size else 1.0
-        _last = key, _load(file, found.finer * plate)
+        _last = key, _load(file, found.finer * seen.facts.plate_finer)
     return _last[1]
 
 

@@ -176,8 +176,7 @@ def _camera_projection(context: bpy.types.Context, camera: bpy.types.Object, pic
 
 def _view(matrix: Matrix, width: int, height: int, pixels: float, seen: Shown) -> View:
     """A view from world to clip space, and pixels of the view for each pixel of the shot."""
-    plate = seen.facts.plate_size[0] / seen.facts.width if seen.facts.plate and seen.facts.plate_size else 1.0
-    return View(matrix, seen.lens, _focal(matrix, width), width, height, pixels * plate)
+    return View(matrix, seen.lens, _focal(matrix, width), width, height, pixels * seen.facts.plate_finer)
 
 
 def _focal(matrix: Matrix, width: int) -> float:

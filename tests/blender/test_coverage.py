@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bpy
@@ -13,13 +14,13 @@ from conftest import module
 from shot_cases import add_camera, add_shot, stand_in
 
 
-def measured(folder: Path, camera: Any, shot: Any, unseen: np.ndarray) -> Any:
+def measured(folder: Path, camera: Any, shot: Any, unseen: np.ndarray, stretched: np.ndarray | None = None) -> Any:
     """A record as `measure_coverage` writes it."""
     record = module("coverage.record")
     placed = module("placed").of_camera(bpy.context.scene, camera)
     inputs = module("coverage.inputs").fingerprint(bpy.context.scene, shot, placed)
     found = record.Record(shot.first_frame, len(unseen), inputs, str(folder), 1.0)
-    record.write(camera, found, unseen)
+    record.write(camera, found, module("coverage.numbers").Numbers(unseen, stretched))
     return found
 
 
@@ -62,6 +63,88 @@ def test_the_curve_holds_every_frame_and_no_keys(case: tuple[Any, Any], tmp_path
     assert record.read(camera) is None
     assert "Unseen" not in camera
     assert len(record.shares(camera)) == 0
+
+
+def test_what_is_stretched_has_a_curve_of_its_own(case: tuple[Any, Any], tmp_path: Path) -> None:
+    camera, shot = case
+    record, stale = module("coverage.record"), module("coverage.stale")
+    unseen, stretched = np.linspace(0, 0.7, 8), np.linspace(0.9, 0.1, 8)
+    measured(tmp_path, camera, shot, unseen, stretched)
+    found = record.shares(camera, record.STRETCHED)
+    np.testing.assert_allclose(found, np.stack([np.arange(1, 9), stretched], axis=1), atol=1e-6)
+    np.testing.assert_allclose(record.shares(camera)[:, 1], unseen, atol=1e-6)
+    for frame in (1, 8):  # it is not what the camera's move depends on
+        bpy.context.scene.frame_set(frame)
+        assert not stale.is_stale(bpy.context, camera)
+    assert camera["Stretched"] == pytest.approx(0.1, abs=1e-6)
+    measured(tmp_path, camera, shot, unseen)  # by an older sidecar, which does not measure it
+    assert len(record.shares(camera, record.STRETCHED)) == 0
+    assert "Stretched" not in camera
+    measured(tmp_path, camera, shot, unseen, stretched)
+    record.remove(camera)
+    assert not {"Stretched", "Unseen", "ex4d_coverage"} & set(camera.keys())
+    assert len(module("versions.fcurves").curves(camera)) == 3  # the artist's own
+
+
+def _shot_json(folder: Path, frames: list[dict[str, Any]]) -> None:
+    (folder / "shot.json").write_text(json.dumps({"frames": frames}))
+
+
+def test_numbers_of_a_shot_at_another_size(tmp_path: Path) -> None:
+    """A quick render has fewer pixels than the shot, and a plate more than the scene: both move the limit."""
+    numbers = module("coverage.numbers")
+    spread = {str(p): 0.01 * p for p in (1, 5, 10, 25, 50, 75, 90, 99)}  # evenly from 0 to 1
+    flat = dict.fromkeys(spread, 0.8)
+    frames = [
+        {"unseen": 0.25, "stretched": 0.5, "resolution": spread},
+        {"unseen": 0.0, "stretched": 0.0, "resolution": flat},
+        {"unseen": 1.0, "stretched": 0.0, "resolution": {}},
+    ]
+    _shot_json(tmp_path, frames)
+    for finer, expected in ((1.0, [0.5, 0, 0]), (0.625, [0.8, 0.5, 0]), (2.0, [0.25, 0, 0]), (0.25, [1, 1, 0])):
+        found = numbers.read(tmp_path, finer)
+        np.testing.assert_allclose(found.unseen, [0.25, 0, 1])
+        if finer != 0.625:
+            np.testing.assert_allclose(found.stretched, expected, atol=1e-9)
+        else:  # the limit is the flat frame's very value
+            np.testing.assert_allclose(found.stretched[[0, 2]], [0.8, 0], atol=1e-9)
+    _shot_json(tmp_path, [*frames, {"unseen": 0.1, "seen_at_another_time": 0.0}])
+    assert numbers.read(tmp_path).stretched is None
+    _shot_json(tmp_path, [*frames, {"unseen": 0.1, "stretched": None, "resolution": None}])
+    assert numbers.read(tmp_path).stretched is None
+    for damaged in ({"stretched": "much", "resolution": {}}, {"stretched": 0.1, "resolution": [1, 2]}):
+        _shot_json(tmp_path, [{"unseen": 0.1, **damaged}])
+        with pytest.raises(module("errors").UserError, match="damaged"):
+            numbers.read(tmp_path, 0.5 if isinstance(damaged["resolution"], list) else 1.0)
+
+
+def test_the_panel_shows_both_numbers(case: tuple[Any, Any], tmp_path: Path) -> None:
+    camera, shot = case
+    panel = module("coverage.panel")
+    said: list[str] = []
+    layout = SimpleNamespace(
+        row=lambda: SimpleNamespace(prop=lambda *_: None),
+        label=lambda text, **_: said.append(text),
+        operator=lambda *_, **__: None,
+    )
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    measured(tmp_path, camera, shot, np.linspace(0, 0.7, 8), np.linspace(0.9, 0.2, 8))
+    bpy.context.scene.frame_set(3)
+    with bpy.context.temp_override(window=window, area=area):
+        panel.EX4D_PT_coverage._draw_found(SimpleNamespace(layout=layout), bpy.context, camera, record_of(camera))
+        measured(tmp_path, camera, shot, np.linspace(0, 0.7, 8))
+        panel.EX4D_PT_coverage._draw_found(SimpleNamespace(layout=layout), bpy.context, camera, record_of(camera))
+    assert said == [
+        "Unseen in this frame: 20.0%",
+        "Stretched over 2x: 70.0% of the rest",
+        "Unseen in this frame: 20.0%",
+    ]
+
+
+def record_of(camera: Any) -> Any:
+    """What was kept."""
+    return module("coverage.record").read(camera)
 
 
 def test_it_survives_saving_and_does_without_the_extension(case: tuple[Any, Any], tmp_path: Path) -> None:

@@ -36,12 +36,16 @@ def test_the_curve_is_what_the_library_renders(
     shot.handle_before = 1
     assert bpy.ops.ex4d.measure_coverage() == {"FINISHED"}
     bpy.ops.ex4d.export_trajectory(filepath=str(tmp_path / "camera.json"))
-    ex4d(library_python, "render", small_scene, "--trajectory", tmp_path / "camera.json", "-o", tmp_path / "shot")
-    truth = [frame["unseen"] for frame in json.loads((tmp_path / "shot/shot.json").read_text())["frames"]]
+    options = ["--trajectory", tmp_path / "camera.json", "-o", tmp_path / "shot", "--passes", "risk"]
+    ex4d(library_python, "render", small_scene, *options)
+    frames = json.loads((tmp_path / "shot/shot.json").read_text())["frames"]
+    truth = [frame["unseen"] for frame in frames]
     record = module("coverage.record")
     shares = record.shares(camera)
     np.testing.assert_allclose(shares, np.stack([np.arange(0, 9), truth], axis=1), atol=1e-6)
     assert truth[-1] > 0.1 > truth[0]
+    stretched = record.shares(camera, record.STRETCHED)
+    np.testing.assert_allclose(stretched[:, 1], [frame["stretched"] for frame in frames], atol=1e-6)
     assert not module("coverage.stale").is_stale(bpy.context, camera)
     found = record.read(camera)
     assert (found.first, found.frames, found.finer) == (0, 9, 1.0)
@@ -114,12 +118,12 @@ def test_it_waits_while_something_is_edited(
 
 
 def test_what_fails_is_one_sentence(case: tuple[Any, Any], tmp_path: Path) -> None:
-    record, user_error = module("coverage.record"), module("errors").UserError
+    numbers, user_error = module("coverage.numbers"), module("errors").UserError
     with pytest.raises(user_error, match="render the coverage again"):
-        record.unseen_of(tmp_path)
+        numbers.read(tmp_path)
     (tmp_path / "shot.json").write_text('{"frames": [{"unseen": "much"}]}')
     with pytest.raises(user_error, match="damaged"):
-        record.unseen_of(tmp_path)
+        numbers.read(tmp_path)
     bpy.context.scene.ex4d_shots.clear()
     with pytest.raises(RuntimeError, match="There is no shot"):
         bpy.ops.ex4d.measure_coverage()
