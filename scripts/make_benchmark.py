@@ -49,6 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--moves", choices=("orbit", "presets"), default="orbit",
         help="target cameras go round to 30, 60, 90 degrees, or as the presets 30, 60, 90, 180 of ex4d camera",
     )  # fmt: skip
+    parser.add_argument(
+        "--way", type=float, default=1.0,
+        help="share of these degrees that an orbit goes: with a long lens little of what was seen stays in the picture",
+    )  # fmt: skip
     parser.add_argument("--keys", type=int, default=4, help="how many frames have the targets' truth")
     parser.add_argument("--burst", type=int, default=5, help="how many consecutive frames have masks, for flicker")
     parser.add_argument("--fast", action="store_true", help="96 pixels, 9 frames, 2 samples: to try it out")
@@ -56,15 +60,16 @@ def main(arguments: list[str] | None = None) -> None:
     size, frames, samples = (96, 9, 2) if options.fast else (options.size, options.frames, options.samples)
     if size < 16 or frames < 2 or samples < 1:
         parser.error("give a --size of 16 or more, --frames of 2 or more and --samples of 1 or more")
+    if not 0 < options.way <= 1 or (options.way < 1 and options.moves == "presets"):
+        parser.error("give a --way over 0 and up to 1, of an orbit")
     if not 1 <= options.focal_mm <= 1000 or options.keys < 1 or options.burst < 0:
         parser.error("give a --focal-mm of 1 to 1000, --keys of 1 or more and --burst of 0 or more")
     try:
         for name in options.scene or SCENES:
             scene = importlib.import_module(f"benchmark.{name}").scene()
             sources = tuple(dict.fromkeys(options.source or SOURCES))
-            plan = Plan(
-                name, scene, size, frames, options.focal_mm / 36, options.moves, sources, options.keys, options.burst
-            )
+            focal, moves, way = options.focal_mm / 36, options.moves, options.way
+            plan = Plan(name, scene, size, frames, focal, moves, way, sources, options.keys, options.burst)
             make(plan, options.out, options.blender, samples)
     except KeyboardInterrupt:
         print("make_benchmark: Interrupted: run the same command again to go on.", file=sys.stderr)
@@ -78,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
 def make(plan: Plan, out: Path, blender: str, samples: int) -> None:
     """One scene: its colours, then its truth."""
     started = time.perf_counter()
-    kind = "" if (plan.moves, plan.focal) == ("orbit", FOCAL) else f"-{plan.moves}-{36 * plan.focal:g}mm"
+    default = (plan.moves, plan.focal, plan.way) == ("orbit", FOCAL, 1)
+    kind = "" if default else f"-{plan.moves}-{36 * plan.focal:g}mm-{plan.way:g}"
     work = out / ".work" / f"{plan.name}-{plan.size}-{plan.frames}-{samples}{kind}"
     work.mkdir(parents=True, exist_ok=True)
     render(blender, plan, work, samples)

@@ -39,6 +39,8 @@ class Plan:
     """Focal length as a share of the width."""
     moves: Literal["orbit", "presets"] = "orbit"
     """The target cameras go round the subject, or as EX-4D's own do."""
+    way: float = 1.0
+    """Share of the way that the target cameras of an orbit go."""
     sources: tuple[str, ...] = SOURCES
     keys: int = 4
     """How many key frames."""
@@ -74,7 +76,7 @@ class Plan:
     def targets(self) -> dict[str, Array]:
         """By path (T, 4, 4): camera-to-world of the target cameras."""
         if self.moves == "orbit":
-            shares = [self.share(frame) for frame in range(self.frames)]
+            shares = [self.way * self.share(frame) for frame in range(self.frames)]
             return {path: np.stack([self.scene.target(s, float(path)) for s in shares]) for path in ANGLES}
         intrinsics = Intrinsics.from_focal_px(self.focal * self.size, self.size, self.size)
         poses = {}

@@ -411,6 +411,14 @@ def test_a_benchmark_ends_with_one_line(
     with pytest.raises(SystemExit):
         make_benchmark.main([str(tmp_path), "--samples", "0"])
     assert "--samples of 1 or more" in capsys.readouterr().err
+    for options, why in (
+        (["--focal-mm", "0"], "--focal-mm of 1 to 1000"),
+        (["--way", "0"], "give a --way over 0"),
+        (["--way", "0.5", "--moves", "presets"], "of an orbit"),
+    ):
+        with pytest.raises(SystemExit):
+            make_benchmark.main([str(tmp_path), *options])
+        assert why in capsys.readouterr().err
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from evaluation_cases import FRAMES, SIZE, benchmark_modules, write_person
+from evaluation_cases import FRAMES, ROOT, SIZE, benchmark_modules, write_person
 
+from ex4d_core.camera import Trajectory, save_trajectory
 from ex4d_core.cli import ex4d
 from ex4d_core.commands import evaluate
 from ex4d_core.evaluation.corruption import CORRUPTIONS
@@ -31,11 +35,17 @@ PATH = "60"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
+def benchmark() -> Iterator[None]:
+    """`scripts/benchmark` can be imported."""
+    with benchmark_modules():
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A folder with the person's ground truth, and its plan."""
     out = tmp_path_factory.mktemp("truth")
-    with benchmark_modules():
-        yield out, write_person(tmp_path_factory.mktemp("work"), out)
+    return out, write_person(tmp_path_factory.mktemp("work"), out)
 
 
 @pytest.fixture(scope="module", params=["static", "moving"])
@@ -126,6 +136,15 @@ def test_worse_depth_scores_worse_and_is_named(truth: Truth) -> None:
     assert all((judged.right == truth.target_visible(PATH, judged.frame)).all() for judged in first)
 
 
+def test_an_orbit_may_stop_on_its_way(benchmark: None) -> None:
+    from benchmark import street
+    from benchmark.truth import Plan
+
+    plan = Plan("street", street.scene(), SIZE, FRAMES, way=0.25)
+    np.testing.assert_allclose(plan.targets["60"][-1], plan.scene.target(1, 15), atol=1e-12)
+    np.testing.assert_allclose(plan.targets["90"][0], plan.source(0, "static"), atol=1e-12)
+
+
 def _judged(error: float, path: str = "30", method: str = "dwmesh") -> JudgedFrame:
     right = np.zeros((40, 60), bool)
     right[:, 20:] = True
@@ -165,11 +184,10 @@ def test_the_sheet_has_the_worst_frames_of_each_method() -> None:
     assert (two == MISSED).all(axis=-1).sum() > (one == MISSED).all(axis=-1).sum() > 1000
 
 
-def test_a_benchmark_of_presets_and_a_long_lens(tmp_path: Path) -> None:
+def test_a_benchmark_of_presets_and_a_long_lens(benchmark: None, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    with benchmark_modules():
-        write_person(work, tmp_path, focal=200 / 36, moves="presets", sources=("static",), keys=2, burst=0)
+    write_person(work, tmp_path, focal=200 / 36, moves="presets", sources=("static",), keys=2, burst=0)
     assert not (tmp_path / "person-moving").exists()
     truth = open_truth(tmp_path / "person-static")
     truth_depth = truth.depth(0)
@@ -187,11 +205,36 @@ def test_a_benchmark_of_presets_and_a_long_lens(tmp_path: Path) -> None:
     away = np.linalg.norm(truth.target_from_source["180"][:, :3, 3], axis=1)
     assert away[0] == pytest.approx(0)
     assert away[1:].min() > 0.5
-    # a quarter of the width of the default lens' picture, and so its middle
-    with benchmark_modules():
-        write_person(work, tmp_path, focal=50 / 36, moves="presets", sources=("static",), keys=2, burst=0)
+    # the middle quarter of a picture of 50 mm is one of 200 mm
+    write_person(work, tmp_path, focal=50 / 36, moves="presets", sources=("static",), keys=2, burst=0)
     shorter = open_truth(tmp_path / "person-static").depth(0)[24:40, 24:40]
     assert np.median(np.abs(shorter / truth_depth[2::4, 2::4] - 1)) < 0.02
+
+
+@pytest.mark.slow
+def test_what_the_commands_write_scores_the_same(made: tuple[Path, Any], tmp_path: Path) -> None:
+    """`ex4d import` and `ex4d render`, scored by the tool of the older ground truth."""
+    tool = ROOT.parent / "shared" / "tools" / "score_geometry.py"
+    if not tool.is_file():
+        pytest.skip("shared/tools/score_geometry.py is not here")
+    truth = open_truth(made[0] / "person-static")
+    (expected,) = evaluate_geometry(truth, methods=("dwmesh",), backgrounds=(False,), paths=(PATH,))
+    scene, path, shot = (tmp_path / name for name in ("scene.ex4d", "path.json", "shot"))
+    low, high = truth.ranges["source"]
+    lens = ["--focal-px", str(truth.lens.fx), "--depth-kind", "disparity", "--depth-range", str(low), str(high)]
+    run = CliRunner().invoke
+    options = ["--depth", str(truth.folder / "source_disparity"), *lens, "-o", str(scene)]
+    run(ex4d, ["import", str(truth.folder / "source.mp4"), *options], catch_exceptions=False)
+    times = np.arange(FRAMES, dtype=np.float64)
+    rows = np.repeat(np.array([truth.lens.as_tuple()]), FRAMES, axis=0)
+    poses = np.linalg.inv(truth.target_from_source[PATH])
+    save_trajectory(Trajectory(poses, rows, times, SIZE, SIZE, Fraction(12)), path)
+    options = ["--trajectory", str(path), "--method", "dwmesh", "--background", "off", "-o", str(shot)]
+    run(ex4d, ["render", str(scene), *options], catch_exceptions=False)
+    command = [sys.executable, tool, truth.folder, PATH, shot / "color.mp4", shot / "mask.mp4"]
+    subprocess.run([*command, "--json", tmp_path / "theirs.json"], check=True, capture_output=True)
+    theirs = json.loads((tmp_path / "theirs.json").read_text())["mean"]
+    assert {name: getattr(expected, name) for name in theirs} == pytest.approx(theirs, abs=2e-3)
 
 
 @pytest.mark.slow
