@@ -137,7 +137,7 @@ class Solid:
         if not whole and math.isfinite(bridge_reach):
             vertices, faces, numbers = limit_bridges(mesh, bridge_reach)
         else:
-            # The two faces behind a `reference` lie in the plane that its farthest pixels are moved to.
+            # The two faces behind a `reference` stand before whatever is deeper than its border.
             vertices, faces, numbers = mesh.vertices, mesh.faces[: mesh.grid_faces], None
         depths = mesh.vertices[: mesh.grid[0] * mesh.grid[1], 2]
         return cls(mesh, vertices, faces, numbers, NEAR_SHARE * float(np.fmin.reduce(depths)))

@@ -140,8 +140,7 @@ def bridge_faces(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _reference(depth: NDArray[np.float32], intrinsics: Intrinsics) -> DWMesh:
     height, width = depth.shape
     lens = np.array(intrinsics.as_tuple(), np.float64)
-    # recon.py lets depth run to 1e4, past the ring and its far plane; clamped, so that the ring is far.
-    depth = np.minimum(depth, np.float32(REFERENCE_FAR_DEPTH))
+    depth = depth.copy()
     depth[[0, -1], :] = REFERENCE_FAR_DEPTH
     depth[:, [0, -1]] = REFERENCE_FAR_DEPTH
     uv, faces = pixel_centres(height, width), reference_faces(height, width)

@@ -34,14 +34,14 @@ class Reading:
     """Where in its pixel a vertex stands: 0 as released (render_utils.py 30-44), though samples lie at 0.5."""
     fringe: bool
     """Whether the zeros of a flagged vertex darken the colour of kept pixels beside it [70]."""
-    deepest: float
-    """Depth is cut off here; as released at 1e4 (depth_utils.py 91), beyond the ring and the far plane."""
+    far: float
+    """What is deeper is cut away; 1e3 as released [242], though depth runs to 1e4 (depth_utils.py 91)."""
     caps: bool
-    """Whether the two triangles between the four corners [163-164] are drawn."""
+    """Whether the triangles between the four corners [163-164] are drawn, before what lies deeper than the ring."""
 
 
-as_released = Reading(vertex_offset=0.0, fringe=True, deepest=1e4, caps=True)
-mended = Reading(vertex_offset=0.5, fringe=False, deepest=RING, caps=False)
+as_released = Reading(vertex_offset=0.0, fringe=True, far=FAR, caps=True)
+mended = Reading(vertex_offset=0.5, fringe=False, far=np.inf, caps=False)
 
 
 def depth_of(drawn: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,7 +95,7 @@ def vertices_of(depth: NDArray[np.float32], reading: Reading) -> Floats:
     height, width = depth.shape
     row, column = np.mgrid[:height, :width].astype(np.float64) + reading.vertex_offset
     rays = np.stack([(column - width / 2) / FOCAL, (row - height / 2) / FOCAL, np.ones_like(row)], axis=-1)
-    return (rays * np.minimum(depth, reading.deepest)[..., None]).reshape(-1, 3)
+    return (rays * depth[..., None]).reshape(-1, 3)
 
 
 def faces_of(height: int, width: int) -> NDArray[np.int_]:
@@ -139,13 +139,17 @@ def clip_space(pose: NDArray[np.float32], height: int, width: int) -> Floats:
     return projection @ pose.astype(np.float64)
 
 
-def rasterize(clip: Floats, faces: NDArray[np.int_], height: int, width: int) -> tuple[NDArray[np.int_], Floats]:
+def rasterize(
+    clip: Floats, faces: NDArray[np.int_], height: int, width: int, far: float
+) -> tuple[NDArray[np.int_], Floats]:
     """The nearest triangle through each pixel centre, by trying each triangle on the pixels around it.
 
     Args:
         clip: (V, 4) homogeneous.
         faces: (F, 3).
         height: of the picture, whose row 0 is y = -1 of clip space, as nvdiffrast has it; likewise `width`.
+        width: see `height`.
+        far: see `Reading`.
 
     Returns:
         (H, W) triangle, -1 for none, and (H, W, 3) weights of its corners, perspective-correct.
@@ -171,7 +175,7 @@ def rasterize(clip: Floats, faces: NDArray[np.int_], height: int, width: int) ->
         inverse = share.sum(-1)  # 1 / w
         inside = (share >= -1e-12).all(-1) & (inverse > 0)
         depth = np.where(inside, 1 / np.where(inverse > 0, inverse, 1), np.inf)
-        inside &= (depth >= NEAR) & (depth <= FAR) & (depth < best[area])
+        inside &= (depth >= NEAR) & (depth <= far) & (depth < best[area])
         best[area][inside] = depth[inside]
         found[area][inside] = number
         weights[area][inside] = (share * depth[..., None])[inside]
@@ -199,7 +203,7 @@ def render(
     rgba[flagged(vertices, faces)] = 0
     drawn = faces if reading.caps else faces[:-2]
     clip = np.concatenate([vertices, np.ones((len(vertices), 1))], axis=1) @ clip_space(pose, height, width).T
-    found, weights = rasterize(clip, drawn, height, width)
+    found, weights = rasterize(clip, drawn, height, width, reading.far)
     picture = (rgba[drawn[found]] * weights[..., None]).sum(2)
     picture[found < 0] = 0
     alpha = picture[..., 3]

@@ -206,7 +206,7 @@ def test_reference_positions() -> None:
     depth = np.array([[1, 2, 3, 4], [5, 6, 1e4, 8], [9, 10, 11, 12]], np.float32)
     mesh = build_mesh(depth, lens(3, 4), "reference")
     z = mesh.vertices[:, 2].reshape(3, 4)
-    np.testing.assert_array_equal(z, [[100, 100, 100, 100], [100, 6, 100, 100], [100, 100, 100, 100]])
+    np.testing.assert_array_equal(z, [[100, 100, 100, 100], [100, 6, 1e4, 100], [100, 100, 100, 100]])
     # pixel (row 1, column 1): centre (1.5, 1.5), principal point (2, 1.5), focal 500
     np.testing.assert_allclose(mesh.vertices[5], [(1.5 - 2) / 500 * 6, 0, 6], rtol=1e-6, atol=1e-9)
     assert depth[1, 2] == np.float32(1e4)  # the caller's array is left alone
