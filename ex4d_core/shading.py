@@ -225,6 +225,13 @@ def _homogeneous(projection: Any, vertices: Any, i: Any, row: Any) -> Any:
     )
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _beside(projection: Any, vertices: Any, i: Any, x: Any, y: Any) -> Any:
+    """A vertex in homogeneous pixels, from the point (x, y)."""
+    w = _homogeneous(projection, vertices, i, 2)
+    return _homogeneous(projection, vertices, i, 0) - x * w, _homogeneous(projection, vertices, i, 1) - y * w, w
+
+
 @numba.njit(cache=True, nogil=True)
 def _sample(image: Any, positions: Any, mask: Any, color: Any) -> None:
     rows, columns, _ = image.shape
@@ -259,7 +266,6 @@ def _measure(
     resolution: Any,
 ) -> None:
     height, width = mask.shape
-    p = np.empty((5, 3), np.float64)  # the corners in the raster, homogeneous; the first two again at the end
     for y in range(height):
         for x in range(width):
             if not mask[y, x]:
@@ -272,21 +278,23 @@ def _measure(
                         size = magnification * vertices[i, 2] / _homogeneous(projection, vertices, i, 2)
                         resolution[y, x, 0] = resolution[y, x, 1] = 1 / size
                 continue
-            for k in range(5):
-                for row in range(3):
-                    p[k, row] = _homogeneous(projection, vertices, faces[f, k % 3], row)
-            # The weights of the corners are as the products of (x, y, 1) with the normals of the other two.
-            weights = ux = uy = vx = vy = np.float64(0)
-            for k in range(3):
-                nx = p[k + 1, 1] * p[k + 2, 2] - p[k + 1, 2] * p[k + 2, 1]
-                ny = p[k + 1, 2] * p[k + 2, 0] - p[k + 1, 0] * p[k + 2, 2]
-                n1 = p[k + 1, 0] * p[k + 2, 1] - p[k + 1, 1] * p[k + 2, 0]
-                weights += nx * (x + 0.5) + ny * (y + 0.5) + n1
-                du, dv = uv[faces[f, k], 0] - positions[y, x, 0], uv[faces[f, k], 1] - positions[y, x, 1]
-                ux, uy, vx, vy = ux + nx * du, uy + ny * du, vx + nx * dv, vy + ny * dv
+            i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+            ax, ay, aw = _beside(projection, vertices, i, x + 0.5, y + 0.5)
+            bx, by, bw = _beside(projection, vertices, j, x + 0.5, y + 0.5)
+            cx, cy, cw = _beside(projection, vertices, k, x + 0.5, y + 0.5)
+            # The weight of a corner is as the product of the pixel, here (0, 0, 1), with the normal of the other two.
+            weights = (bx * cy - by * cx) + (cx * ay - cy * ax) + (ax * by - ay * bx)
             if weights == 0:
                 continue
-            ux, uy, vx, vy = ux / weights, uy / weights, vx / weights, vy / weights
+            share = 1 / weights
+            u, v = positions[y, x, 0], positions[y, x, 1]
+            au, av = (uv[i, 0] - u) * share, (uv[i, 1] - v) * share
+            bu, bv = (uv[j, 0] - u) * share, (uv[j, 1] - v) * share
+            cu, cv = (uv[k, 0] - u) * share, (uv[k, 1] - v) * share
+            anx, bnx, cnx = by * cw - bw * cy, cy * aw - cw * ay, ay * bw - aw * by
+            any_, bny, cny = bw * cx - bx * cw, cw * ax - cx * aw, aw * bx - ax * bw
+            ux, uy = anx * au + bnx * bu + cnx * cu, any_ * au + bny * bu + cny * cu
+            vx, vy = anx * av + bnx * bv + cnx * cv, any_ * av + bny * bv + cny * cv
             # The squares of the singular values add up to `squares` and multiply to area^2.
             squares = ux * ux + uy * uy + vx * vx + vy * vy
             area = ux * vy - uy * vx
