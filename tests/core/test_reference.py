@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera, Intrinsics, load_trajectory, save_trajectory
 from ex4d_core.clip import load_clip, read_lossless
+from ex4d_core.errors import InputError
 from ex4d_core.frame import render_frame
 from ex4d_core.images import write_png
 from ex4d_core.ingest import import_scene
@@ -39,6 +40,7 @@ def drawn() -> NDArray[np.float32]:
         squared = 1 - ((x - 13 - t / 5) ** 2 + (y - 25) ** 2) / 10**2
         ball = squared > 0
         frame[ball] = (0.85 + 0.15 * np.sqrt(squared[ball])).astype(np.float32)
+    picture[0, -1, 3] = 1.1  # the nearest of all is on the border, where the radius does not look
     return ((picture - picture.min()) / (picture.max() - picture.min())).astype(np.float32)
 
 
@@ -73,6 +75,13 @@ def test_depth_of_a_depthcrafter_file_is_the_references(scene: Scene) -> None:
     assert depth.min() == pytest.approx(10000 / 3900)
     for t in (0, 20, 48):
         np.testing.assert_allclose(scene.depth(t), depth[t], rtol=3e-7)
+
+
+def test_only_disparity_from_0_to_1_is_taken_for_depthcrafters(tmp_path: Path) -> None:
+    write_png(tmp_path / "photo.png", colors()[0])
+    np.savez(tmp_path / "d.npz", depth=2 * drawn()[:1])
+    with pytest.raises(InputError, match=r"disparity of frame 0 of .*d.npz is over 1 in .* % .*from 0 to 1"):
+        import_scene(tmp_path / "photo.png", tmp_path / "s.ex4d", depth=tmp_path / "d.npz", depth_kind="depthcrafter")
 
 
 @pytest.mark.parametrize("path", ["30", "60", "90", "180"])
