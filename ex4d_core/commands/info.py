@@ -83,6 +83,7 @@ def _shot(path: Path) -> dict[str, Any]:
 
     shot = read_shot(path)
     unseen = [frame.unseen for frame in shot.frames]
+    stretched = [frame.stretched for frame in shot.frames if frame.stretched is not None]
     return {
         "kind": "shot",
         "scene": shot.scene.path if shot.scene else None,
@@ -91,6 +92,8 @@ def _shot(path: Path) -> dict[str, Any]:
         "frames": len(shot.frames),
         "never_seen_mean": sum(unseen) / len(unseen) if unseen else None,
         "never_seen_worst": max(unseen, default=None),
+        "stretched_mean": sum(stretched) / len(stretched) if stretched else None,
+        "stretched_worst": max(stretched, default=None),
         "files": sorted(p.name for p in path.iterdir()),
     }
 

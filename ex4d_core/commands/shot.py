@@ -220,11 +220,17 @@ def render_command(
             overwrite=overwrite,
             on_progress=on_progress,
         )
-    unseen = [frame.unseen for frame in read_shot(output).frames]
-    shares = f"never seen {sum(unseen) / len(unseen):.1%} on average, {max(unseen):.1%} at worst"
-    console.result(
-        {"shot": str(output), "frames": len(unseen), "unseen": unseen}, f"{output}: {len(unseen)} frames, {shares}"
-    )
+    frames = read_shot(output).frames
+    unseen, stretched = [frame.unseen for frame in frames], [frame.stretched for frame in frames]
+    said = f"{output}: {len(frames)} frames, never seen {_mean_and_worst(unseen)}"
+    measured = [share for share in stretched if share is not None]
+    if measured:
+        said += f"; of the rest stretched over 2x {_mean_and_worst(measured)}"
+    console.result({"shot": str(output), "frames": len(frames), "unseen": unseen, "stretched": stretched}, said)
+
+
+def _mean_and_worst(shares: list[float]) -> str:
+    return f"{sum(shares) / len(shares):.1%} on average, {max(shares):.1%} at worst"
 
 
 def announce_kernels(console: Console) -> None:

@@ -124,6 +124,9 @@ def test_the_whole_way_in_single_steps(footage: Path, tmp_path: Path, ex4d) -> N
     unseen = json.loads((shot / "shot.json").read_text())["frames"]
     np.testing.assert_allclose([f["unseen"] for f in unseen], (mask[..., 0] == 0).mean(axis=(1, 2)), atol=1e-6)
     assert unseen[-1]["unseen"] > 0.05
+    stretched = [frame["stretched"] for frame in unseen]
+    assert json.loads(done.out)["stretched"] == stretched
+    assert json.loads(ex4d("info", shot, "--json").out)["stretched_worst"] == max(stretched)
 
     assert ex4d("generate", shot, "--engine", "draft").code == 0
     assert probe_clip(shot / "output.mp4").frames == FRAMES

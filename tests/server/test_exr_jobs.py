@@ -144,3 +144,11 @@ def test_a_job_that_an_earlier_version_stored_gets_the_defaults(start: Start, ti
     running.client.put("/v1/scenes/scene", {"path": str(tmp_path / "scene.ex4d")})
     running.client.post("/v1/jobs/old/retry")
     assert wait_job(running.server, "old", "succeeded")
+
+
+def test_the_risk_pass_as_exr_is_one_of_a_job_s_files(sidecar: Running, tiny_clip: Path) -> None:
+    job = run_job(sidecar.server, reshoot_request(tiny_clip, passes=["risk-exr"]))
+    risk = {name for name in names(sidecar, job["id"]) if name.startswith("risk")}
+    assert risk == {f"risk-exr/{t:06d}.exr" for t in range(6)}
+    content = ask(sidecar.server, "GET", f"/v1/jobs/{job['id']}/files/risk-exr/000003.exr")
+    assert (content.status, content.body[:4]) == (200, b"\x76\x2f\x31\x01")
