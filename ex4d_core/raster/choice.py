@@ -13,6 +13,7 @@ from ex4d_core.errors import InputError, MissingDependencyError
 BACKENDS = {
     "numba": "ex4d_core.raster.numba_backend",
     "torch": "ex4d_core.raster.torch_backend",
+    "triton": "ex4d_core.raster.triton_backend",
     "nvdiffrast": "ex4d_core.raster.nvdiffrast_backend",
     "numpy": "ex4d_core.raster.numpy_reference",
 }

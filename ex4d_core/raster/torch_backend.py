@@ -6,7 +6,7 @@ is slower than `numba`, and gives the same picture: that is how it is tested.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,6 +26,9 @@ _PIECE_BITS = 3
 
 _PIECE = (1 << _PIECE_BITS) - 1
 
+Draw = Callable[[Prepared, Tensor, Tensor, int, int, Tensor], None]
+"""`torch_draw.draw`, or another that does the same."""
+
 _MOST_FACES = 1 << (32 - _PIECE_BITS)
 
 
@@ -43,10 +46,39 @@ def rasterize_homogeneous(
     Raises:
         MissingDependencyError: the device has no memory left.
     """
+    return rasterize_with(draw, vertices, faces, projection, size, near)
+
+
+def rasterize_with(
+    drawing: Draw,
+    vertices: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    projection: NDArray[np.float64],
+    size: tuple[int, int],
+    near: float,
+) -> Raster:
+    """Rasterize with one of the modules that offer `draw`.
+
+    Raises:
+        MissingDependencyError: the device has no memory left.
+    """
     if len(faces) > _MOST_FACES:
         raise ValueError(f"{len(faces)} faces: at most {_MOST_FACES}")
+    where = device()
+    width, height = size
     with torch.inference_mode(), memory_explained():
-        return _rasterize(vertices, faces, projection.tolist(), size, near, device())
+        scene = prepare(moved(vertices, where), moved(faces, where), projection.tolist(), size, near)
+        picture = clear(width, height, where)
+        for start in range(0, len(faces), CHUNK):
+            which = torch.arange(start, min(start + CHUNK, len(faces)), device=where)
+            drawing(scene, scene.whole(which), which << _PIECE_BITS, width, height, picture)
+        n = torch.arange(PIECES, device=where)
+        for start in range(0, len(scene.clipped), CHUNK // PIECES):
+            polygon, nth = (n < scene.counts[start : start + CHUNK // PIECES, None] - 2).nonzero().unbind(1)
+            polygon = polygon + start
+            labels = (scene.clipped[polygon] << _PIECE_BITS) | nth
+            drawing(scene, scene.pieces(polygon, nth), labels, width, height, picture)
+        return _read(scene, picture, width, height)
 
 
 def device() -> torch.device:
@@ -76,29 +108,6 @@ def memory_explained() -> Generator[None]:
 def moved(array: NDArray[np.float32] | NDArray[np.int32], where: torch.device) -> Tensor:
     """The array on a device; on the CPU it may be the same memory."""
     return torch.from_numpy(np.require(array, requirements="W")).to(where)
-
-
-def _rasterize(
-    vertices: NDArray[np.float32],
-    faces: NDArray[np.int32],
-    projection: list[list[float]],
-    size: tuple[int, int],
-    near: float,
-    where: torch.device,
-) -> Raster:
-    width, height = size
-    scene = prepare(moved(vertices, where), moved(faces, where), projection, size, near)
-    picture = clear(width, height, where)
-    for start in range(0, len(faces), CHUNK):
-        which = torch.arange(start, min(start + CHUNK, len(faces)), device=where)
-        draw(scene, scene.whole(which), which << _PIECE_BITS, width, height, picture)
-    n = torch.arange(PIECES, device=where)
-    for start in range(0, len(scene.clipped), CHUNK // PIECES):
-        polygon, nth = (n < scene.counts[start : start + CHUNK // PIECES, None] - 2).nonzero().unbind(1)
-        polygon = polygon + start
-        labels = (scene.clipped[polygon] << _PIECE_BITS) | nth
-        draw(scene, scene.pieces(polygon, nth), labels, width, height, picture)
-    return _read(scene, picture, width, height)
 
 
 def _read(scene: Prepared, picture: Tensor, width: int, height: int) -> Raster:

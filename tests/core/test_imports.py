@@ -32,9 +32,10 @@ MODEL_MODULES = (
     "ex4d_core.depth.depthcrafter.",
     "ex4d_core.depth.hub_network",
     "ex4d_core.raster.torch_",
+    "ex4d_core.raster.triton_",
     "ex4d_core.raster.nvdiffrast_",
 )
-MODEL_LIBRARIES = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "gguf"}
+MODEL_LIBRARIES = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "gguf", "triton"}
 HEAVY = MODEL_LIBRARIES | {
     "numba",
     "cv2",

@@ -74,7 +74,7 @@ def test_the_user_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(VARIABLE, name)
         assert choose() == Choice(name, f"{VARIABLE} says so", asked=True)
     monkeypatch.setenv(VARIABLE, "cuda")
-    with pytest.raises(InputError, match=r"EX4D_RASTER is 'cuda', .*: set it to one of numba, torch, nvdiffrast"):
+    with pytest.raises(InputError, match=r"EX4D_RASTER is 'cuda', .*: set it to one of numba, torch, triton"):
         choose()
 
 
