@@ -36,14 +36,18 @@ def limit_bridges(mesh: DWMesh, reach: float) -> tuple[NDArray[np.float32], NDAr
         vertices (N', 3) float32, the first H*W those of the grid; faces (F', 3) int32, the first 2(H-1)(W-1) those
         of the grid; and for each face after them its number in the mesh, int32.
     """
-    grid_vertices, grid_faces = mesh.grid[0] * mesh.grid[1], mesh.grid_faces
-    copy = np.zeros(grid_vertices, np.int32)
-    copies, rims, bridges = _count(mesh.faces, mesh.bridge, grid_faces, copy)
+    height, width = mesh.grid
+    grid_vertices, grid_faces = height * width, mesh.grid_faces
+    copy, corners = np.zeros(grid_vertices, np.int32), np.empty(grid_vertices, np.int32)
+    around = np.zeros(grid_faces // 2, np.int32)
+    copies, quads, rims, bridges = _find(mesh.faces, mesh.bridge, width, copy, corners, around)
+    corners, around = corners[:copies], around[:quads]
     vertices = np.empty((grid_vertices + copies + 3 * bridges, 3), np.float32)
     faces = np.empty((grid_faces + rims + bridges, 3), np.int32)
     numbers = np.empty(rims + bridges, np.int32)
-    faces[:grid_faces] = mesh.faces[:grid_faces]
-    _limit(mesh.vertices, mesh.bridge, copy, np.float32(1 + reach), copies, rims, grid_faces, vertices, faces, numbers)
+    vertices[:grid_vertices], faces[:grid_faces] = mesh.vertices[:grid_vertices], mesh.faces[:grid_faces]
+    factor = np.float32(1 + reach)
+    _limit(mesh.vertices, mesh.bridge, copy, corners, around, factor, rims, grid_faces, vertices, faces, numbers)
     return vertices, faces, numbers
 
 
@@ -55,20 +59,38 @@ def original_numbers(face_id: NDArray[np.int32], numbers: NDArray[np.int32], gri
 
 
 @numba.njit(cache=True, nogil=True)
-def _count(faces: Any, bridge: Any, grid_faces: Any, copy: Any) -> Any:
-    """Number the corners of bridges from 1 in `copy` (H*W,); count them, the surfaces around them, and bridges."""
-    copies, rims, bridges = 0, 0, 0
-    for f in range(grid_faces):
-        if bridge[f]:
-            bridges += 1
-            for k in range(3):
-                if copy[faces[f, k]] == 0:
-                    copies += 1
-                    copy[faces[f, k]] = copies
-    for f in range(grid_faces):
-        if not bridge[f] and copy[faces[f, 0]] + copy[faces[f, 1]] + copy[faces[f, 2]] > 0:
-            rims += 1
-    return copies, rims, bridges
+def _find(faces: Any, bridge: Any, width: Any, copy: Any, corners: Any, around: Any) -> Any:
+    """Find the corners of bridges and the quads around them, few of many, and count them, the surfaces' faces among
+    them, and bridges.
+
+    `copy` (H*W,), 0 at first, numbers the corners from 1; `corners` lists them, in this order, and `around`, 0 at
+    first, ((H-1)(W-1),) the quads, in theirs.
+    """
+    copies, listed, rims, bridges = 0, 0, 0, 0
+    quads, columns = len(around), width - 1
+    rows = quads // columns
+    for f in range(2 * quads):
+        if not bridge[f]:
+            continue
+        bridges += 1
+        for k in range(3):
+            i = faces[f, k]
+            if copy[i] != 0:
+                continue
+            corners[copies] = i
+            copies += 1
+            copy[i] = copies
+            y, x = i // width, i % width
+            for v in range(max(y - 1, 0), min(y + 1, rows)):
+                for u in range(max(x - 1, 0), min(x + 1, columns)):
+                    around[v * columns + u] = 1
+    for q in range(quads):
+        if around[q] != 0:
+            around[listed] = q
+            listed += 1
+            for f in (q, quads + q):
+                rims += not bridge[f] and copy[faces[f, 0]] + copy[faces[f, 1]] + copy[faces[f, 2]] > 0
+    return copies, listed, rims, bridges
 
 
 @numba.njit(cache=True, nogil=True)
@@ -76,24 +98,27 @@ def _limit(
     old: Any,
     bridge: Any,
     copy: Any,
+    corners: Any,
+    around: Any,
     factor: Any,
-    copies: Any,
     rims: Any,
     grid_faces: Any,
     vertices: Any,
     faces: Any,
     numbers: Any,
 ) -> None:
+    """To the grid's own vertices and faces, which are there, add the surfaces around bridges, and bridges cut short."""
     count = len(copy)
-    for i in range(count):
-        vertices[i] = old[i]
-        if copy[i] > 0:
-            vertices[count + copy[i] - 1] = old[i]
-            vertices[i] = np.nan
-    corner = count + copies
+    for n in range(len(corners)):
+        i = corners[n]
+        for axis in range(3):
+            vertices[count + n, axis] = old[i, axis]
+            vertices[i, axis] = np.nan
+    corner = count + len(corners)
     rim, torn = 0, rims
-    for f in range(grid_faces):
-        a, b, c = faces[f]
+    for n in range(2 * len(around)):  # upper left faces first, as in the mesh
+        f = around[n] if n < len(around) else grid_faces // 2 + around[n - len(around)]
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         if bridge[f]:
             limit = factor * min(old[a, 2], min(old[b, 2], old[c, 2]))
             for k in range(3):

@@ -20,7 +20,7 @@ from ex4d_core.raster.jit import is_cached
 _log = logging.getLogger(__name__)
 
 _BANDS_PER_WORKER = 3
-_MOST_BAND_ROWS = 128
+_ROWS_STEP = 16
 """Small bands balance the load and keep the output in the cache; large ones set fewer faces up twice."""
 
 _CHUNK = 64
@@ -65,9 +65,10 @@ def rasterize_homogeneous(
     projection = np.ascontiguousarray(projection)
     x, y = np.empty(len(vertices), np.int32), np.empty(len(vertices), np.int32)
     w = np.empty(len(vertices), np.float64)
+    coordinates = vertices.reshape(-1)
 
     def project(start: int, stop: int) -> None:
-        numba_setup.project(vertices, projection, near, x, y, w, start, stop)
+        numba_setup.project(coordinates, projection, near, x, y, w, start, stop)
 
     _spread(project, len(vertices), _VERTICES_PER_TASK, workers)
 
@@ -142,8 +143,8 @@ def interpolate(
 
 
 def _band_rows(height: int, workers: int) -> int:
-    slabs = -(-height // (workers * _BANDS_PER_WORKER * numba_draw.SLAB_ROWS))
-    return min(slabs * numba_draw.SLAB_ROWS, _MOST_BAND_ROWS)
+    steps = -(-height // (workers * _BANDS_PER_WORKER * _ROWS_STEP))
+    return min(steps * _ROWS_STEP, numba_draw.MOST_ROWS)
 
 
 def default_threads() -> int:

@@ -1,11 +1,14 @@
 """Kernels that draw all that is not a small quad of the grid: bridges, clipped faces, faces outside the grid.
 
 The same rules as in `numba_grid`: nearest face, then lowest index; coverage by integers, all else from them.
+
+Most of it are long slivers: a hundred pixels from end to end, one or two in each row, most of them behind something.
+Edge functions at each pixel of them would be wasted, and a loop over the rows with one over their pixels inside
+mispredicted at each row. So where the edges cross the rows is computed exactly, all rows at once; then the pixels are
+listed and compared with the depths there, and the few that are not clearly behind are looked at.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +25,33 @@ Bools = NDArray[np.bool_]
 
 HALF = SUBPIXELS // 2
 
-TILE = 8
-"""Side of the tiles for which the greatest depth is kept, pixels."""
-
-SLAB_ROWS = 16
-SLAB_COLUMNS = 32
-
 _FAR = 1e30
+
+MOST_ROWS = 128
+"""Of a band."""
+
+_ENOUGH = 256
+"""Pixels of a face that are worth a look."""
+
+_WHOLE = 8
+"""Rows are looked at in multiples of this: vector loops without a rest."""
+
+_EXACT = 1 << 25
+"""Differences of corners below which edge functions are exact in float64, however they are summed up."""
+
+_NUDGE = 2.0**-38
+"""What is less than this above a whole number of pixels is that number, where an edge crosses a row: it does at a
+fraction over at most 4096 * 2^25 = 2^37, and in a box of 2^13 pixels float64 is within 2^-39 of it."""
+
+# Where the rows of `_draw`'s scratch begin. For each row of the face's box: the first column that is covered, the one
+# after the last. For each of some pixels: its number in the picture; which are not clearly behind.
+_FIRST, _STOP = (n * (MOST_ROWS + _WHOLE) for n in range(2))
+_PIXEL, _NEARER = (2 * (MOST_ROWS + _WHOLE) + n * _ENOUGH for n in range(2))
+_INTS = 2 * (MOST_ROWS + _WHOLE) + 2 * _ENOUGH
+
+_COLUMN_BITS = 16
+_COLUMN = (1 << _COLUMN_BITS) - 1
+"""A pixel of the box is listed as row << 16 | column."""
 
 _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whose centre is at or right of x
 
@@ -46,13 +69,14 @@ def _wins(z: Real, label: Int, p: Int, depth: Singles, face_id: Ints, piece_owne
 @kernel
 def _draw(
     xa: Int, ya: Int, wa: Real, xb: Int, yb: Int, wb: Real, xc: Int, yc: Int, wc: Real, label: Int, ka: Int,
-    kb: Int, kc: Int, front_sign: Int, left: Int, top: Int, right: Int, bottom: Int, width: Int, zs: Singles,
-    spans: Ints, face_id: Ints, barycentrics: Singles, depth: Singles, front: Bools, piece_owner: Ints,
+    kb: Int, kc: Int, front_sign: Int, left: Int, top: Int, right: Int, bottom: Int, width: Int, c: Ints,
+    pixels: Ints, v: Doubles, face_id: Ints, barycentrics: Singles, depth: Singles, front: Bools, piece_owner: Ints,
 ) -> None:  # fmt: skip
     """Draw triangle a, b, c into the pixels [left, right) x [top, bottom).
 
     Positions are snapped (int64), w are 1/w. Weights go to the places ka, kb, kc of `barycentrics`.
-    `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1. `zs`, `spans`: scratch.
+    `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1. `c`, `pixels` and `v` are
+    scratch.
     """
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     if area == 0:
@@ -67,164 +91,92 @@ def _draw(
     off0 = 0 if (a0 > 0 or (a0 == 0 and b0 > 0)) else 1
     off1 = 0 if (a1 > 0 or (a1 == 0 and b1 > 0)) else 1
     off2 = 0 if (a2 > 0 or (a2 == 0 and b2 > 0)) else 1
-    row0 = a0 * (px - xb) + b0 * (py - yb) - off0
-    row1 = a1 * (px - xc) + b1 * (py - yc) - off1
-    row2 = a2 * (px - xa) + b2 * (py - ya) - off2
+    i0 = a0 * (px - xb) + b0 * (py - yb)
+    i1 = a1 * (px - xc) + b1 * (py - yc)
+    i2 = a2 * (px - xa) + b2 * (py - ya)
     whole = np.float64(s * area)
     seen_front = s * front_sign < 0
-    step0, step1, step2 = a0 * SUBPIXELS, a1 * SUBPIXELS, a2 * SUBPIXELS
-    f0, f1, f2 = np.float64(step0), np.float64(step1), np.float64(step2)
-    # Below this size edge functions are exact in float64, however they are summed up.
-    exact = max(abs(a0), abs(a1), abs(a2), abs(b0), abs(b1), abs(b2)) < 1 << 25
-    if exact:
-        # Where each edge crosses each row, in pixels from `left`, rounded outwards: a bound, not a decision. It
-        # leaves most rows of a thin face empty.
-        r0 = -1.0 / f0 if a0 != 0 else 0.0
-        r1 = -1.0 / f1 if a1 != 0 else 0.0
-        r2 = -1.0 / f2 if a2 != 0 else 0.0
-        low0, low1, low2 = 0.0 if a0 > 0 else -_FAR, 0.0 if a1 > 0 else -_FAR, 0.0 if a2 > 0 else -_FAR
-        high0, high1, high2 = 0.0 if a0 < 0 else _FAR, 0.0 if a1 < 0 else _FAR, 0.0 if a2 < 0 else _FAR
-        g0, g1, g2 = np.float64(row0 + off0), np.float64(row1 + off1), np.float64(row2 + off2)
-        d0, d1, d2 = np.float64(b0 * SUBPIXELS), np.float64(b1 * SUBPIXELS), np.float64(b2 * SUBPIXELS)
-        span = np.float64(right - left)
-        for n in range(bottom - top):
-            t = np.float64(n)
-            t0, t1, t2 = (g0 + t * d0) * r0, (g1 + t * d1) * r1, (g2 + t * d2) * r2
-            low = max(max(t0 + low0, t1 + low1), max(t2 + low2, 0.0))
-            high = min(min(t0 + high0, t1 + high1), min(t2 + high2, span - 1.0))
-            spans[0, n] = np.int32(min(low, span) + (1.0 - 1e-6))
-            spans[1, n] = np.int32(max(high, -1.0) + (1.0 + 1e-6))
-        rows = 0
-        for n in range(bottom - top):
-            spans[2, rows] = n
-            rows += 1 if spans[0, n] < spans[1, n] else 0
-    else:
-        rows = bottom - top
-    for n in range(rows):
-        row = np.int64(spans[2, n]) if exact else n
-        first = left + spans[0, row] if exact else left
-        last = left + spans[1, row] if exact else right
-        y = top + row
-        e0 = row0 + row * b0 * SUBPIXELS + (first - left) * step0
-        e1 = row1 + row * b1 * SUBPIXELS + (first - left) * step1
-        e2 = row2 + row * b2 * SUBPIXELS + (first - left) * step2
-        base = y * width + first
-        count = last - first
-        vector = exact and count >= 8
-        if vector:
-            # Depths of the whole span at once: most of a long face is behind something, and done with here.
-            g0, g1, g2 = np.float64(e0 + off0), np.float64(e1 + off1), np.float64(e2 + off2)
-            nearer = 0
-            for n in range(count):
-                t = np.float64(n)
-                z = np.float32(whole * (1.0 / ((g0 + t * f0) * wa + (g1 + t * f1) * wb + (g2 + t * f2) * wc)))
-                zs[n] = z
-                nearer += 1 if z <= depth[base + n] else 0
-            count = count if nearer > 0 else 0
-        for n in range(count):
-            if vector and zs[n] > depth[base + n]:
-                continue
-            i0, i1, i2 = e0 + n * step0, e1 + n * step1, e2 + n * step2
-            if (i0 | i1 | i2) < 0:
-                continue
-            n0, n1, n2 = np.float64(i0 + off0) * wa, np.float64(i1 + off1) * wb, np.float64(i2 + off2) * wc
-            total = n0 + n1 + n2
-            p = np.uintp(base + n)
-            if whole > total * (1.0 + 1e-6) * depth[p]:
-                continue  # clearly behind, without a division
-            scale = 1.0 / total
-            z = np.float32(whole * scale)
-            if _wins(z, label, p, depth, face_id, piece_owner):
-                depth[p] = z
-                face_id[p] = label
-                barycentrics[np.uintp(3 * (base + n) + ka)] = n0 * scale
-                barycentrics[np.uintp(3 * (base + n) + kb)] = n1 * scale
-                barycentrics[np.uintp(3 * (base + n) + kc)] = n2 * scale
-                front[p] = seen_front
-
-
-@kernel
-def _cut(
-    p: Real, q: Real, w: Real, p2: Real, q2: Real, w2: Real, inverse: Real, low: Real, high: Real,
-    q_low: Real, q_high: Real, w_high: Real,
-) -> tuple[Real, Real, Real]:  # fmt: skip
-    """Widen the bounds of q and 1/w by the part of one edge with low <= p <= high."""
-    if min(p, p2) > high or max(p, p2) < low:
-        return q_low, q_high, w_high
-    t = min(max((low - p) * inverse, 0.0), 1.0)
-    t2 = min(max((high - p) * inverse, 0.0), 1.0) if p != p2 else 1.0
-    end, end2 = q + t * (q2 - q), q + t2 * (q2 - q)
-    q_low, q_high = min(q_low, min(end, end2)), max(q_high, max(end, end2))
-    return q_low, q_high, max(w_high, max(w + t * (w2 - w), w + t2 * (w2 - w)))
-
-
-@kernel
-def _draw_behind(
-    xa: Int, ya: Int, wa: Real, xb: Int, yb: Int, wb: Real, xc: Int, yc: Int, wc: Real, label: Int, ka: Int, kb: Int,
-    kc: Int, front_sign: Int, left: Int, top: Int, right: Int, bottom: Int, width: Int, zs: Singles, spans: Ints,
-    y_first: Int, tile_far: Singles, face_id: Ints, barycentrics: Singles, depth: Singles, front: Bools,
-    piece_owner: Ints,
-) -> None:  # fmt: skip
-    """Draw a long face, leaving out the slabs where all of it is behind what is drawn already.
-
-    The triangles that close the mesh at its back are long, and almost all hidden: the face is walked along its
-    longer side, one slab at a time.
-    """
-    along_x = right - left > bottom - top
-    size = SLAB_COLUMNS if along_x else SLAB_ROWS
-    origin, cross_origin = (0, y_first) if along_x else (y_first, 0)
-    start, stop = (left, right) if along_x else (top, bottom)
-    cross_start, cross_stop = (top, bottom) if along_x else (left, right)
-    pa, qa = (np.float64(xa), np.float64(ya)) if along_x else (np.float64(ya), np.float64(xa))
-    pb, qb = (np.float64(xb), np.float64(yb)) if along_x else (np.float64(yb), np.float64(xb))
-    pc, qc = (np.float64(xc), np.float64(yc)) if along_x else (np.float64(yc), np.float64(xc))
-    inverse_ab = 1.0 / (pb - pa) if pa != pb else 0.0
-    inverse_bc = 1.0 / (pc - pb) if pb != pc else 0.0
-    inverse_ca = 1.0 / (pa - pc) if pc != pa else 0.0
-    pending = -1  # where a run of visible slabs began
-    run_low, run_high = 0, 0
-    last_slab = (stop - 1 - origin) // size
-    for slab in range((start - origin) // size, last_slab + 1):
-        first, last = max(origin + slab * size, start), min(origin + (slab + 1) * size, stop)
-        # The corners of the face's part in this slab lie on its edges.
-        slab_low, slab_high = np.float64(first * SUBPIXELS + HALF), np.float64((last - 1) * SUBPIXELS + HALF)
-        q_low, q_high, w_high = np.inf, -np.inf, 0.0
-        q_low, q_high, w_high = _cut(pa, qa, wa, pb, qb, wb, inverse_ab, slab_low, slab_high, q_low, q_high, w_high)
-        q_low, q_high, w_high = _cut(pb, qb, wb, pc, qc, wc, inverse_bc, slab_low, slab_high, q_low, q_high, w_high)
-        q_low, q_high, w_high = _cut(pc, qc, wc, pa, qa, wa, inverse_ca, slab_low, slab_high, q_low, q_high, w_high)
-        visible = False
-        low, high = cross_start, cross_stop
-        if q_low <= q_high:
-            # Two units of slack: these bounds are rounded; integers decide on coverage later.
-            low = max(low, np.int64(math.floor(q_low) - 2 + _ROUND_UP) >> SUBPIXEL_BITS)
-            high = min(high, np.int64(math.ceil(q_high) + 2 + _ROUND_UP) >> SUBPIXEL_BITS)
-            for i in range((first - origin) // TILE, (last - 1 - origin) // TILE + 1):
-                for j in range((low - cross_origin) // TILE, (high - 1 - cross_origin) // TILE + 1):
-                    far = tile_far[j, i] if along_x else tile_far[i, j]
-                    visible = visible or w_high * far >= 1.0 - 1e-6
-            visible = visible and low < high
-        if visible:
-            run_low, run_high = (low, high) if pending < 0 else (min(low, run_low), max(high, run_high))
-            pending = first if pending < 0 else pending
-        if pending >= 0 and (not visible or slab == last_slab):
-            end = last if visible else first
-            _draw(
-                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, front_sign,
-                pending if along_x else run_low, run_low if along_x else pending,
-                end if along_x else run_high, run_high if along_x else end,
-                width, zs, spans, face_id, barycentrics, depth, front, piece_owner,
-            )  # fmt: skip
-            pending = -1
-
-
-@kernel
-def _measure_tiles(y_first: Int, y_stop: Int, width: Int, depth: Singles, tile_far: Singles) -> None:
-    """Greatest depth in each tile of the band; inf where a pixel is still empty."""
-    tile_far[:] = 0
-    for row in range(y_first, y_stop):
-        line, far = depth[row * width : (row + 1) * width], tile_far[(row - y_first) // TILE]
-        for column in range(width):
-            far[column // TILE] = max(far[column // TILE], line[column])
+    right0, right1, right2 = a0 * SUBPIXELS, a1 * SUBPIXELS, a2 * SUBPIXELS
+    down0, down1, down2 = b0 * SUBPIXELS, b1 * SUBPIXELS, b2 * SUBPIXELS
+    g0, g1, g2 = np.float64(i0), np.float64(i1), np.float64(i2)
+    f0, f1, f2 = np.float64(right0), np.float64(right1), np.float64(right2)
+    d0, d1, d2 = np.float64(down0), np.float64(down1), np.float64(down2)
+    span, rows = right - left, bottom - top
+    exact = max(max(abs(a0), abs(a1), abs(a2)), max(abs(b0), abs(b1), abs(b2))) < _EXACT and span <= 1 << 13
+    # 1/z is linear over the face. Where rounding could add up to something, for lack of area, it is taken for larger.
+    inverse = 1.0 / whole
+    va, vb, vc = wa * inverse, wb * inverse, wc * inverse
+    reach, fall = np.float64(span), np.float64(rows)
+    slack = (abs(g0) + fall * abs(d0) + reach * abs(f0)) * va
+    slack += (abs(g1) + fall * abs(d1) + reach * abs(f1)) * vb
+    slack += (abs(g2) + fall * abs(d2) + reach * abs(f2)) * vc
+    q_start = g0 * va + g1 * vb + g2 * vc + 2.0**-49 * slack if exact else np.inf
+    q_right = f0 * va + f1 * vb + f2 * vc if exact else 0.0
+    q_down = d0 * va + d1 * vb + d2 * vc if exact else 0.0
+    r0 = -1.0 / f0 if a0 != 0 else 0.0
+    r1 = -1.0 / f1 if a1 != 0 else 0.0
+    r2 = -1.0 / f2 if a2 != 0 else 0.0
+    # Columns at or right of where a left edge crosses the row, and left of where a right one does: the top-left rule.
+    # Level edges bound the rows, which the box does already, to half open [top, bottom).
+    low0, low1, low2 = 0.0 if a0 > 0 else -_FAR, 0.0 if a1 > 0 else -_FAR, 0.0 if a2 > 0 else -_FAR
+    high0, high1, high2 = 0.0 if a0 < 0 else _FAR, 0.0 if a1 < 0 else _FAR, 0.0 if a2 < 0 else _FAR
+    for n in range((rows + _WHOLE - 1) // _WHOLE * _WHOLE):
+        t = np.float64(np.int32(n))
+        t0, t1, t2 = (g0 + t * d0) * r0, (g1 + t * d1) * r1, (g2 + t * d2) * r2
+        low = max(max(t0 + low0, t1 + low1), max(t2 + low2, 0.0))
+        high = min(min(t0 + high0, t1 + high1), min(t2 + high2, reach))
+        first = np.int32(min(low, reach) + (1.0 - _NUDGE))
+        stop = np.int32(max(high, 0.0) + (1.0 - _NUDGE))
+        c[_FIRST + n] = first if exact else np.int32(0)
+        c[_STOP + n] = stop if exact else np.int32(span)
+    base, stride = np.int32(top * width + left), np.int32(width)
+    listed = np.uintp(0)
+    for row in range(rows):
+        at = np.uintp(row)
+        first, stop = np.int64(c[np.uintp(_FIRST) + at]), np.int64(c[np.uintp(_STOP) + at])
+        k, pixel = listed, np.int32((row << _COLUMN_BITS) + first)
+        listed += np.uintp(max(stop - first, 0))
+        while True:  # four at a time, mostly too many: the next row overwrites them
+            pixels[k] = pixel
+            pixels[k + np.uintp(1)] = pixel + 1
+            pixels[k + np.uintp(2)] = pixel + 2
+            pixels[k + np.uintp(3)] = pixel + 3
+            k, pixel = k + np.uintp(4), np.int32(pixel + 4)
+            if k >= listed:
+                break
+        if listed < _ENOUGH and row + 1 < rows:
+            continue
+        for start in range(0, np.int64(listed), _ENOUGH):
+            count = min(np.int64(listed) - start, _ENOUGH)
+            some = np.uintp(start)
+            for n in range((count + _WHOLE - 1) // _WHOLE * _WHOLE):
+                pixel = pixels[some + np.uintp(n)]
+                down, across = np.int32(pixel >> _COLUMN_BITS), np.int32(pixel & np.int32(_COLUMN))
+                c[_PIXEL + n] = np.int32(base + np.int32(down * stride) + across)
+                v[n] = q_start + np.float64(down) * q_down + np.float64(across) * q_right
+            near = np.uintp(0)
+            for n in range(count):  # written always, kept where true: no branch to mispredict
+                c[np.uintp(_NEARER) + near] = n
+                near += np.uintp(1) if v[n] * depth[np.uintp(c[_PIXEL + n])] >= 1.0 - 1e-6 else np.uintp(0)
+            for m in range(np.int64(near)):
+                n = np.uintp(c[_NEARER + m])
+                pixel, p = np.int64(pixels[some + n]), np.uintp(c[np.uintp(_PIXEL) + n])
+                t, u = pixel >> _COLUMN_BITS, pixel & _COLUMN
+                e0, e1, e2 = i0 + t * down0 + u * right0, i1 + t * down1 + u * right1, i2 + t * down2 + u * right2
+                if not exact and min(e0 - off0, e1 - off1, e2 - off2) < 0:
+                    continue
+                n0, n1, n2 = np.float64(e0) * wa, np.float64(e1) * wb, np.float64(e2) * wc
+                scale = 1.0 / (n0 + n1 + n2)
+                z = np.float32(whole * scale)
+                if _wins(z, label, p, depth, face_id, piece_owner):
+                    depth[p] = z
+                    face_id[p] = label
+                    front[p] = seen_front
+                    b = 3 * np.int64(p)
+                    barycentrics[np.uintp(b + ka)] = n0 * scale
+                    barycentrics[np.uintp(b + kb)] = n1 * scale
+                    barycentrics[np.uintp(b + kc)] = n2 * scale
+        listed = np.uintp(0)
 
 
 @kernel
@@ -239,8 +191,7 @@ def draw_rest(
     Pieces of clipped faces and the `late` large quads, which bridge between surfaces, come first, the faces outside
     the grid last: by then most of them is hidden.
     """
-    zs, spans = np.empty(width, np.float32), np.empty((3, y_stop - y_first), np.int32)
-    tile_far = np.empty(((y_stop - y_first - 1) // TILE + 1, (width - 1) // TILE + 1), np.float32)
+    c, pixels, v = np.empty(_INTS, np.int32), np.empty(_ENOUGH + width + _WHOLE, np.int32), np.empty(_ENOUGH)
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
     # One loop over all the rest, because each call of `_draw` adds to the time to compile: pieces, the two
     # triangles of each late quad, other faces.
@@ -248,8 +199,6 @@ def draw_rest(
     others_first = late_first + 2 * len(late)
     item, stop = 0, others_first + len(face_boxes)
     while item < stop:
-        if item == others_first and quads > 0:
-            _measure_tiles(y_first, y_stop, width, depth, tile_far)
         ka, kb, kc, sign = 0, 1, 2, 1
         if item < late_first:
             xa, ya, wa = np.int64(px[item, 0]), np.int64(py[item, 0]), pw[item, 0]
@@ -261,7 +210,7 @@ def draw_rest(
                 a = np.int64(late[(item - late_first) >> 1])
                 side = (item - late_first) & 1
                 label = a - a // grid_w + side * quads
-                a, b, c = a + side, a + grid_w, a + 1 + side * grid_w
+                a, b, d = a + side, a + grid_w, a + 1 + side * grid_w
                 ka, kb, kc = np.int64(places[side, 0]), np.int64(places[side, 1]), np.int64(places[side, 2])
                 sign = np.int64(signs[side])
             else:
@@ -272,31 +221,23 @@ def draw_rest(
                     item += chunk
                     continue
                 label = first_face + f
-                a, b, c = np.int64(faces[label, 0]), np.int64(faces[label, 1]), np.int64(faces[label, 2])
-                if min(x[a], x[b], x[c]) == OUTSIDE:
+                a, b, d = np.int64(faces[label, 0]), np.int64(faces[label, 1]), np.int64(faces[label, 2])
+                if min(x[a], x[b], x[d]) == OUTSIDE:
                     item += 1
                     continue
             xa, ya, wa = np.int64(x[a]), np.int64(y[a]), w[a]
             xb, yb, wb = np.int64(x[b]), np.int64(y[b]), w[b]
-            xc, yc, wc = np.int64(x[c]), np.int64(y[c]), w[c]
+            xc, yc, wc = np.int64(x[d]), np.int64(y[d]), w[d]
         left = max((min(xa, xb, xc) + _ROUND_UP) >> SUBPIXEL_BITS, 0)
         right = min((max(xa, xb, xc) + _ROUND_UP) >> SUBPIXEL_BITS, width)
         top = max((min(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_first)
         bottom = min((max(ya, yb, yc) + _ROUND_UP) >> SUBPIXEL_BITS, y_stop)
-        if left >= right or top >= bottom:
-            item += 1
-            continue
-        if quads > 0 and item >= others_first and right - left + bottom - top > SLAB_COLUMNS:
-            _draw_behind(
-                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs, spans,
-                y_first, tile_far, face_id, barycentrics, depth, front, piece_owner,
-            )  # fmt: skip
-        else:
-            _draw(
-                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, zs,
-                spans, face_id, barycentrics, depth, front, piece_owner,
-            )  # fmt: skip
         item += 1
+        if left < right and top < bottom:
+            _draw(
+                xa, ya, wa, xb, yb, wb, xc, yc, wc, label, ka, kb, kc, sign, left, top, right, bottom, width, c, pixels,
+                v, face_id, barycentrics, depth, front, piece_owner,
+            )  # fmt: skip
     if len(px) > 0:
         for p in range(y_first * width, y_stop * width):
             label = np.int64(face_id[p])

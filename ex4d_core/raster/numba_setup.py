@@ -51,13 +51,16 @@ def _snap(position: Real) -> Int:
 def project(
     vertices: Singles, projection: Doubles, near: Real, x: Ints, y: Ints, inverse_w: Doubles, start: Int, stop: Int,
 ) -> None:  # fmt: skip
-    """Snapped screen position and 1/w of vertices start..stop; `OUTSIDE` where there is none."""
+    """Snapped screen position and 1/w of vertices start..stop; `OUTSIDE` where there is none.
+
+    `vertices` (3 N,) float32, flat: of rows of three the compiler would not know the stride, and draw no vectors.
+    """
     p00, p01, p02, p03 = projection[0, 0], projection[0, 1], projection[0, 2], projection[0, 3]
     p10, p11, p12, p13 = projection[1, 0], projection[1, 1], projection[1, 2], projection[1, 3]
     p20, p21, p22, p23 = projection[2, 0], projection[2, 1], projection[2, 2], projection[2, 3]
-    points, xs, ys, ws = vertices[start:stop], x[start:stop], y[start:stop], inverse_w[start:stop]
-    for i in range(len(points)):
-        vx, vy, vz = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
+    points, xs, ys, ws = vertices[3 * start : 3 * stop], x[start:stop], y[start:stop], inverse_w[start:stop]
+    for i in range(len(xs)):
+        vx, vy, vz = np.float64(points[3 * i]), np.float64(points[3 * i + 1]), np.float64(points[3 * i + 2])
         w = p20 * vx + p21 * vy + p22 * vz + p23
         inverse = 1.0 / w
         u = (p00 * vx + p01 * vy + p02 * vz + p03) * inverse

@@ -371,3 +371,33 @@ def test_no_faces_no_picture(backend: str) -> None:
     raster = rasterize(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), orbit(0), backend=backend)
     assert (raster.face_id == -1).all()
     assert np.isinf(raster.depth).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(700, 30), (30, 700), (8000, 6), (8300, 6), (6, 8300)])
+@pytest.mark.parametrize("step", [0.5, 1 / 64])
+def test_slivers_are_exact(width: int, height: int, step: float) -> None:
+    """Long thin faces, many of them over pixel centres: each pixel as integers say.
+
+    Beyond 2^13 pixels the kernel decides pixel by pixel; below it computes where the edges cross the rows.
+    """
+    rng = np.random.default_rng(width + height)
+    camera = Camera(np.eye(4), Intrinsics(64, 64, 0, 0, width, height))
+    x, y = np.meshgrid(np.arange(width) * 4096 + 2048, np.arange(height) * 4096 + 2048)
+    hits = 0
+    for _ in range(12):
+        long = rng.uniform(0, [width, height], (2, 2))
+        long[1] = long[1] if width + height < 2000 else [width, height] - long[0]
+        points = np.round(np.concatenate([long, long[:1] + rng.uniform(-1.5, 1.5, (1, 2))]) / step) * step
+        raster = rasterize(flat(points), np.array([[0, 1, 2]], np.int32), camera, threads=2)
+        corners = np.round(points * 4096).astype(np.int64)
+        twice_area = np.linalg.det(np.diff(points, axis=0))
+        expected = np.full((height, width), abs(twice_area) > 1e-9)
+        for k in range(3):
+            (ax, ay), (bx, by) = corners[k], corners[(k + 1) % 3]
+            sign = 1 if twice_area > 0 else -1
+            a, b = -sign * (by - ay), sign * (bx - ax)
+            e = a * (x - ax) + b * (y - ay)
+            expected &= (e > 0) | ((e == 0) & (a > 0 or (a == 0 and b > 0)))
+        assert np.array_equal(raster.face_id == 0, expected)
+        hits += int(expected.sum())
+    assert hits > 100
