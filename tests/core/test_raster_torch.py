@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from raster_cases import INSIDE, Mesh, assert_identical, assert_same_view, lens, orbit, relief, soup
+from torch.overrides import TorchFunctionMode
 
 from ex4d_core.camera import Camera
 from ex4d_core.raster import Raster, rasterize, torch_backend, torch_draw, torch_setup
@@ -110,3 +111,25 @@ def test_a_gpu_equals_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = relief(5, 200, 180)
     for gpu, cpu in zip(drawn("cuda"), drawn("cpu"), strict=True):
         assert_identical(gpu, cpu)
+
+
+class OnItsDevice(TorchFunctionMode):
+    """Refuses to make a tensor anywhere but where it was told: on the CPU nobody notices, on a GPU it fails."""
+
+    MAKERS = (torch.arange, torch.empty, torch.eye, torch.full, torch.ones, torch.tensor, torch.zeros)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in self.MAKERS:
+            assert "device" in kwargs, f"torch.{func.__name__}{args} names no device"
+        return func(*args, **kwargs)
+
+
+def test_all_tensors_are_made_on_the_device() -> None:
+    """A GPU's kernels do not take the CPU's tensors; this catches that where there is no GPU."""
+    with OnItsDevice():
+        with pytest.raises(AssertionError, match="names no device"):
+            torch.arange(3)
+        mesh = relief(3, 30, 36)
+        for camera in (orbit(40), *INSIDE):
+            assert (rasterize(mesh.vertices, mesh.faces, camera, backend="torch").face_id >= 0).any()
