@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera
 from ex4d_core.errors import MissingDependencyError
-from ex4d_core.raster.choice import BACKENDS, Choice, choose
+from ex4d_core.raster.choice import BACKENDS, VARIABLE, Choice, choose
 
 __all__ = [
     "BACKENDS",
@@ -164,7 +164,7 @@ def needs_compiling() -> bool:
 def warm_up() -> None:
     """Load the compiled kernels, or compile and cache them on disk; log so at INFO level. Load the backend chosen."""
     importlib.import_module(BACKENDS["numba"]).warm_up()
-    importlib.import_module(BACKENDS[choose().backend])
+    _backend(choose().backend)
 
 
 @functools.cache
@@ -179,4 +179,12 @@ def _module_name(backend: str) -> str:
 
 
 def _backend(name: str) -> Backend:
-    return cast(Backend, importlib.import_module(_module_name(name)))
+    try:
+        return cast(Backend, importlib.import_module(_module_name(name)))
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError(
+            f"The rasterizer {name} needs torch, which is not installed: pip install torch (see pytorch.org for your "
+            f"card), or set {VARIABLE}=numba."
+        ) from error

@@ -20,8 +20,12 @@ _CORNERS = 8
 
 PIECES = _CORNERS - 2
 
+_INSIDE, _BESIDE, _BEHIND, _NOT_A_NUMBER = 0, 1, 2, 4
+"""Where a vertex is: to be drawn, outside in front of the camera, behind it, or nowhere: so a mesh leaves out faces of
+its grid."""
+
 CHUNK = 1 << 19
-"""Faces, lines, pixels that are worked on at once: a few dozen numbers of 8 bytes for each."""
+"""Vertices, faces, lines, pixels that are worked on at once: a few dozen numbers of 8 bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,15 @@ def prepare(
     if len(faces) and not bool(((faces >= 0) & (faces < len(vertices))).all()):
         raise ValueError(f"a face names a vertex outside 0..{len(vertices) - 1}")
     faces = faces.T.contiguous()
-    u, v, w = _homogeneous(vertices, projection)
-    inverse = 1.0 / w
-    inside = (w >= near) & ((u * inverse).abs() <= GUARD) & ((v * inverse).abs() <= GUARD)
-    x, y = _snap(u * inverse, inside), _snap(v * inverse, inside)
-    # 0 inside, 1 outside in front of the camera, 2 behind it, 4 not a number: so a mesh leaves out faces of its grid.
-    state = torch.where(inside, 0, torch.where(w > 0, 1, torch.where(w.isnan(), 4, 2))).to(torch.uint8)
+    starts = range(0, max(len(vertices), 1), CHUNK)
+    parts = [_project(vertices[start : start + CHUNK], projection, near) for start in starts]
+    x, y, inverse_w, state = (torch.cat(column) for column in zip(*parts, strict=True))
     crossing: list[Tensor] = [torch.zeros(0, dtype=torch.int64, device=faces.device)]
     for start in range(0, faces.shape[1], CHUNK):
         i, j, k = state[faces[:, start : start + CHUNK].long()]
         states = i | j | k
-        all_behind = (i & j & k) == 2
-        crossing.append(((states > 0) & (states < 4) & ~all_behind).nonzero()[:, 0] + start)
+        all_behind = (i & j & k) == _BEHIND
+        crossing.append(((states > _INSIDE) & (states < _NOT_A_NUMBER) & ~all_behind).nonzero()[:, 0] + start)
     which = torch.cat(crossing)
     which, polygons, counts = _clip(vertices[faces[:, which].T.long()], which, projection, size, near)
     u, v, w = polygons[..., :3].flatten(0, 1).unbind(-1)
@@ -101,14 +102,25 @@ def prepare(
     more = 1.0 / w
     return Prepared(
         faces=faces,
-        x=torch.cat([torch.where(inside, x, OUTSIDE), _snap(u * more, real)]),
+        x=torch.cat([x, _snap(u * more, real)]),
         y=torch.cat([y, _snap(v * more, real)]),
-        inverse_w=torch.cat([inverse, more]),
+        inverse_w=torch.cat([inverse_w, more]),
         vertices=len(vertices),
         clipped=which,
         counts=counts,
         weights=polygons[..., 3:],
     )
+
+
+def _project(vertices: Tensor, projection: list[list[float]], near: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Snapped x, `OUTSIDE` where there is none, and y; 1/w; and where the vertex is (`_INSIDE` and so on), uint8."""
+    u, v, w = _homogeneous(vertices, projection)
+    inverse = 1.0 / w
+    u, v = u * inverse, v * inverse
+    inside = (w >= near) & (u.abs() <= GUARD) & (v.abs() <= GUARD)
+    elsewhere = torch.where(w > 0, _BESIDE, torch.where(w.isnan(), _NOT_A_NUMBER, _BEHIND))
+    state = torch.where(inside, _INSIDE, elsewhere).to(torch.uint8)
+    return torch.where(inside, _snap(u, inside), OUTSIDE), _snap(v, inside), inverse, state
 
 
 def _homogeneous(vertices: Tensor, projection: list[list[float]]) -> tuple[Tensor, Tensor, Tensor]:

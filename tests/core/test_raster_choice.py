@@ -104,6 +104,21 @@ def test_a_full_gpu_is_an_error_where_it_was_asked_for(monkeypatch: pytest.Monke
         rasterize(mesh.vertices, mesh.faces, orbit(0))
 
 
+@pytest.mark.parametrize("name", ["torch", "triton", "nvdiffrast"])
+def test_without_torch_there_is_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [module for module in sys.modules if module.startswith("ex4d_core.raster.")]:
+        if module.rpartition(".")[2].startswith(("torch_", "triton_", "nvdiffrast_")):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    monkeypatch.setenv(VARIABLE, name)
+    mesh = relief(0, 8, 9)
+    with pytest.raises(MissingDependencyError, match=f"{name} needs torch, .*: pip install torch .*EX4D_RASTER=numba"):
+        rasterize(mesh.vertices, mesh.faces, orbit(0))
+    with pytest.raises(MissingDependencyError, match="needs torch"):
+        raster.warm_up()
+    assert doctor._rasterizer().remedy.startswith("pip install torch")
+
+
 def test_doctor_says_which_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "gpus", lambda: ())
     assert doctor._rasterizer().detail.endswith(": no NVIDIA GPU")
