@@ -175,7 +175,6 @@ def geometry_command(
     """
     from ex4d_core.evaluation.estimates import Asked
     from ex4d_core.evaluation.geometry import GeometryScores, evaluate_geometry
-    from ex4d_core.evaluation.scores import require_ssim
     from ex4d_core.evaluation.sheet import WorstFrames
     from ex4d_core.evaluation.takes import GivenDepth
     from ex4d_core.evaluation.truth import find_truths, open_truth
@@ -192,7 +191,6 @@ def geometry_command(
         raise InputError(f"True depth is taken as it is: leave out {given}, or name an estimator with --depth NAME.")
     if corrupt and "true" not in depth:
         raise InputError("Only true depth is made worse: leave out --corrupt, or give --depth true.")
-    require_ssim()
     reach = BRIDGE_REACH if reach is None else reach
     kinds = {"on": (True,), "off": (False,), "both": (False, True)}[background]
     given = [GivenDepth(None if n == "true" else Asked(n, model_dir=model_dir, sharp=sharpen)) for n in depth]

@@ -123,9 +123,6 @@ def score_pictures(pictures: Sequence[Picture], right: Sequence[Bools], colors: 
         pictures: K of them.
         right: K times (H, W): what the masks should be.
         colors: (K, H, W, 3) uint8: what the camera truly saw.
-
-    Raises:
-        MissingDependencyError: scikit-image is not installed.
     """
     rows: list[dict[str, float]] = []
     for picture, seen, color in zip(pictures, right, colors, strict=True):
@@ -171,7 +168,7 @@ def evaluate_geometry(
         cancelled: asked several times a second.
 
     Raises:
-        Ex4dError: see `make_scene`, `render_path` and `score_pictures`.
+        Ex4dError: see `make_scene` and `render_path`.
     """
     rows: list[GeometryScores] = []
     for depth in given:

@@ -21,7 +21,7 @@ from evaluation_cases import FRAMES, ROOT, SIZE, benchmark_modules, write_person
 
 from ex4d_core.cli import ex4d, main
 from ex4d_core.clip import write_lossless
-from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.errors import InputError
 from ex4d_core.evaluation import scores
 from ex4d_core.evaluation.depth import evaluate_depth
 from ex4d_core.evaluation.estimates import Asked
@@ -204,10 +204,14 @@ def test_mask_and_picture_scores() -> None:
     assert math.isnan(scores.ssim(noise, noise, ~where))
 
 
-def test_ssim_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"scikit-image.*pip install \.\[evaluate\]"):
-        scores.ssim(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), bool))
+def test_ssim_is_that_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    draw = np.random.default_rng(4)
+    truth = cv2.GaussianBlur(draw.integers(0, 256, (30, 41, 3), dtype=np.uint8), (0, 0), 1.5)
+    color = np.clip(truth + draw.normal(0, 9, truth.shape), 0, 255).astype(np.uint8)
+    where = draw.random((30, 41)) > 0.4
+    theirs = metrics.structural_similarity(truth, color, channel_axis=2, full=True)[1].mean(axis=-1)[where].mean()
+    assert scores.ssim(color, truth, where) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_the_scores_are_those_of_the_shared_tool(truths: Path, moving: Truth, tmp_path: Path) -> None:
