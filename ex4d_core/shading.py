@@ -125,6 +125,32 @@ def source_resolution(
     return resolution
 
 
+def resolution_of_faces(
+    face_id: NDArray[np.int32],
+    faces: NDArray[np.int32],
+    uv: NDArray[np.float32],
+    vertices: NDArray[np.float32],
+    projection: NDArray[np.float64],
+    positions: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """`source_resolution` where every pixel of the mask shows a face, none of them a bridge.
+
+    Args:
+        face_id: (h, w) int32, index into `faces`.
+        faces: (F, 3) int32.
+        uv: (N, 2) float32, position of the vertices in the source frame, pixels.
+        vertices: (N, 3) float32.
+        projection: as in `source_positions`.
+        positions: (h, w, 2) float32, what each pixel shows of the source frame, pixels.
+        mask: (h, w) bool, where to compute.
+    """
+    resolution = np.zeros((*mask.shape, 2), np.float32)
+    nothing = np.zeros(0, np.bool_)
+    _measure(face_id, faces, uv, nothing, vertices, projection, 1.0, False, positions, mask, resolution)
+    return resolution
+
+
 @numba.njit(cache=True, nogil=True)
 def _locate_by_alpha(face_id: Any, weights: Any, faces: Any, uv: Any, hidden: Any, positions: Any, mask: Any) -> None:
     height, width = face_id.shape

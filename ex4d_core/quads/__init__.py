@@ -1,0 +1,93 @@
+"""Method `quads`: a quad in space for each pixel, with solid occluders behind silhouettes (docs/quads.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.camera import Camera, Intrinsics
+from ex4d_core.frame import NEAR_SHARE, RenderedFrame
+from ex4d_core.quads.cuts import find_cuts
+from ex4d_core.quads.links import find_links
+from ex4d_core.quads.mixture import separate
+from ex4d_core.quads.shading import shade
+from ex4d_core.quads.solid import Solid, build_solid
+from ex4d_core.raster import rasterize
+from ex4d_core.shading import resolution_of_faces
+
+__all__ = ["Quads", "build_quads", "render_quads"]
+
+
+@dataclass(frozen=True, eq=False)
+class Quads:
+    """One frame of footage, ready to be seen from any camera."""
+
+    solid: Solid
+    color: NDArray[np.uint8]
+    """(H, W, 3) uint8 sRGB, the frame; edge pixels have the colour of their own surface only."""
+    links: NDArray[np.int32]
+    """(H, W) int32, see `find_links`."""
+    near: float
+    """What is nearer to a camera than this is cut away, scene units."""
+
+
+def build_quads(color: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics: Intrinsics) -> Quads:
+    """Turn one frame into quads.
+
+    Args:
+        color: (H, W, 3) uint8 sRGB.
+        depth: (H, W) float32, z-depth in scene units, finite and positive, H and W at least 2.
+        intrinsics: the source camera at that size.
+
+    Raises:
+        InputError: sizes that differ, depth that is not finite and positive.
+    """
+    disparity = np.float32(1) / depth
+    cuts = find_cuts(disparity)
+    clean, shift = separate(color, cuts)
+    solid = build_solid(disparity, cuts, shift, intrinsics)
+    return Quads(solid, clean, find_links(cuts), NEAR_SHARE * float(depth.min()))
+
+
+def render_quads(
+    quads: Quads, camera: Camera, *, resolution: bool = False, backend: str = "auto", threads: int | None = None
+) -> RenderedFrame:
+    """Render quads from one camera.
+
+    Args:
+        quads: of `build_quads`.
+        camera: who looks, posed in the space of the source camera.
+        resolution: also measure how finely the source sampled each pixel.
+        backend: see `rasterize`.
+        threads: see `rasterize`; the result does not depend on it.
+    """
+    solid = quads.solid
+    height, width = solid.size
+    raster = rasterize(
+        solid.vertices,
+        solid.faces,
+        _sampling(camera),
+        grid=(height + 1, width + 1),
+        near=quads.near,
+        backend=backend,
+        threads=threads,
+    )
+    shaded = shade(raster, solid, quads.color, quads.links)
+    measured = None
+    if resolution:
+        projection = camera.intrinsics.matrix() @ camera.w2c()[:3]
+        measured = resolution_of_faces(
+            shaded.face, solid.faces, solid.all_uv(), solid.vertices, projection, shaded.source_xy, shaded.mask
+        )
+    return RenderedFrame(shaded.color, shaded.mask, shaded.depth, shaded.source_xy, measured)
+
+
+def _sampling(camera: Camera) -> Camera:
+    """The camera whose pixel centres are the samples: every half pixel from corner to corner of the picture."""
+    lens = camera.intrinsics
+    half_pixels = Intrinsics(
+        2 * lens.fx, 2 * lens.fy, 2 * lens.cx + 0.5, 2 * lens.cy + 0.5, 2 * lens.width + 1, 2 * lens.height + 1
+    )
+    return Camera(camera.c2w, half_pixels)

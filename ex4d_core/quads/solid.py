@@ -1,0 +1,381 @@
+"""One frame's depth as quads, one a pixel, with what they hide behind them (docs/quads.md).
+
+Each source pixel is a quad in space: it has its four corners in common with those neighbours that lie on the same
+surface, and with nobody else. So the corners of most pixels are a lattice of (H+1) x (W+1) points, which a
+rasterizer that knows grids draws fastest; where surfaces are cut from each other the lattice has no point, and the
+quads around it follow as faces of their own. So do the occluders, which were never seen and hide what is behind them:
+
+* a *shell* behind each silhouette: nobody knows how thick an object is, but it is not paper. From the silhouette
+  inwards the shell lies further and further behind the surface, up to a share of its depth;
+* a *flap* at each border pixel, which continues its surface out of the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ex4d_core.camera import Intrinsics
+from ex4d_core.quads.cuts import BELOW, RIGHT
+
+THICKENING = 3.5
+"""How much further behind the surface the shell is a pixel further in, in sizes of that pixel in space."""
+
+THICKEST = 0.1
+"""How far behind the surface the shell gets, as a share of the surface's depth."""
+
+FLAP = 0.25
+"""How far flaps reach out of the frame, as a share of its side."""
+
+_LEAST, _MOST = 0.3, 3.0
+"""A flap's, and a corner's, disparity as a share of its pixel's: bounds for slopes that are continued."""
+
+OCCLUDER = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """Faces to rasterize. Their winding is that of `DWMesh`: the normal of a surface that was seen points away."""
+
+    vertices: NDArray[np.float32]
+    """(N, 3) float32, scene units, source camera space; the first (H+1)(W+1) are the lattice, NaN where it is cut."""
+    uv: NDArray[np.float32]
+    """(N - (H+1)(W+1), 2) float32, position in the source frame of the vertices after the lattice, pixels."""
+    faces: NDArray[np.int32]
+    """(F, 3) int32; first the 2HW of the lattice, upper left ones, then lower right ones, as a grid has them."""
+    pixel: NDArray[np.int32]
+    """(F - 2HW,) int32, whose quad a face after the lattice's is: row * W + column, or `OCCLUDER`."""
+    size: tuple[int, int]
+    """(H, W) of the source frame."""
+
+    def all_uv(self) -> NDArray[np.float32]:
+        """(N, 2) float32, position in the source frame of every vertex, pixels."""
+        height, width = self.size
+        y, x = np.mgrid[: height + 1, : width + 1].astype(np.float32)
+        return np.concatenate([np.stack([x, y], axis=-1).reshape(-1, 2), self.uv])
+
+
+def build_solid(
+    disparity: NDArray[np.float32],
+    cuts: NDArray[np.uint8],
+    shift: NDArray[np.float32],
+    intrinsics: Intrinsics,
+) -> Solid:
+    """Build the quads of one frame.
+
+    Args:
+        disparity: (H, W) float32, 1/z, positive.
+        cuts: (H, W) uint8 of `find_cuts`.
+        shift: (H, W, 2) float32, pixels: by how much the edge at the pixel's right cut lies further right than half
+            way to its neighbour, and that at its lower cut further down; 0 where there is no cut.
+        intrinsics: of the source camera.
+    """
+    height, width = disparity.shape
+    lens = np.array(intrinsics.as_tuple(), np.float64)
+    reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
+    inside = _distances(disparity, cuts, reach)
+    lattice = (height + 1) * (width + 1)
+    torn, quads = np.empty((height + 1, width + 1), np.bool_), np.empty(2, np.int64)
+    points = np.empty((lattice, 3), np.float32)
+    _lay_lattice(disparity, cuts, lens, points, torn)
+    _count(torn, inside, reach, quads)
+    extra = int(quads.sum()) + 2 * (height + width)
+    vertices = np.empty((lattice + 4 * extra, 3), np.float32)
+    vertices[:lattice] = points
+    uv = np.empty((4 * extra, 2), np.float32)
+    faces = np.empty((2 * height * width + 2 * extra, 3), np.int32)
+    faces[: 2 * height * width] = lattice_faces(height, width)
+    pixel = np.empty(2 * extra, np.int32)
+    rest = vertices[lattice:], uv, faces[2 * height * width :], pixel
+    made = _add_quads(disparity, cuts, shift, inside, reach, points, torn, lens, lattice, *rest)
+    _add_flaps(disparity, cuts, inside, points, torn, lens, lattice, made, *rest)
+    return Solid(vertices, uv, faces, pixel, (height, width))
+
+
+@lru_cache(maxsize=4)
+def lattice_faces(height: int, width: int) -> NDArray[np.int32]:
+    """The two triangles of each pixel's quad, all corners on the lattice: (2HW, 3) int32, read-only."""
+    index = np.arange((height + 1) * (width + 1), dtype=np.int32).reshape(height + 1, width + 1)
+    here, right = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
+    below, last = index[1:, :-1].ravel(), index[1:, 1:].ravel()
+    faces = np.concatenate([np.stack([below, here, right], axis=1), np.stack([below, right, last], axis=1)])
+    faces.flags.writeable = False
+    return faces
+
+
+@numba.njit(cache=True, nogil=True)
+def _distances(disparity: Any, cuts: Any, reach: Any) -> Any:  # pragma: no cover
+    """(H, W) float32: pixels from the nearest silhouette of the own surface, along the surface; far: over `reach`.
+
+    A silhouette is a cut with the pixel on its nearer side; the pixel at it has 0.5. Breadth first, from ring to
+    ring, so that only pixels near a silhouette cost anything; rings of squares and of diamonds in turn, which makes
+    octagons of what should be circles.
+    """
+    height, width = disparity.shape
+    far = np.float32(1e9)
+    inside = np.full((height, width), far, np.float32)
+    queue = np.empty(height * width, np.int32)
+    first, last = 0, 0
+    for y in range(height):
+        for x in range(width):
+            edge = cuts[y, x] & RIGHT and disparity[y, x] > disparity[y, x + 1]
+            edge = edge or (cuts[y, x] & BELOW and disparity[y, x] > disparity[y + 1, x])
+            edge = edge or (x > 0 and cuts[y, x - 1] & RIGHT and disparity[y, x] > disparity[y, x - 1])
+            edge = edge or (y > 0 and cuts[y - 1, x] & BELOW and disparity[y, x] > disparity[y - 1, x])
+            if edge:
+                inside[y, x] = np.float32(0.5)
+                queue[last] = y * width + x
+                last += 1
+    distance = np.float32(0.5)
+    square = False
+    while first < last and distance < reach:
+        distance += np.float32(1)
+        stop = last
+        while first < stop:
+            y, x = queue[first] // width, queue[first] % width
+            first += 1
+            right = x + 1 < width and not cuts[y, x] & RIGHT
+            left = x > 0 and not cuts[y, x - 1] & RIGHT
+            below = y + 1 < height and not cuts[y, x] & BELOW
+            above = y > 0 and not cuts[y - 1, x] & BELOW
+            for k in range(8 if square else 4):
+                dx, dy = 0, 0
+                if k == 0 and right:
+                    dx = 1
+                elif k == 1 and left:
+                    dx = -1
+                elif k == 2 and below:
+                    dy = 1
+                elif k == 3 and above:
+                    dy = -1
+                elif k == 4 and right and below and not cuts[y, x + 1] & BELOW:
+                    dx, dy = 1, 1
+                elif k == 5 and left and below and not cuts[y, x - 1] & BELOW:
+                    dx, dy = -1, 1
+                elif k == 6 and right and above and not cuts[y - 1, x + 1] & BELOW:
+                    dx, dy = 1, -1
+                elif k == 7 and left and above and not cuts[y - 1, x - 1] & BELOW:
+                    dx, dy = -1, -1
+                if (dx != 0 or dy != 0) and inside[y + dy, x + dx] == far:
+                    inside[y + dy, x + dx] = distance
+                    queue[last] = (y + dy) * width + x + dx
+                    last += 1
+        square = not square
+    return inside
+
+
+@numba.njit(cache=True, nogil=True)
+def _lay_lattice(disparity: Any, cuts: Any, lens: Any, points: Any, torn: Any) -> None:  # pragma: no cover
+    """Place the corners that all pixels around them share; NaN, and `torn`, where they do not."""
+    height, width = disparity.shape
+    for i in range(height + 1):
+        y0, y1 = max(i - 1, 0), min(i, height - 1)
+        for j in range(width + 1):
+            x0, x1 = max(j - 1, 0), min(j, width - 1)
+            cut = False
+            if x0 != x1:
+                cut = cuts[y0, x0] & RIGHT or cuts[y1, x0] & RIGHT
+            if y0 != y1:
+                cut = cut or cuts[y0, x0] & BELOW or cuts[y0, x1] & BELOW
+            n = i * (width + 1) + j
+            torn[i, j] = bool(cut)
+            if cut:
+                points[n, 0] = points[n, 1] = points[n, 2] = np.nan
+                continue
+            d = np.float64(0.25) * (disparity[y0, x0] + disparity[y0, x1] + disparity[y1, x0] + disparity[y1, x1])
+            if i == 0 or i == height:  # half a pixel out of the rows there are
+                y2 = min(1, height - 1) if i == 0 else max(height - 2, 0)
+                if y2 != y0 and not cuts[min(y0, y2), x0] & BELOW and not cuts[min(y0, y2), x1] & BELOW:
+                    d += np.float64(0.25) * (
+                        disparity[y0, x0] - disparity[y2, x0] + disparity[y0, x1] - disparity[y2, x1]
+                    )
+            if j == 0 or j == width:
+                x2 = min(1, width - 1) if j == 0 else max(width - 2, 0)
+                if x2 != x0 and not cuts[y0, min(x0, x2)] & RIGHT and not cuts[y1, min(x0, x2)] & RIGHT:
+                    d += np.float64(0.25) * (
+                        disparity[y0, x0] - disparity[y0, x2] + disparity[y1, x0] - disparity[y1, x2]
+                    )
+            z = 1.0 / max(d, np.float64(_LEAST) * disparity[y0, x0])
+            points[n, 0], points[n, 1], points[n, 2] = (j - lens[2]) / lens[0] * z, (i - lens[3]) / lens[1] * z, z
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(torn: Any, inside: Any, reach: Any, quads: Any) -> None:  # pragma: no cover
+    """How many quads have a torn corner, and how many a shell behind them."""
+    quads[0] = quads[1] = 0
+    height, width = inside.shape
+    for y in range(height):
+        for x in range(width):
+            if torn[y, x] or torn[y, x + 1] or torn[y + 1, x] or torn[y + 1, x + 1]:
+                quads[0] += 1
+            if inside[y, x] < reach:
+                quads[1] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cover
+    """Disparity's change by a pixel to the right, and by one down, on the pixel's own surface; 0 if it is alone."""
+    height, width = disparity.shape
+    d = disparity[y, x]
+    left = x > 0 and not cuts[y, x - 1] & RIGHT
+    right = x + 1 < width and not cuts[y, x] & RIGHT
+    above = y > 0 and not cuts[y - 1, x] & BELOW
+    below = y + 1 < height and not cuts[y, x] & BELOW
+    across = np.float64(0)
+    if left and right:
+        across = (disparity[y, x + 1] - disparity[y, x - 1]) / 2
+    elif left or right:
+        across = disparity[y, x + 1] - d if right else d - disparity[y, x - 1]
+    down = np.float64(0)
+    if above and below:
+        down = (disparity[y + 1, x] - disparity[y - 1, x]) / 2
+    elif above or below:
+        down = disparity[y + 1, x] - d if below else d - disparity[y - 1, x]
+    return across, down
+
+
+@numba.njit(cache=True, nogil=True)
+def _corner(
+    disparity: Any, cuts: Any, inside: Any, points: Any, torn: Any, y: Any, x: Any, k: Any
+) -> Any:  # pragma: no cover
+    """Depth and distance from the silhouette at corner k of pixel (y, x): 0 upper left, 1 upper right, 2, 3 below.
+
+    That of the lattice where it has the point. Else the mean disparity over those of the four pixels around it that
+    belong together with this one; each says what its own slope makes of the half pixel to the corner.
+    """
+    height, width = disparity.shape
+    i, j = y + (k >> 1), x + (k & 1)
+    if not torn[i, j]:
+        least = np.float32(1e9)
+        for row in range(max(i - 1, 0), min(i + 1, height)):
+            for column in range(max(j - 1, 0), min(j + 1, width)):
+                least = min(least, inside[row, column])
+        return np.float64(points[i * (width + 1) + j, 2]), max(least - np.float32(0.5), np.float32(0))
+    # Around the corner stand (y, x), its neighbour sideways (1), its neighbour up or down (2), the diagonal one (3).
+    sx, sy = 2 * (k & 1) - 1, 2 * (k >> 1) - 1
+    x1, y1 = x + sx, y + sy
+    has_x, has_y = 0 <= x1 < width, 0 <= y1 < height
+    low_x, low_y = min(x, x1), min(y, y1)
+    joined_x = has_x and not cuts[y, low_x] & RIGHT
+    joined_y = has_y and not cuts[low_y, x] & BELOW
+    both = has_x and has_y
+    far_x = both and not cuts[y1, low_x] & RIGHT  # between 2 and 3
+    far_y = both and not cuts[low_y, x1] & BELOW  # between 1 and 3
+    diagonal = (joined_x and far_y) or (joined_y and far_x)
+    joined_x = joined_x or (diagonal and far_y)
+    joined_y = joined_y or (diagonal and far_x)
+    total, count, least = np.float64(0), 0, np.float32(1e9)
+    for m in range(4):
+        if (m == 1 and not joined_x) or (m == 2 and not joined_y) or (m == 3 and not diagonal):
+            continue
+        at_x, at_y = x1 if m & 1 else x, y1 if m >> 1 else y
+        across, down = _slope(disparity, cuts, at_y, at_x)
+        d = np.float64(disparity[at_y, at_x])
+        value = d + across * (-0.5 * sx if m & 1 else 0.5 * sx) + down * (-0.5 * sy if m >> 1 else 0.5 * sy)
+        total += max(value, _LEAST * d)
+        count += 1
+        least = min(least, inside[at_y, at_x])
+    return count / total, max(least - np.float32(0.5), np.float32(0))
+
+
+@numba.njit(cache=True, nogil=True)
+def _moved(cuts: Any, shift: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no cover
+    """Where corner k of pixel (y, x) stands in the frame: the mean shift of the cuts that meet there."""
+    height, width = cuts.shape
+    i, j = y + (k >> 1), x + (k & 1)
+    across, down, cut_x, cut_y = np.float32(0), np.float32(0), 0, 0
+    for row in range(max(i - 1, 0), min(i + 1, height)):
+        if 0 < j < width and cuts[row, j - 1] & RIGHT:
+            across += shift[row, j - 1, 0]
+            cut_x += 1
+    for column in range(max(j - 1, 0), min(j + 1, width)):
+        if 0 < i < height and cuts[i - 1, column] & BELOW:
+            down += shift[i - 1, column, 1]
+            cut_y += 1
+    return j + across / max(cut_x, 1), i + down / max(cut_y, 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _close_quad(made: Any, first: Any, owner: Any, faces: Any, pixel: Any) -> None:  # pragma: no cover
+    """The two faces of the quad whose corners are `vertices` 4 made to 4 made + 3, numbered from `first`."""
+    a = first + 4 * made
+    for side in range(2):
+        n = 2 * made + side
+        pixel[n] = owner
+        faces[n, 0] = a + 2
+        faces[n, 1] = a + 1 if side else a
+        faces[n, 2] = a + 3 if side else a + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_quads(
+    disparity: Any, cuts: Any, shift: Any, inside: Any, reach: Any, points: Any, torn: Any, lens: Any, first: Any,
+    vertices: Any, uv: Any, faces: Any, pixel: Any,
+) -> Any:  # pragma: no cover  # fmt: skip
+    """Append the quads at cuts and the shells; returns how many there are."""
+    height, width = disparity.shape
+    made = 0
+    for y in range(height):
+        for x in range(width):
+            cut = torn[y, x] or torn[y, x + 1] or torn[y + 1, x] or torn[y + 1, x + 1]
+            shell = inside[y, x] < reach
+            if not cut and not shell:
+                continue
+            for k in range(4):
+                z, distance = _corner(disparity, cuts, inside, points, torn, y, x, k)
+                u, v = _moved(cuts, shift, y, x, k)
+                n = 4 * made + k
+                if cut:
+                    vertices[n, 0], vertices[n, 1] = (u - lens[2]) / lens[0] * z, (v - lens[3]) / lens[1] * z
+                    vertices[n, 2] = z
+                    uv[n, 0], uv[n, 1] = u, v
+                    n += 4
+                if shell:
+                    z *= 1.0 + min(THICKENING * distance / lens[0], THICKEST)
+                    vertices[n, 0], vertices[n, 1] = (u - lens[2]) / lens[0] * z, (v - lens[3]) / lens[1] * z
+                    vertices[n, 2] = z
+                    uv[n, 0], uv[n, 1] = u, v
+            if cut:
+                _close_quad(made, first, y * width + x, faces, pixel)
+                made += 1
+            if shell:
+                _close_quad(made, first, OCCLUDER, faces, pixel)
+                made += 1
+    return made
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_flaps(
+    disparity: Any, cuts: Any, inside: Any, points: Any, torn: Any, lens: Any, first: Any, made: Any, vertices: Any,
+    uv: Any, faces: Any, pixel: Any,
+) -> None:  # pragma: no cover  # fmt: skip
+    """Append a flap at each border pixel: its disparity goes on outwards as it changes across the pixel."""
+    height, width = disparity.shape
+    for side in range(4):  # left, right, top, bottom
+        vertical = side < 2
+        length, reach = (height, FLAP * width) if vertical else (width, FLAP * height)
+        for t in range(length):
+            y = t if vertical else (0 if side == 2 else height - 1)
+            x = t if not vertical else (0 if side == 0 else width - 1)
+            for k in range(4):
+                # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
+                end, out = k >> 1, reach if k & 1 else 0.0
+                border, opposite = (2 * end, 1) if vertical else (end, 2)
+                border += opposite if side == 1 or side == 3 else 0
+                z, _ = _corner(disparity, cuts, inside, points, torn, y, x, border)
+                inner, _ = _corner(disparity, cuts, inside, points, torn, y, x, border ^ opposite)
+                # Outwards by n pixels, disparity is 1 + n (1 - z / inner) times as great.
+                z /= min(max(1.0 + (1.0 - z / inner) * out, _LEAST), _MOST)
+                across = -out if side == 0 or side == 2 else (width if vertical else height) + out
+                u, v = (across, np.float64(t + end)) if vertical else (np.float64(t + end), across)
+                n = 4 * made + k
+                vertices[n, 0], vertices[n, 1] = (u - lens[2]) / lens[0] * z, (v - lens[3]) / lens[1] * z
+                vertices[n, 2] = z
+                uv[n, 0], uv[n, 1] = u, v
+            _close_quad(made, first, OCCLUDER, faces, pixel)
+            made += 1
