@@ -27,11 +27,14 @@ HALF = SUBPIXELS // 2
 
 _FAR = 1e30
 
-MOST_ROWS = 128
+MOST_ROWS = 512
 """Of a band."""
 
 _ENOUGH = 256
 """Pixels of a face that are worth a look."""
+
+_FEW = 4
+"""Pixels of a box that are not worth the arithmetic that leaves some of them out."""
 
 _WHOLE = 8
 """Rows are looked at in multiples of this: vector loops without a rest."""
@@ -102,33 +105,38 @@ def _draw(
     f0, f1, f2 = np.float64(right0), np.float64(right1), np.float64(right2)
     d0, d1, d2 = np.float64(down0), np.float64(down1), np.float64(down2)
     span, rows = right - left, bottom - top
-    exact = max(max(abs(a0), abs(a1), abs(a2)), max(abs(b0), abs(b1), abs(b2))) < _EXACT and span <= 1 << 13
-    # 1/z is linear over the face. Where rounding could add up to something, for lack of area, it is taken for larger.
-    inverse = 1.0 / whole
-    va, vb, vc = wa * inverse, wb * inverse, wc * inverse
-    reach, fall = np.float64(span), np.float64(rows)
-    slack = (abs(g0) + fall * abs(d0) + reach * abs(f0)) * va
-    slack += (abs(g1) + fall * abs(d1) + reach * abs(f1)) * vb
-    slack += (abs(g2) + fall * abs(d2) + reach * abs(f2)) * vc
-    q_start = g0 * va + g1 * vb + g2 * vc + 2.0**-49 * slack if exact else np.inf
-    q_right = f0 * va + f1 * vb + f2 * vc if exact else 0.0
-    q_down = d0 * va + d1 * vb + d2 * vc if exact else 0.0
-    r0 = -1.0 / f0 if a0 != 0 else 0.0
-    r1 = -1.0 / f1 if a1 != 0 else 0.0
-    r2 = -1.0 / f2 if a2 != 0 else 0.0
-    # Columns at or right of where a left edge crosses the row, and left of where a right one does: the top-left rule.
-    # Level edges bound the rows, which the box does already, to half open [top, bottom).
-    low0, low1, low2 = 0.0 if a0 > 0 else -_FAR, 0.0 if a1 > 0 else -_FAR, 0.0 if a2 > 0 else -_FAR
-    high0, high1, high2 = 0.0 if a0 < 0 else _FAR, 0.0 if a1 < 0 else _FAR, 0.0 if a2 < 0 else _FAR
-    for n in range((rows + _WHOLE - 1) // _WHOLE * _WHOLE):
-        t = np.float64(np.int32(n))
-        t0, t1, t2 = (g0 + t * d0) * r0, (g1 + t * d1) * r1, (g2 + t * d2) * r2
-        low = max(max(t0 + low0, t1 + low1), max(t2 + low2, 0.0))
-        high = min(min(t0 + high0, t1 + high1), min(t2 + high2, reach))
-        first = np.int32(min(low, reach) + (1.0 - _NUDGE))
-        stop = np.int32(max(high, 0.0) + (1.0 - _NUDGE))
-        c[_FIRST + n] = first if exact else np.int32(0)
-        c[_STOP + n] = stop if exact else np.int32(span)
+    largest = max(max(abs(a0), abs(a1), abs(a2)), max(abs(b0), abs(b1), abs(b2)))
+    # Where it is not, or does not pay, each pixel of the box is looked at.
+    exact = largest < _EXACT and span <= 1 << 13 and span * rows > _FEW
+    q_start, q_right, q_down = np.inf, 0.0, 0.0
+    if exact:
+        # 1/z is linear over the face. Where rounding could add up, for lack of area, it is taken for larger.
+        inverse = 1.0 / whole
+        va, vb, vc = wa * inverse, wb * inverse, wc * inverse
+        reach, fall = np.float64(span), np.float64(rows)
+        slack = (abs(g0) + fall * abs(d0) + reach * abs(f0)) * va
+        slack += (abs(g1) + fall * abs(d1) + reach * abs(f1)) * vb
+        slack += (abs(g2) + fall * abs(d2) + reach * abs(f2)) * vc
+        q_start = g0 * va + g1 * vb + g2 * vc + 2.0**-49 * slack
+        q_right = f0 * va + f1 * vb + f2 * vc
+        q_down = d0 * va + d1 * vb + d2 * vc
+        r0 = -1.0 / f0 if a0 != 0 else 0.0
+        r1 = -1.0 / f1 if a1 != 0 else 0.0
+        r2 = -1.0 / f2 if a2 != 0 else 0.0
+        # Columns at or right of where a left edge crosses the row, and left of where a right one does: that is the
+        # top-left rule. Level edges bound the rows, which the box does already, to half open [top, bottom).
+        low0, low1, low2 = 0.0 if a0 > 0 else -_FAR, 0.0 if a1 > 0 else -_FAR, 0.0 if a2 > 0 else -_FAR
+        high0, high1, high2 = 0.0 if a0 < 0 else _FAR, 0.0 if a1 < 0 else _FAR, 0.0 if a2 < 0 else _FAR
+        for n in range((rows + _WHOLE - 1) // _WHOLE * _WHOLE):
+            t = np.float64(np.int32(n))
+            t0, t1, t2 = (g0 + t * d0) * r0, (g1 + t * d1) * r1, (g2 + t * d2) * r2
+            low = max(max(t0 + low0, t1 + low1), max(t2 + low2, 0.0))
+            high = min(min(t0 + high0, t1 + high1), min(t2 + high2, reach))
+            c[_FIRST + n] = np.int32(min(low, reach) + (1.0 - _NUDGE))
+            c[_STOP + n] = np.int32(max(high, 0.0) + (1.0 - _NUDGE))
+    else:
+        for n in range(rows):
+            c[_FIRST + n], c[_STOP + n] = 0, span
     base, stride = np.int32(top * width + left), np.int32(width)
     listed = np.uintp(0)
     for row in range(rows):
