@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.errors import InputError
-from ex4d_core.methods import METHODS
+from ex4d_core.methods import MESHES
 
 # recon.py: depth of the border ring, and the smallest angle of a face that is not degenerate.
 REFERENCE_FAR_DEPTH = 100.0
@@ -73,7 +73,7 @@ def build_mesh(depth: NDArray[np.float32], intrinsics: Intrinsics, method: str =
     Args:
         depth: (H, W) float32, z-depth in scene units, finite and positive, H and W at least 2.
         intrinsics: the source camera at the size of `depth`.
-        method: one of `METHODS`.
+        method: one of `MESHES`.
 
     Returns:
         The mesh in the source camera's space. `faces` and `uv` are shared between frames: read-only.
@@ -82,8 +82,25 @@ def build_mesh(depth: NDArray[np.float32], intrinsics: Intrinsics, method: str =
         InputError: the method is unknown, the depth is too small, of another size than the camera's image,
             or has pixels that are not finite and positive.
     """
-    if method not in METHODS:
-        raise InputError(f"There is no mesh method '{method}': choose one of {', '.join(METHODS)}.")
+    if method not in MESHES:
+        raise InputError(f"There is no mesh method '{method}': choose one of {', '.join(MESHES)}.")
+    depth, deepest = checked_depth(depth, intrinsics)
+    if method == "reference":
+        return _reference(depth, intrinsics)
+    return _dwmesh(depth, intrinsics, deepest)
+
+
+def checked_depth(depth: NDArray[np.float32], intrinsics: Intrinsics) -> tuple[NDArray[np.float32], float]:
+    """Depth as kernels want it, and its greatest value.
+
+    Args:
+        depth: see `build_mesh`.
+        intrinsics: see `build_mesh`.
+
+    Raises:
+        InputError: the depth is too small, of another size than the camera's image, or has pixels that are not finite
+            and positive.
+    """
     if depth.ndim != 2 or min(depth.shape) < 2:
         raise InputError(f"Depth of shape {depth.shape} cannot be meshed: give at least 2x2 pixels.")
     height, width = depth.shape
@@ -98,9 +115,7 @@ def build_mesh(depth: NDArray[np.float32], intrinsics: Intrinsics, method: str =
         raise InputError(
             f"{bad} of {depth.size} depth pixels are not finite positive numbers: repair or fill the depth first."
         )
-    if method == "reference":
-        return _reference(depth, intrinsics)
-    return _dwmesh(depth, intrinsics, deepest)
+    return depth, deepest
 
 
 def occlusion_bits(mesh: DWMesh) -> NDArray[np.uint8]:

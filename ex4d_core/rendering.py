@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from ex4d_core.ahead import beside, in_order
 from ex4d_core.background.showing import Backdrop, SourceFrame
-from ex4d_core.camera import Camera, Trajectory, save_trajectory
+from ex4d_core.camera import Camera, Intrinsics, Trajectory, save_trajectory
 from ex4d_core.errors import CameraError, InputError
 from ex4d_core.files import partial_folder, require_outside, require_replaceable
 from ex4d_core.frame import RenderedFrame, render_depth, render_frame
-from ex4d_core.mesh import DWMesh, build_mesh
-from ex4d_core.methods import METHODS, PASSES
+from ex4d_core.mesh import build_mesh
+from ex4d_core.methods import DEFAULT_METHOD, METHODS, PASSES
 from ex4d_core.occluder import BRIDGE_REACH
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
+from ex4d_core.quads import build_quads, render_quads
 from ex4d_core.raster import warm_up
 from ex4d_core.reference import opening_frame
 from ex4d_core.scene import Scene
@@ -57,7 +58,7 @@ def render(
     scene: Scene,
     trajectory: Trajectory,
     *,
-    method: str = "dwmesh",
+    method: str = DEFAULT_METHOD,
     background: bool = True,
     passes: tuple[str, ...] = (),
     allow_unseen: bool = False,
@@ -96,7 +97,7 @@ def render_shot(
     trajectory: Trajectory,
     out: Path,
     *,
-    method: str = "dwmesh",
+    method: str = DEFAULT_METHOD,
     background: bool = True,
     passes: tuple[str, ...] = (),
     allow_unseen: bool = False,
@@ -257,13 +258,16 @@ def _render_sample(
     source = trajectory.source_frame(index, scene.frames)
     in_source = _in_source(scene, trajectory, index)
     depth = scene.depth(source)
-    mesh = build_mesh(depth, scene.intrinsics(source), method)
-    color = scene.color(source)
+    lens, color = scene.intrinsics(source), scene.color(source)
     stop_if(unwanted)
-    frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
+    if method == "quads":
+        frame = render_quads(build_quads(color, depth, lens), in_source, resolution=resolution, threads=1)
+    else:
+        mesh = build_mesh(depth, lens, method)
+        frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
     if index == 0 and method == "reference":
-        frame = opening_frame(frame, color, in_source, mesh.intrinsics, float(depth.min()))
-    frame = replace(frame, source_frame=source, behind_surface=_is_behind(in_source, mesh, depth))
+        frame = opening_frame(frame, color, in_source, lens, float(depth.min()))
+    frame = replace(frame, source_frame=source, behind_surface=_is_behind(in_source, lens, depth))
     if backdrop is None:
         return frame
     stop_if(unwanted)
@@ -287,12 +291,12 @@ def depth_of_sample(
         InputError: the frame of the scene is damaged.
     """
     source = trajectory.source_frame(index, scene.frames)
-    mesh = build_mesh(scene.depth(source), scene.intrinsics(source), method)
+    mesh = build_mesh(scene.depth(source), scene.intrinsics(source), "dwmesh" if method == "quads" else method)
     depth = render_depth(mesh, _in_source(scene, trajectory, index), threads=1)
-    if backdrop is None:
+    if backdrop is None and method != "quads":
         return depth
     frame = _render_sample(scene, trajectory, index, method, False, BRIDGE_REACH, backdrop, never_cancelled)
-    return np.where(frame.seen_elsewhere, frame.depth, depth)
+    return np.where(frame.mask if method == "quads" else frame.seen_elsewhere, frame.depth, depth)
 
 
 def _in_source(scene: Scene, trajectory: Trajectory, index: int) -> Camera:
@@ -301,12 +305,11 @@ def _in_source(scene: Scene, trajectory: Trajectory, index: int) -> Camera:
     return Camera(scene.source_camera(source).w2c() @ target.c2w, target.intrinsics)
 
 
-def _is_behind(camera: Camera, mesh: DWMesh, depth: NDArray[np.float32]) -> bool:
+def _is_behind(camera: Camera, lens: Intrinsics, depth: NDArray[np.float32]) -> bool:
     """Whether the camera's centre lies behind the surface that the source camera saw in that direction."""
     x, y, z = camera.c2w[:3, 3]
     if z <= 0:
         return False
-    lens = mesh.intrinsics
     column, row = lens.fx * x / z + lens.cx, lens.fy * y / z + lens.cy
     if not (0 <= column < lens.width and 0 <= row < lens.height):
         return False

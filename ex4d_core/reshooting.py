@@ -21,6 +21,7 @@ from ex4d_core.files import atomic_file, require_new, require_replaceable
 from ex4d_core.generate import add_exr, generate_shot
 from ex4d_core.generate.folder import EXR_FRAMES, is_generated, request_fields
 from ex4d_core.images import to_uint8, write_png
+from ex4d_core.methods import DEFAULT_METHOD
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
 from ex4d_core.rendering import render_shot
 from ex4d_core.scene import Scene
@@ -45,7 +46,7 @@ def reshoot(
     out: Path,
     *,
     engine: str = "draft",
-    method: str = "dwmesh",
+    method: str = DEFAULT_METHOD,
     background: bool = True,
     passes: tuple[str, ...] = (),
     allow_unseen: bool = False,

@@ -45,7 +45,8 @@ class Backdrop:
     """The layers of a scene, read and meshed once, when first wanted; threads may share it."""
 
     def __init__(self, scene: Scene, method: str) -> None:
-        self._scene, self._method = scene, method
+        # A layer has holes, and its edges lie behind something: its quads would gain nothing.
+        self._scene, self._method = scene, "dwmesh" if method == "quads" else method
         self._layers: list[tuple[BackgroundPicture, Solid]] | None = None
         self._lock = threading.Lock()
 

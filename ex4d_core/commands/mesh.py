@@ -8,6 +8,7 @@ import click
 
 from ex4d_core.commands.console import Console, command
 from ex4d_core.errors import InputError
+from ex4d_core.methods import MESHES
 
 SUFFIXES = (".ply", ".obj", ".glb")
 
@@ -23,9 +24,7 @@ SUFFIXES = (".ply", ".obj", ".glb")
 @click.option("--frame", default="0", show_default=True, metavar="N|all", help="Which frame; all writes one file each.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .ply, .obj or .glb file.")
 @click.option("--visible", "visible_only", is_flag=True, help="Only what the camera saw: no bridges, no back.")
-@click.option(
-    "--method", type=click.Choice(["reference", "dwmesh"]), default="dwmesh", show_default=True, help="Kind of mesh."
-)
+@click.option("--method", type=click.Choice(MESHES), default="dwmesh", show_default=True, help="Kind of mesh.")
 def mesh_command(console: Console, scene: Path, frame: str, output: Path, visible_only: bool, method: str) -> None:
     """Export the DW-Mesh of one frame, or of all.
 

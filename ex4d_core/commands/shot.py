@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from ex4d_core.commands.console import Console, command
 from ex4d_core.errors import InputError
-from ex4d_core.methods import METHODS
+from ex4d_core.methods import DEFAULT_METHOD, METHODS
 
 if TYPE_CHECKING:
     from ex4d_core.camera import Trajectory
@@ -55,7 +55,13 @@ _MOVE_OPTIONS = (
     ),
 )
 _RENDER_OPTIONS = (
-    click.option("--method", type=click.Choice(METHODS), default="dwmesh", show_default=True, help="Kind of mesh."),
+    click.option(
+        "--method",
+        type=click.Choice(METHODS),
+        default=DEFAULT_METHOD,
+        show_default=True,
+        help="How the frame's depth is made solid.",
+    ),  # fmt: skip
     click.option(
         "--background",
         type=click.Choice(["on", "off"]),

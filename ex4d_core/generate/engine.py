@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ex4d_core.engines import EngineSetup, engine_class, require
 from ex4d_core.errors import InputError
 from ex4d_core.generate.video_model import OnPreview, no_preview
+from ex4d_core.methods import DEFAULT_METHOD
 from ex4d_core.progress import Cancelled, OnProgress
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Shot:
     """The footage with depth; None for conditioning made elsewhere."""
     trajectory: Trajectory | None = None
     """The cameras of the T frames; None for conditioning made elsewhere."""
-    method: str = "dwmesh"
+    method: str = DEFAULT_METHOD
     """Mesh method that the conditioning was rendered with."""
     background: bool = True
     """Whether it was rendered with the persistent background, where the scene has one."""

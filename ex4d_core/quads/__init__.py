@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera, Intrinsics
+from ex4d_core.errors import InputError
 from ex4d_core.frame import NEAR_SHARE, RenderedFrame
+from ex4d_core.mesh import checked_depth
 from ex4d_core.quads.cuts import find_cuts
 from ex4d_core.quads.links import find_links
 from ex4d_core.quads.mixture import separate
@@ -38,12 +40,18 @@ def build_quads(color: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics
 
     Args:
         color: (H, W, 3) uint8 sRGB.
-        depth: (H, W) float32, z-depth in scene units, finite and positive, H and W at least 2.
-        intrinsics: the source camera at that size.
+        depth: see `build_mesh`.
+        intrinsics: see `build_mesh`.
 
     Raises:
-        InputError: sizes that differ, depth that is not finite and positive.
+        InputError: see `build_mesh`; the colour is of another size.
     """
+    depth, _ = checked_depth(depth, intrinsics)
+    if color.shape != (*depth.shape, 3):
+        raise InputError(
+            f"The colour has shape {color.shape} and the depth is of {depth.shape[1]}x{depth.shape[0]} pixels: "
+            "give the frame that the depth belongs to."
+        )
     disparity = np.float32(1) / depth
     cuts = find_cuts(disparity)
     clean, shift = separate(color, cuts)

@@ -70,7 +70,7 @@ def _cut_lines(disparity: Any, tolerance: Any, curvature: Any, bit: Any, cuts: A
                 continue
             if trust_after and abs(step - after) <= small + curvature * abs(after):
                 continue
-            if trust_before and trust_after:
-                if min(before, after) - small <= step and step <= max(before, after) + small:
-                    continue
+            between = min(before, after) - small <= step and step <= max(before, after) + small
+            if trust_before and trust_after and between:
+                continue
             cuts[y, k] |= bit

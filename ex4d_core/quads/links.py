@@ -40,7 +40,7 @@ def _free(cuts: Any, y: Any, x: Any, v: Any, u: Any, across_first: Any) -> Any: 
     for n in range(min(x, u), max(x, u)):
         if cuts[row, n] & RIGHT:
             return False
-    for n in range(min(y, v), max(y, v)):
+    for n in range(min(y, v), max(y, v)):  # noqa: SIM110 - numba knows no `all`
         if cuts[n, column] & BELOW:
             return False
     return True

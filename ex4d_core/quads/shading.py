@@ -151,6 +151,7 @@ def _sample(
                     red, green, blue = red + down[j] * r, green + down[j] * g, blue + down[j] * b
                 samples[y, x, 0], samples[y, x, 1], samples[y, x, 2] = red, green, blue
                 continue
+            total = np.float32(0)
             for attempt in range(2):
                 total = np.float32(0)
                 red, green, blue = np.float32(0), np.float32(0), np.float32(0)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 
 from ex4d_core.camera import TrajectoryDocument, trajectory_from_document
 from ex4d_core.errors import Ex4dError
-from ex4d_core.methods import METHODS, PASSES
+from ex4d_core.methods import DEFAULT_METHOD, METHODS, PASSES
 from ex4d_core.presets import Move
 from ex4d_server.names import Id
 from ex4d_server.problems import Problem
@@ -122,7 +122,7 @@ class RenderFields(BaseModel):
     """The options of `ex4d render`."""
 
     model_config = _REQUEST
-    method: Annotated[str, Field(max_length=100), AfterValidator(_method)] = "dwmesh"
+    method: Annotated[str, Field(max_length=100), AfterValidator(_method)] = DEFAULT_METHOD
     background: _Bool = True
     passes: Annotated[
         tuple[Annotated[str, Field(max_length=100), AfterValidator(_pass)], ...],
