@@ -34,7 +34,7 @@ from ex4d_core.camera import Trajectory
 from ex4d_core.commands.shot import split_passes
 from ex4d_core.frame import RenderedFrame
 from ex4d_core.ingest import import_scene
-from ex4d_core.methods import METHODS
+from ex4d_core.methods import DEFAULT_METHOD, METHODS
 from ex4d_core.presets import Move, preset
 from ex4d_core.raster import warm_up
 from ex4d_core.rendering import render, render_shot
@@ -176,7 +176,7 @@ def table(report: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scenes", nargs="*", type=Path, metavar="NAME.ex4d", help="imported scenes (the sample)")
-    parser.add_argument("--method", choices=METHODS, default="dwmesh", help="kind of mesh (dwmesh)")
+    parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help=f"kind of mesh ({DEFAULT_METHOD})")
     parser.add_argument("--passes", default="", help="passes to write, as in `ex4d render`")
     parser.add_argument("--frames", type=int, default=49, help="frames of the shot (49)")
     parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="rendering threads")
