@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Camera, Intrinsics
 from ex4d_core.errors import InputError
 from ex4d_core.frame import NEAR_SHARE, RenderedFrame
-from ex4d_core.mesh import checked_depth
+from ex4d_core.mesh import checked_depth, pixel_centres
 from ex4d_core.quads.cuts import find_cuts
 from ex4d_core.quads.links import find_links
 from ex4d_core.quads.mixture import separate
@@ -20,6 +20,9 @@ from ex4d_core.raster import rasterize
 from ex4d_core.shading import resolution_of_faces
 
 __all__ = ["Quads", "build_quads", "render_quads"]
+
+_SAME_POSE = 1e-9
+"""Largest difference of pose entries (the position in scene units) that rounding explains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,9 @@ class Quads:
     """(H, W) int32, see `find_links`."""
     near: float
     """What is nearer to a camera than this is cut away, scene units."""
+    source: RenderedFrame
+    """What the source camera itself sees: the frame as it is."""
+    intrinsics: Intrinsics
 
 
 def build_quads(color: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics: Intrinsics) -> Quads:
@@ -56,13 +62,15 @@ def build_quads(color: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics
     cuts = find_cuts(disparity)
     clean, shift = separate(color, cuts)
     solid = build_solid(disparity, cuts, shift, intrinsics)
-    return Quads(solid, clean, find_links(cuts), NEAR_SHARE * float(depth.min()))
+    return Quads(solid, clean, find_links(cuts), NEAR_SHARE * float(depth.min()), _as_filmed(color, depth), intrinsics)
 
 
 def render_quads(
     quads: Quads, camera: Camera, *, resolution: bool = False, backend: str = "auto", threads: int | None = None
 ) -> RenderedFrame:
     """Render quads from one camera.
+
+    The source camera itself gets the frame as it was filmed; any other one what `shade` makes of it.
 
     Args:
         quads: of `build_quads`.
@@ -71,6 +79,8 @@ def render_quads(
         backend: see `rasterize`.
         threads: see `rasterize`; the result does not depend on it.
     """
+    if camera.intrinsics == quads.intrinsics and np.allclose(camera.c2w, np.eye(4), rtol=0, atol=_SAME_POSE):
+        return quads.source if resolution else replace(quads.source, resolution=None)
     solid = quads.solid
     height, width = solid.size
     raster = rasterize(
@@ -90,6 +100,17 @@ def render_quads(
             shaded.face, solid.faces, solid.all_uv(), solid.vertices, projection, shaded.source_xy, shaded.mask
         )
     return RenderedFrame(shaded.color, shaded.mask, shaded.depth, shaded.source_xy, measured)
+
+
+def _as_filmed(color: NDArray[np.uint8], depth: NDArray[np.float32]) -> RenderedFrame:
+    height, width = depth.shape
+    return RenderedFrame(
+        color=color,
+        mask=np.ones((height, width), np.bool_),
+        depth=depth,
+        source_xy=pixel_centres(height, width).reshape(height, width, 2),
+        resolution=np.ones((height, width, 2), np.float32),
+    )
 
 
 def _sampling(camera: Camera) -> Camera:
