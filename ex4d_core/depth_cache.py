@@ -32,7 +32,8 @@ from ex4d_core.scene_format import DepthDocument, FilePatterns, FoundCameras, fi
 ENTRY_FILE = "depth.json"
 _DEPTH, _OCCLUSION = "%06d.exr", "%06d.png"
 _REVISION = 2
-"""Raise it when the same depth would be stored in another way, occlusion included."""
+"""Raise it when the same depth would be stored in another way, occlusion included. Bits that occlusion has gained since
+are no reason: readers do without them, and depth may have taken hours."""
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.scene_format import BRIDGES
+
 MOST_VERTICES = 500_000
 """A mesh of at most this many vertices is fluent in viewports (docs/blender/mesh.md, measured)."""
 
@@ -30,7 +32,7 @@ def depth_proxy(
 
     Args:
         stored: (H, W) float16 or float32, depth as its file holds it, >= 0.
-        occlusion: (H, W) uint8, the bits of `occlusion_bits`: each block's bridges, at its upper left pixel.
+        occlusion: (H, W) uint8 as a scene holds it, each block's bits at its upper left pixel; only `BRIDGES` count.
         step: see above, at least 1.
 
     Returns:
@@ -39,7 +41,7 @@ def depth_proxy(
     height, width = stored.shape
     rows, columns = (np.append(np.arange(0, size - 1, step), size - 1) for size in (height, width))
     thin = stored[np.ix_(rows, columns)]
-    torn = occlusion[:-1, :-1] > 0
+    torn = (occlusion[:-1, :-1] & BRIDGES) > 0
     for axis, starts in ((0, rows[:-1]), (1, columns[:-1])):
         torn = np.logical_or.reduceat(torn, starts, axis=axis)
     smallest = np.finfo(thin.dtype).smallest_subnormal  # a zero has no sign that a reader would see

@@ -119,7 +119,7 @@ def checked_depth(depth: NDArray[np.float32], intrinsics: Intrinsics) -> tuple[N
 
 
 def occlusion_bits(mesh: DWMesh) -> NDArray[np.uint8]:
-    """The bridges as one image (DESIGN section 3, `occlusion/000000.png`).
+    """The bridges as one image: bits 0 and 1 of DESIGN section 3, `occlusion/000000.png`.
 
     Returns:
         (H, W) uint8: for the 2x2 block that starts at the pixel, bit 0 is set if its upper-left triangle is a

@@ -32,6 +32,11 @@ SCENE_FILE = "scene.json"
 COLOR_PATTERN = "color/%06d.png"
 DEPTH_PATTERN = "depth/%06d.exr"
 OCCLUSION_PATTERN = "occlusion/%06d.png"
+BRIDGES = 1 | 2
+"""Bits of occlusion/: the upper left and the lower right triangle of a block are bridges (`mesh.occlusion_bits`)."""
+CUTS_SHIFT = 2
+"""The two bits of `quads.cuts.find_cuts` stand in occlusion/ this much higher up. Scenes that were made before that
+method have none of them; readers pass over bits that they do not know."""
 PLATE_PATTERN = "plate/%06d.png"
 PROXY_PATTERN = "proxy/%06d.exr"
 BACKGROUND_COLOR, BACKGROUND_DEPTH = "background/%06d.png", "background/%06d.exr"

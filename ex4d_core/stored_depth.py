@@ -15,7 +15,7 @@ from ex4d_core.depth.exr import read_exr, write_exr
 from ex4d_core.depth_proxy import depth_proxy, proxy_step
 from ex4d_core.files import explained
 from ex4d_core.images import read_image, to_uint8, write_png
-from ex4d_core.scene_format import OCCLUSION_PATTERN, DepthDocument, FilePatterns
+from ex4d_core.scene_format import CUTS_SHIFT, OCCLUSION_PATTERN, DepthDocument, FilePatterns
 
 
 def write_depth_frame(
@@ -89,10 +89,13 @@ class StoredDepth:
 def stored_depth_frame(document: DepthDocument, depth: NDArray[np.float32], intrinsics: Intrinsics) -> StoredDepth:
     """Encode one frame's depth and find its occlusion; arguments as `write_depth_frame`."""
     from ex4d_core.mesh import build_mesh, occlusion_bits  # compiles kernels: only where a mesh is made
+    from ex4d_core.quads.cuts import find_cuts
 
     stored = encode_depth(depth, document.encoding, document.far)
     read_back = decode_depth(stored.astype(np.float32), document.encoding, document.far)
-    return StoredDepth(stored, occlusion_bits(build_mesh(read_back, intrinsics)))
+    bridges = occlusion_bits(build_mesh(read_back, intrinsics))
+    cuts = find_cuts(np.float32(1) / read_back)
+    return StoredDepth(stored, bridges | cuts << np.uint8(CUTS_SHIFT))
 
 
 def read_stored_depth(folder: Path, document: DepthDocument, files: FilePatterns, frame: int) -> StoredDepth:

@@ -13,6 +13,7 @@ from .png import read_png
 
 _MOST_BYTES = 256 << 20
 _SKY_DEPTH = 1e9  # `float-depth` stores what is infinitely far as this, or as more
+_BRIDGES = 0b11  # the library's method `quads` has bits of its own in the same files
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _read(facts: SceneFacts, frame: int) -> SourceFrame:
         )
     depth_file, bridge_file = facts.file(facts.depth, frame), facts.file(facts.occlusion, frame)
     depth = _decode(read_exr(depth_file, facts.depth_channel), facts)
-    bridges = read_png(bridge_file)[..., 0]
+    bridges = read_png(bridge_file)[..., 0] & _BRIDGES
     for file, picture in ((depth_file, depth), (bridge_file, bridges)):
         if picture.shape != (facts.height, facts.width):
             raise UserError(

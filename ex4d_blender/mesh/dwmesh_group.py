@@ -13,7 +13,7 @@ from . import grid_group, lips, poses
 from .graph import Graph, add_input, add_output, socket
 
 NAME = "EX-4D DW-Mesh"
-REVISION = 3
+REVISION = 4
 
 STORED = "stored"
 """Vertex attribute, in viewports: what the depth proxy holds."""
@@ -82,10 +82,8 @@ def build() -> bpy.types.NodeTree:
     first = graph.attribute(grid_group.FIRST, "INT")
     settings = {"data_type": "FLOAT", "domain": "POINT"}
     sign = graph.output("GeometryNodeFieldAtIndex", "Value", settings, Value=signed, Index=first)
-    bits = _sample(graph, inputs["Occlusion"], frame, graph.attribute(grid_group.BLOCK, "FLOAT_VECTOR"))
-    unseen = graph.switch(
-        "BOOLEAN", from_proxy, graph.math("GREATER_THAN", bits, 0.5 / 255), graph.math("LESS_THAN", sign, 0.0)
-    )
+    torn = graph.math("GREATER_THAN", graph.math("MODULO", _bits(graph, inputs["Occlusion"], frame), 4.0), 0.5)
+    unseen = graph.switch("BOOLEAN", from_proxy, torn, graph.math("LESS_THAN", sign, 0.0))
     preview = _material(graph, surface, inputs["Unseen"], unseen)
     hidden = graph.switch("GEOMETRY", in_viewport, socket(joined.outputs, "Geometry"), preview)
     whole = _material(graph, surface, inputs["Plate"])
@@ -173,8 +171,12 @@ def _with_far_vertex(graph: Graph, grid: Value, z: Value) -> Value:
 
 def bridge(graph: Graph, occlusion: Value, frame: Value) -> Value:
     """Whether a face spans a discontinuity: bit 0 or 1 of its block's pixel."""
-    stored = _sample(graph, occlusion, frame, graph.attribute(grid_group.BLOCK, "FLOAT_VECTOR"))
-    bits = graph.math("ROUND", graph.math("MULTIPLY", stored, 255.0))
     divider = graph.switch("FLOAT", graph.attribute(grid_group.LOWER, "BOOLEAN"), 1.0, 2.0)
-    bit = graph.math("MODULO", graph.math("FLOOR", graph.math("DIVIDE", bits, divider)), 2.0)
+    bit = graph.math("MODULO", graph.math("FLOOR", graph.math("DIVIDE", _bits(graph, occlusion, frame), divider)), 2.0)
     return graph.math("GREATER_THAN", bit, 0.5)
+
+
+def _bits(graph: Graph, occlusion: Value, frame: Value) -> Value:
+    """A face's number in the occlusion images; of its bits only 0 and 1 are of this mesh."""
+    stored = _sample(graph, occlusion, frame, graph.attribute(grid_group.BLOCK, "FLOAT_VECTOR"))
+    return graph.math("ROUND", graph.math("MULTIPLY", stored, 255.0))

@@ -43,7 +43,7 @@ class RenderShot(Task[Path]):
         passes: Sequence[str],
         folder: Path,
         *,
-        method: str = "dwmesh",
+        method: str = "quads",
         files: Sequence[str] = FILES,
         background: bool = True,
         connection: Any = None,

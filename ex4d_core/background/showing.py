@@ -66,7 +66,8 @@ class Backdrop:
         """Put the layers of its take behind a frame.
 
         They show where the frame shows nothing it saw, before what else is there (bridges, which hide what is behind
-        them), and where the source frame does not see through them.
+        them), and where the source frame does not see through them. What is there may be a guess of the very surface
+        that another time saw, as the flaps of `quads` are: that does not hide it.
 
         Args:
             frame: as rendered by itself.
@@ -195,7 +196,7 @@ def _choose(
     rows, columns = surface.shape
     for y in range(depth.shape[0]):
         for x in range(depth.shape[1]):
-            if taken[y, x] or not seen[y, x] or not layer[y, x] < depth[y, x]:
+            if taken[y, x] or not seen[y, x] or not layer[y, x] < depth[y, x] * (1 + _SAME):
                 continue
             z = np.float64(layer[y, x])
             px = (x + 0.5 - target[2]) / target[0] * z

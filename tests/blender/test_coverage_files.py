@@ -62,6 +62,8 @@ def test_a_frame_is_the_library_s(library_python: str, small_scene: Path, tmp_pa
     np.testing.assert_array_equal(found.depth, np.load(tmp_path / f"depth{frame}.npy"))
     np.testing.assert_array_equal(found.bridges, np.load(tmp_path / f"bits{frame}.npy"))
     assert found.bridges.any()
+    # The files say more than that: where the library's other method cuts surfaces.
+    assert (module("coverage.png").read_png(facts.file(facts.occlusion, frame)) & 12).any()
     assert found.nearest == found.depth.min()
 
 

@@ -17,9 +17,8 @@ from ex4d_core.clip import read_lossless
 from ex4d_core.depth.exr import read_channels, read_exr
 from ex4d_core.encoder import VideoFeed
 from ex4d_core.errors import CameraError, CancelledError, InputError, OutputError
-from ex4d_core.frame import render_frame
 from ex4d_core.images import read_image
-from ex4d_core.mesh import build_mesh
+from ex4d_core.quads import build_quads, render_quads
 from ex4d_core.rendering import render, render_shot
 from ex4d_core.shot import read_shot
 
@@ -49,7 +48,7 @@ def test_the_path_is_in_the_world_of_the_source_cameras(tmp_path: Path) -> None:
     offset = moved(x=0.3).c2w
     path = replace(sideways(2), c2w=np.stack([source @ offset, source @ drift @ offset]))
     for t, frame in enumerate(render(scene, path)):
-        expected = render_frame(noise(t), build_mesh(scene.depth(t), LENS), moved(x=0.3))
+        expected = render_quads(build_quads(noise(t), scene.depth(t), LENS), moved(x=0.3))
         assert (frame.mask != expected.mask).sum() <= 2
         assert np.abs(frame.color[expected.mask].astype(int) - expected.color[expected.mask]).mean() < 0.2
 
@@ -107,7 +106,7 @@ def test_a_shot_folder_holds_the_exact_pixels(tmp_path: Path) -> None:
     shot = read_shot(out)
     assert shot.scene is not None
     assert (shot.scene.path, shot.scene.content_hash) == ("../card.ex4d", scene.content_hash)
-    assert (shot.request.method, shot.request.size, shot.request.engine) == ("dwmesh", (WIDTH, HEIGHT), None)
+    assert (shot.request.method, shot.request.size, shot.request.engine) == ("quads", (WIDTH, HEIGHT), None)
     assert [f.unseen for f in shot.frames] == pytest.approx([f.unseen for f in frames], abs=1e-6)
     assert shot.frames[3].unseen > shot.frames[1].unseen > 0
     for stored, frame in zip(shot.frames, frames, strict=True):

@@ -21,6 +21,7 @@ from ex4d_core.camera import Intrinsics, look_at
 from ex4d_core.depth.encoding import choose_encoding, decode_depth, encode_depth
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.errors import InputError
+from ex4d_core.quads.cuts import find_cuts
 from ex4d_core.scene import Scene, write_scene
 
 LENS = Intrinsics.unknown_lens(WIDTH, HEIGHT)
@@ -128,6 +129,18 @@ def test_occlusion_bits_flag_the_box_outline_and_not_the_floor(tmp_path: Path) -
     assert (bits[top : bottom - 1, left - 1] & 3).all()
     assert not bits[:, 30:].any()
     assert not bits[top : bottom - 1, left : right - 1].any()
+
+
+def test_occlusion_bits_have_the_cuts_of_quads_on_the_depth_as_it_is_stored(tmp_path: Path) -> None:
+    scene = small_scene(tmp_path)
+    bits = cv2.imread(str(scene.path / "occlusion/000000.png"), cv2.IMREAD_UNCHANGED)
+    top, bottom, left, right = HEIGHT // 3, 2 * HEIGHT // 3, 10, 20
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[top:bottom, [left - 1, right - 1]] |= 4
+    expected[[top - 1, bottom - 1], left:right] |= 8
+    np.testing.assert_array_equal(bits & 12, expected)
+    np.testing.assert_array_equal(bits >> 2, find_cuts(1 / scene.depth(0)))
+    assert not (bits >> 4).any()
 
 
 def test_the_hash_follows_its_published_definition(tmp_path: Path) -> None:

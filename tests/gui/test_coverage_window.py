@@ -51,6 +51,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     digest = json.loads((folder / "scene.ex4d/scene.json").read_text())["content_hash"]
     (folder / "camera.json").write_text(json.dumps({**head, "scene_hash": digest, "frames": frames}))
     command = ["render", folder / "scene.ex4d", "--trajectory", folder / "camera.json", "--passes", "risk"]
+    command += ["--method", "dwmesh"]  # what the overlay draws
     options = ["--allow-unseen", "-o", folder / "shot"]
     subprocess.run([sys.executable, "-m", "ex4d_core.cli", *command, *options], check=True, cwd=ROOT)
     return folder / "scene.ex4d", folder / "shot"
