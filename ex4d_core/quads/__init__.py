@@ -82,12 +82,11 @@ def render_quads(
     if camera.intrinsics == quads.intrinsics and np.allclose(camera.c2w, np.eye(4), rtol=0, atol=_SAME_POSE):
         return quads.source if resolution else replace(quads.source, resolution=None)
     solid = quads.solid
-    height, width = solid.size
     raster = rasterize(
         solid.vertices,
         solid.faces,
         _sampling(camera),
-        grid=(height + 1, width + 1),
+        grid=solid.grid,
         near=quads.near,
         backend=backend,
         threads=threads,

@@ -34,37 +34,55 @@ def find_links(cuts: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _free(cuts: Any, y: Any, x: Any, v: Any, u: Any, across_first: Any) -> Any:  # pragma: no cover
-    """Whether the way from (y, x) to (v, u), straight across and straight down or the other way round, is free."""
-    row, column = (y, u) if across_first else (v, x)
-    for n in range(min(x, u), max(x, u)):
-        if cuts[row, n] & RIGHT:
-            return False
-    for n in range(min(y, v), max(y, v)):  # noqa: SIM110 - numba knows no `all`
-        if cuts[n, column] & BELOW:
-            return False
-    return True
+def _ways(cut_lines: Any, line: Any, k: Any, length: Any, bit: Any) -> Any:  # pragma: no cover
+    """5 bits: how far one gets along a line of the frame from its pixel k; beyond its ends, as far as to them."""
+    bits = 1 << REACH
+    for n in range(REACH):
+        if k - n > 0 and cut_lines[line, k - n - 1] & bit:
+            break
+        bits |= 1 << (REACH - 1 - n)
+    for n in range(REACH):
+        if k + n + 1 < length and cut_lines[line, k + n] & bit:
+            break
+        bits |= 1 << (REACH + 1 + n)
+    return bits
 
 
 @numba.njit(cache=True, nogil=True)
 def _link(cuts: Any, links: Any) -> None:  # pragma: no cover
     height, width = cuts.shape
+    near = np.zeros((height, width), np.uint8)
     for y in range(height):
+        line = cuts[y]
         for x in range(width):
-            if cuts[y, x] == 0:
+            if line[x] == 0:
                 continue
             # A cut here concerns those who could look across it.
             for v in range(max(y - REACH, 0), min(y + REACH + 1, height - 1) + 1):
                 for u in range(max(x - REACH, 0), min(x + REACH + 1, width - 1) + 1):
-                    links[v, u] = -1
+                    near[v, u] = 1
+    across, down = np.zeros((height, width), np.int8), np.zeros((height, width), np.int8)
+    columns = cuts.T
     for y in range(height):
+        marks = near[y]
         for x in range(width):
-            if links[y, x] >= 0:
+            if marks[x]:
+                across[y, x] = _ways(cuts, y, x, width, RIGHT)
+                down[y, x] = _ways(columns, x, y, height, BELOW)
+    every = (1 << SIDE) - 1
+    for y in range(height):
+        marks = near[y]
+        for x in range(width):
+            if not marks[x]:
                 continue
             bits = 0
-            for dy in range(-REACH, REACH + 1):
-                for dx in range(-REACH, REACH + 1):
-                    v, u = min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)
-                    if _free(cuts, y, x, v, u, True) or _free(cuts, y, x, v, u, False):
-                        bits |= 1 << ((dy + REACH) * SIDE + dx + REACH)
+            for k in range(SIDE):
+                # Down first, then along the row there; across first, then along the column there.
+                v, u = min(max(y + k - REACH, 0), height - 1), min(max(x + k - REACH, 0), width - 1)
+                if (down[y, x] >> k) & 1:
+                    bits |= (np.int64(across[v, x]) if near[v, x] else every) << (k * SIDE)
+                if (across[y, x] >> k) & 1:
+                    column = np.int64(down[y, u]) if near[y, u] else every
+                    for n in range(SIDE):
+                        bits |= ((column >> n) & 1) << (n * SIDE + k)
             links[y, x] = bits

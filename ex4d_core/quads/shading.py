@@ -29,6 +29,16 @@ a kernel that interpolates: there is nothing to average, and the source view sta
 _LEAST_WEIGHT = 0.5
 """Least weight that a surface's own pixels need in the cubic kernel; with less, they are blended bilinearly."""
 
+_AVERAGED, _ALONE = 1, 2
+"""What samples are wanted for, see `_choose`."""
+
+_CHUNK = 128
+"""Samples that are blended together."""
+
+# The rows of a scratch of `_sample`'s, of numbers for each sample: which it is; the pixel in the upper left corner of
+# its 4x4 kernel; its links, shifted so that bit 0 is that pixel's; what a pixel of the kernel has.
+_SAMPLE, _BASE, _BITS, _TAPS = range(4)
+
 
 @dataclass(frozen=True)
 class Shaded:
@@ -61,10 +71,23 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
     rows, columns = raster.face_id.shape
     height, width = rows // 2, columns // 2
     position, own = np.empty((rows, columns, 2), np.float32), np.empty((rows, columns), np.int32)
-    _locate(raster.face_id, raster.barycentrics, raster.front, solid.faces, solid.uv, solid.pixel, *solid.size,
-            position, own)  # fmt: skip
-    samples = np.empty((rows, columns, 3), np.float32)
-    _sample(color, links, position, own, np.float32(_SHARPNESS), np.float32(_LEAST_WEIGHT), samples)
+    _locate(raster.face_id, raster.barycentrics, raster.front, *solid.size, solid.grid[1] - 1, len(solid.faces) // 2,
+            solid.uv, solid.pixel, position, own)  # fmt: skip
+    wanted, samples = np.zeros((rows, columns), np.uint8), np.empty((rows, columns, 3), np.float32)
+    _choose(links, position, own, np.float32(_PLAIN), wanted)
+    packed = np.zeros((*color.shape[:2], 4), np.uint8)
+    packed[..., :3] = color
+    _sample(
+        color,
+        packed.view(np.int32).reshape(-1),
+        links,
+        position,
+        own,
+        wanted,
+        np.float32(_SHARPNESS),
+        np.float32(_LEAST_WEIGHT),
+        samples,
+    )
     shaded = Shaded(
         color=np.zeros((height, width, 3), np.uint8),
         mask=np.zeros((height, width), np.bool_),
@@ -73,7 +96,7 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
         face=np.full((height, width), -1, np.int32),
     )
     _resolve(
-        color, links, samples, own, raster.depth, raster.face_id, position, np.float32(_PLAIN),
+        samples, wanted, own, raster.depth, raster.face_id, position,
         shaded.color, shaded.mask, shaded.depth, shaded.source_xy, shaded.face,
     )  # fmt: skip
     return shaded
@@ -81,75 +104,81 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
 
 @numba.njit(cache=True, nogil=True)
 def _locate(
-    face_id: Any, weights: Any, front: Any, faces: Any, uv: Any, pixel: Any, height: Any, width: Any, position: Any,
-    own: Any,
+    face_id: Any, weights: Any, front: Any, height: Any, width: Any, cells: Any, half: Any, uv: Any, pixel: Any,
+    position: Any, own: Any,
 ) -> None:  # pragma: no cover  # fmt: skip
-    """The source position of each sample, and whose quad it sees the front of; -1: nobody's."""
-    quads = height * width
-    lattice = (height + 1) * (width + 1)
-    for y in range(face_id.shape[0]):
-        for x in range(face_id.shape[1]):
-            f = face_id[y, x]
-            own[y, x] = -1
-            if f < 0 or front[y, x]:  # the winding's normal points away from the source camera
+    """The source position of each sample, and whose quad it sees the front of; -1: nobody's.
+
+    `cells` a row of the grid, `half` as many as it has.
+    """
+    faces, fronts, b = face_id.reshape(-1), front.reshape(-1), weights.reshape(-1)
+    at, owner = position.reshape(-1), own.reshape(-1)
+    each, row_cells = cells // 3, np.uint32(cells)
+    for n in range(len(faces)):
+        f = np.int64(faces[n])
+        owner[n] = -1
+        if f < 0 or fronts[n]:  # the winding's normal points away from the source camera
+            continue
+        # Corners: below, here, right; or below, right, last.
+        lower = f >= half
+        cell = np.uint32(f - half if lower else f)
+        row, column = np.int64(cell // row_cells), np.int64(cell % row_cells)
+        b0, b1, b2 = b[3 * n], b[3 * n + 1], b[3 * n + 2]
+        if row < height:
+            owner[n] = row * width + column
+            at[2 * n] = column + (b1 + b2 if lower else b2)
+            at[2 * n + 1] = row + (b0 + b2 if lower else b0)
+        elif row >= 2 * height + 4:
+            pair = (row - (2 * height + 4)) >> 1
+            quad = pair * each + (column - pair % 3) // 3
+            if pixel[quad] >= 0:
+                owner[n] = pixel[quad]
+                c0, c1, c2 = uv[quad, 2], uv[quad, 1 if lower else 0], uv[quad, 3 if lower else 1]
+                at[2 * n] = b0 * c0[0] + b1 * c1[0] + b2 * c2[0]
+                at[2 * n + 1] = b0 * c0[1] + b1 * c1[1] + b2 * c2[1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _choose(links: Any, position: Any, own: Any, limit: Any, wanted: Any) -> None:  # pragma: no cover
+    """Which samples need a colour: `_AVERAGED` those around pixels that are seen, `_ALONE` the centres of plain ones.
+
+    Plain is a pixel whose nine samples are of one surface, and no further apart in the source than `limit`.
+    """
+    flat_links, at, owner, out = links.reshape(-1), position.reshape(-1), own.reshape(-1), wanted.reshape(-1)
+    rows, columns = own.shape
+    for y in range(1, rows, 2):
+        for x in range(1, columns, 2):
+            n = y * columns + x
+            corners = np.int32(owner[n - columns - 1] >= 0) + np.int32(owner[n - columns + 1] >= 0)
+            corners += np.int32(owner[n + columns - 1] >= 0) + np.int32(owner[n + columns + 1] >= 0)
+            sides = np.int32(owner[n - 1] >= 0) + np.int32(owner[n + 1] >= 0)
+            sides += np.int32(owner[n - columns] >= 0) + np.int32(owner[n + columns] >= 0)
+            middle = np.int32(owner[n] >= 0)
+            if corners + 2 * sides + 4 * middle <= 8:
                 continue
-            if f < 2 * quads:
-                # Corners on the lattice: below, here, right; or below, right, last.
-                lower = f >= quads
-                p = f - quads if lower else f
-                own[y, x] = p
-                row, column = p // width, p % width
-                b0, b1, b2 = weights[y, x, 0], weights[y, x, 1], weights[y, x, 2]
-                position[y, x, 0] = column + (b1 + b2 if lower else b2)
-                position[y, x, 1] = row + (b0 + b2 if lower else b0)
-            elif pixel[f - 2 * quads] >= 0:
-                own[y, x] = pixel[f - 2 * quads]
-                u, v = np.float32(0), np.float32(0)
-                for k in range(3):
-                    i = faces[f, k] - lattice
-                    u += weights[y, x, k] * uv[i, 0]
-                    v += weights[y, x, k] * uv[i, 1]
-                position[y, x, 0], position[y, x, 1] = u, v
+            if corners + sides + middle == 9 and flat_links[owner[n]] == ALL:
+                u, v = at[2 * n], at[2 * n + 1]
+                most = np.float32(0)
+                for j in (n - columns, n, n + columns):
+                    for m in range(j - 1, j + 2):
+                        most = max(most, max(abs(at[2 * m] - u), abs(at[2 * m + 1] - v)))
+                if most <= limit:
+                    out[n] = _ALONE
+                    continue
+            for j in (n - columns, n, n + columns):
+                out[j - 1] = out[j] = out[j + 1] = _AVERAGED
 
 
 @numba.njit(cache=True, nogil=True)
-def _cubic(t: Any, b: Any, kernel: Any) -> None:  # pragma: no cover
-    """Weights of the four pixels around a point, t pixels right of the second one's centre."""
-    c = (1 - b) / 2
-    for n in range(4):
-        d = abs(t - np.float32(n - 1))
-        if d < 1:
-            value = ((12 - 9 * b - 6 * c) * d + (12 * b + 6 * c - 18)) * d * d + (6 - 2 * b)
-        else:
-            value = (((-b - 6 * c) * d + (6 * b + 30 * c)) * d + (-12 * b - 48 * c)) * d + (8 * b + 24 * c)
-        kernel[n] = value / np.float32(6) if d < 2 else np.float32(0)
-
-
-@numba.njit(cache=True, nogil=True)
-def _look_up(
-    color: Any, links: Any, u: Any, v: Any, p: Any, sharpness: Any, least: Any, across: Any, down: Any
-) -> Any:  # pragma: no cover
-    """Red, green and blue at the source position (u, v) on the quad of pixel p; `across`, `down` (4,): scratch."""
+def _look_up(color: Any, links: Any, u: Any, v: Any, p: Any, sharpness: Any, least: Any) -> Any:  # pragma: no cover
+    """Red, green and blue at the source position (u, v) on the quad of pixel p, anywhere in the frame."""
     height, width, _ = color.shape
     half, one, zero = np.float32(0.5), np.float32(1), np.float32(0)
     row, column = p // width, p % width
     u, v = u - half, v - half
     x0, y0 = int(np.floor(u)), int(np.floor(v))
     tx, ty = np.float32(u - x0), np.float32(v - y0)
-    _cubic(tx, sharpness, across)
-    _cubic(ty, sharpness, down)
-    red, green, blue = zero, zero, zero
     bits = links[row, column]
-    if bits == ALL and 1 <= y0 < height - 2 and 1 <= x0 < width - 2:
-        for j in range(4):
-            r, g, b = zero, zero, zero
-            for i in range(4):
-                r += across[i] * color[y0 - 1 + j, x0 - 1 + i, 0]
-                g += across[i] * color[y0 - 1 + j, x0 - 1 + i, 1]
-                b += across[i] * color[y0 - 1 + j, x0 - 1 + i, 2]
-            red, green, blue = red + down[j] * r, green + down[j] * g, blue + down[j] * b
-        return red, green, blue
-    total = zero
     for attempt in range(2):
         total, red, green, blue = zero, zero, zero, zero
         for j in range(attempt, 4 - attempt):
@@ -157,8 +186,9 @@ def _look_up(
                 dy, dx = y0 - 1 + j - row + REACH, x0 - 1 + i - column + REACH
                 if not (0 <= dy < SIDE and 0 <= dx < SIDE) or not (bits >> (dy * SIDE + dx)) & 1:
                     continue
-                weight = across[i] * down[j]
-                if attempt == 1:
+                if attempt == 0:
+                    weight = _cubic(tx - np.float32(i - 1), sharpness) * _cubic(ty - np.float32(j - 1), sharpness)
+                else:
                     weight = (tx if i == 2 else one - tx) * (ty if j == 2 else one - ty)
                 r, c = min(max(y0 - 1 + j, 0), height - 1), min(max(x0 - 1 + i, 0), width - 1)
                 total += weight
@@ -172,73 +202,134 @@ def _look_up(
 
 
 @numba.njit(cache=True, nogil=True)
-def _sample(
-    color: Any, links: Any, position: Any, own: Any, sharpness: Any, least: Any, samples: Any
-) -> None:  # pragma: no cover
-    """The colour of each sample that sees a quad."""
-    across, down = np.empty(4, np.float32), np.empty(4, np.float32)
-    for y in range(own.shape[0]):
-        for x in range(own.shape[1]):
-            if own[y, x] >= 0:
-                samples[y, x, 0], samples[y, x, 1], samples[y, x, 2] = _look_up(
-                    color, links, position[y, x, 0], position[y, x, 1], own[y, x], sharpness, least, across, down
-                )
+def _cubic(t: Any, b: Any) -> Any:  # pragma: no cover
+    """Weight of a pixel whose centre is t pixels away, at most 2. All float32: a bare number would make it float64."""
+    d, b3 = abs(t), np.float32(3) * b
+    near = ((np.float32(9) - b3 - b3) * d + (b3 + b3 + b3 - np.float32(15))) * d * d + (np.float32(6) - b - b)
+    far = ((b + b - np.float32(3)) * d + (np.float32(15) - b3 - b3 - b3)) * d
+    far = (far + (np.float32(12) * b - np.float32(24))) * d + (np.float32(12) - b3 - b)
+    return (near if d < np.float32(1) else far) * np.float32(1 / 6)
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_plain(links: Any, position: Any, own: Any, j: Any, i: Any, limit: Any) -> Any:  # pragma: no cover
-    """Whether the nine samples around (j, i) are of one surface, and no further apart in the source than `limit`."""
-    width = links.shape[1]
-    if own[j, i] < 0 or links[own[j, i] // width, own[j, i] % width] != ALL:
-        return False
-    for n in range(j - 1, j + 2):
-        for m in range(i - 1, i + 2):
-            if own[n, m] < 0:
-                return False
-            if abs(position[n, m, 0] - position[j, i, 0]) > limit or abs(position[n, m, 1] - position[j, i, 1]) > limit:
-                return False
-    return True
+def _blend(packed: Any, width: Any, count: Any, ints: Any, at: Any, weights: Any, s: Any) -> None:  # pragma: no cover
+    """Red, green, blue and the sum of the weights at some positions, which are at least a pixel inside of the frame.
+
+    For the arrays see `_sample`. The compiler makes vectors of loops where it can prove that what they write is not
+    what they read: sums stand in one array at constant distances, all else in others.
+    """
+    for k in range(8):
+        line, row = weights[k * _CHUNK : (k + 1) * _CHUNK], at[(k >> 2) * _CHUNK : ((k >> 2) + 1) * _CHUNK]
+        sharp = at[2 * _CHUNK : 3 * _CHUNK]
+        place = np.float32((k & 3) - 1)
+        for n in range(count):
+            line[n] = _cubic(row[n] - place, sharp[n])
+    s[:] = 0
+    base, bits = ints[_BASE * _CHUNK : _BITS * _CHUNK], ints[_BITS * _CHUNK : _TAPS * _CHUNK]
+    taps = ints[_TAPS * _CHUNK :]
+    for j in range(4):
+        down = weights[(4 + j) * _CHUNK : (5 + j) * _CHUNK]
+        for i in range(4):
+            across = weights[i * _CHUNK : (i + 1) * _CHUNK]
+            offset, bit = j * width + i, np.int32(1 << (j * SIDE + i))
+            for n in range(count):
+                taps[n] = packed[np.uintp(base[n] + offset)]
+            for n in range(count):
+                weight = across[n] * down[n]
+                weight = weight if np.int32(bits[n] & bit) != 0 else np.float32(0)
+                s[n] += weight * np.float32(np.int32(taps[n] & np.int32(255)))
+                s[_CHUNK + n] += weight * np.float32(np.int32((taps[n] >> np.int32(8)) & np.int32(255)))
+                s[2 * _CHUNK + n] += weight * np.float32(np.int32((taps[n] >> np.int32(16)) & np.int32(255)))
+                s[3 * _CHUNK + n] += weight
+
+
+@numba.njit(cache=True, nogil=True)
+def _sample(
+    color: Any, packed: Any, links: Any, position: Any, own: Any, wanted: Any, sharpness: Any, least: Any,
+    samples: Any,
+) -> None:  # pragma: no cover  # fmt: skip
+    """The colour of each sample that is wanted and sees a quad.
+
+    Most go through `_blend` in lists of up to `_CHUNK`, with scratch of rows of that many: `ints`; `between` pixels
+    across and down, and the filter; four `weights` across and four down; `s`, red, green, blue and weight summed up.
+    `packed` (HW,) int32 is `color` with a pixel a number.
+    """
+    height, width = links.shape
+    flat_links, at, owner, out = links.reshape(-1), position.reshape(-1), own.reshape(-1), samples.reshape(-1)
+    want = wanted.reshape(-1)
+    ints, between = np.empty(4 * _CHUNK, np.int32), np.empty(3 * _CHUNK, np.float32)
+    weights, s = np.empty(8 * _CHUNK, np.float32), np.empty(4 * _CHUNK, np.float32)
+    half, count, columns = np.float32(0.5), 0, np.uint32(width)
+    for n in range(len(owner) + 1):
+        if count == _CHUNK or n == len(owner):
+            _blend(packed, width, count, ints, between, weights, s)
+            for k in range(count):
+                m = np.int64(ints[_SAMPLE * _CHUNK + k])
+                total = s[3 * _CHUNK + k]
+                if total >= least:
+                    out[3 * m] = s[k] / total
+                    out[3 * m + 1] = s[_CHUNK + k] / total
+                    out[3 * m + 2] = s[2 * _CHUNK + k] / total
+                else:
+                    b = between[2 * _CHUNK + k]
+                    out[3 * m], out[3 * m + 1], out[3 * m + 2] = _look_up(
+                        color, links, at[2 * m], at[2 * m + 1], np.int64(owner[m]), b, least
+                    )
+            count = 0
+        if n == len(owner) or want[n] == 0 or owner[n] < 0:
+            continue
+        p = np.int64(owner[n])
+        b = np.float32(0) if want[n] == _ALONE else sharpness
+        u, v = at[2 * n] - half, at[2 * n + 1] - half
+        x0, y0 = np.int64(np.floor(u)), np.int64(np.floor(v))
+        row = np.int64(np.uint32(p) // columns)
+        dy, dx = y0 - 1 - row + REACH, x0 - 1 - (p - row * width) + REACH
+        if not (0 <= dy < 2 and 0 <= dx < 2 and 1 <= y0 < height - 2 and 1 <= x0 < width - 2):
+            out[3 * n], out[3 * n + 1], out[3 * n + 2] = _look_up(color, links, at[2 * n], at[2 * n + 1], p, b, least)
+            continue
+        ints[_SAMPLE * _CHUNK + count] = n
+        ints[_BASE * _CHUNK + count] = (y0 - 1) * width + x0 - 1
+        ints[_BITS * _CHUNK + count] = flat_links[p] >> (dy * SIDE + dx)
+        between[count], between[_CHUNK + count] = u - np.float32(x0), v - np.float32(y0)
+        between[2 * _CHUNK + count] = b
+        count += 1
 
 
 @numba.njit(cache=True, nogil=True)
 def _resolve(
-    color: Any, links: Any, samples: Any, own: Any, depth: Any, face_id: Any, position: Any, limit: Any, shown: Any,
-    mask: Any, depths: Any, source: Any, face: Any,
+    samples: Any, wanted: Any, own: Any, depth: Any, face_id: Any, position: Any, shown: Any, mask: Any, depths: Any,
+    source: Any, face: Any,
 ) -> None:  # pragma: no cover  # fmt: skip
-    """Average the nine samples around each pixel's centre that see something."""
+    """Average the nine samples around each pixel's centre that see something; of plain ones take the centre."""
     height, width = mask.shape
-    across, down = np.empty(4, np.float32), np.empty(4, np.float32)
-    half = np.float32(0.5)
+    half, zero, most = np.float32(0.5), np.float32(0), np.float32(255)
     for y in range(height):
         for x in range(width):
-            total, red, green, blue = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             at_y, at_x = 2 * y + 1, 2 * x + 1
-            nearest = np.float32(np.inf)
-            for j in range(2 * y, 2 * y + 3):
-                for i in range(2 * x, 2 * x + 3):
-                    if own[j, i] < 0:
-                        continue
-                    weight = np.float32((2 - abs(j - 2 * y - 1)) * (2 - abs(i - 2 * x - 1)))
-                    total += weight
-                    red += weight * samples[j, i, 0]
-                    green += weight * samples[j, i, 1]
-                    blue += weight * samples[j, i, 2]
-                    if own[2 * y + 1, 2 * x + 1] < 0 and depth[j, i] < nearest:
-                        nearest = depth[j, i]
-                        at_y, at_x = j, i
-            if total <= 8:
-                depths[y, x] = depth[2 * y + 1, 2 * x + 1]
+            depths[y, x] = depth[at_y, at_x]
+            if wanted[at_y, at_x] == 0:
                 continue
+            red, green, blue = samples[at_y, at_x, 0], samples[at_y, at_x, 1], samples[at_y, at_x, 2]
+            if wanted[at_y, at_x] == _AVERAGED:
+                total, red, green, blue = zero, zero, zero, zero
+                nearest, hidden = np.float32(np.inf), own[at_y, at_x] < 0
+                for j in range(2 * y, 2 * y + 3):
+                    for i in range(2 * x, 2 * x + 3):
+                        if own[j, i] < 0:
+                            continue
+                        weight = np.float32((2 - abs(j - 2 * y - 1)) * (2 - abs(i - 2 * x - 1)))
+                        total += weight
+                        red += weight * samples[j, i, 0]
+                        green += weight * samples[j, i, 1]
+                        blue += weight * samples[j, i, 2]
+                        if hidden and depth[j, i] < nearest:
+                            nearest = depth[j, i]
+                            at_y, at_x = j, i
+                red, green, blue = red / total, green / total, blue / total
             mask[y, x] = True
             depths[y, x] = depth[at_y, at_x]
             face[y, x] = face_id[at_y, at_x]
             source[y, x, 0], source[y, x, 1] = position[at_y, at_x, 0], position[at_y, at_x, 1]
-            red, green, blue = red / total, green / total, blue / total
-            if _is_plain(links, position, own, 2 * y + 1, 2 * x + 1, limit):
-                u, v = position[2 * y + 1, 2 * x + 1, 0], position[2 * y + 1, 2 * x + 1, 1]
-                red, green, blue = _look_up(
-                    color, links, u, v, own[2 * y + 1, 2 * x + 1], np.float32(0), half, across, down
-                )
-            shown[y, x, 0] = np.uint8(min(max(red, np.float32(0)), np.float32(255)) + half)
-            shown[y, x, 1] = np.uint8(min(max(green, np.float32(0)), np.float32(255)) + half)
-            shown[y, x, 2] = np.uint8(min(max(blue, np.float32(0)), np.float32(255)) + half)
+            shown[y, x, 0] = np.uint8(min(max(red, zero), most) + half)
+            shown[y, x, 1] = np.uint8(min(max(green, zero), most) + half)
+            shown[y, x, 2] = np.uint8(min(max(blue, zero), most) + half)

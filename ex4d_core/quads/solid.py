@@ -1,13 +1,18 @@
 """One frame's depth as quads, one a pixel, with what they hide behind them (docs/quads.md).
 
 Each source pixel is a quad in space: it has its four corners in common with those neighbours that lie on the same
-surface, and with nobody else. So the corners of most pixels are a lattice of (H+1) x (W+1) points, which a
-rasterizer that knows grids draws fastest; where surfaces are cut from each other the lattice has no point, and the
-quads around it follow as faces of their own. So do the occluders, which were never seen and hide what is behind them:
+surface, and with nobody else. So the corners of most pixels are a lattice of (H+1) x (W+1) points; where surfaces are
+cut from each other the lattice has no point, and the quads around it are loose. So are most of the occluders, which
+were never seen and hide what is behind them:
 
 * a *shell* behind each silhouette: nobody knows how thick an object is, but it is not paper. From the silhouette
-  inwards the shell lies further and further behind the surface, up to a share of its depth;
+  inwards the shell lies further and further behind the surface, up to a share of its depth; inside of surfaces its
+  corners are a lattice too;
 * a *flap* at each border pixel, which continues its surface out of the frame.
+
+All of it is handed over as one grid of points, which a rasterizer that knows grids draws several times as fast as
+single faces: the lattice, below it that of the shells, below that the loose quads, packed side by side. What is not a
+quad has a corner that is NaN, in both of its triangles.
 """
 
 from __future__ import annotations
@@ -37,27 +42,40 @@ _LEAST, _MOST = 0.3, 3.0
 
 OCCLUDER = -1
 
+_PACKED = 32
+"""The pairs of rows of loose quads are a multiple of this many, so that frames share `lattice_faces`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """Faces to rasterize. Their winding is that of `DWMesh`: the normal of a surface that was seen points away."""
+    """A grid to rasterize. Its winding is that of `DWMesh`: the normal of a surface that was seen points away."""
 
     vertices: NDArray[np.float32]
-    """(N, 3) float32, scene units, source camera space; the first (H+1)(W+1) are the lattice, NaN where it is cut."""
-    uv: NDArray[np.float32]
-    """(N - (H+1)(W+1), 2) float32, position in the source frame of the vertices after the lattice, pixels."""
+    """(N, 3) float32, scene units, source camera space: the points of the grid, row by row. From row 0 on the lattice,
+    from row H + 2 on the shells, from row 2H + 4 on the loose quads; NaN what is nobody's."""
     faces: NDArray[np.int32]
-    """(F, 3) int32; first the 2HW of the lattice, upper left ones, then lower right ones, as a grid has them."""
+    """(F, 3) int32, the two triangles of each cell of the grid: all upper left ones, then all lower right ones."""
+    grid: tuple[int, int]
+    """Rows and columns of `vertices`; W + 1 columns, or 4 if that is less."""
     pixel: NDArray[np.int32]
-    """(F - 2HW,) int32, whose quad a face after the lattice's is: row * W + column, or `OCCLUDER`."""
+    """(Q,) int32, whose the loose quads are: row * W + column, or `OCCLUDER`. For where they stand see `_put`."""
+    uv: NDArray[np.float32]
+    """(Q, 4, 2) float32, where the corners of loose quads are in the source frame, pixels: upper left, upper right,
+    lower left, lower right."""
     size: tuple[int, int]
     """(H, W) of the source frame."""
 
     def all_uv(self) -> NDArray[np.float32]:
-        """(N, 2) float32, position in the source frame of every vertex, pixels."""
+        """(N, 2) float32, position in the source frame of every vertex that is one of a pixel's quad, pixels."""
         height, width = self.size
-        y, x = np.mgrid[: height + 1, : width + 1].astype(np.float32)
-        return np.concatenate([np.stack([x, y], axis=-1).reshape(-1, 2), self.uv])
+        uv = np.zeros((*self.grid, 2), np.float32)
+        uv[: height + 1, : width + 1, 1], uv[: height + 1, : width + 1, 0] = np.mgrid[: height + 1, : width + 1]
+        n = np.arange(len(self.pixel))
+        each = (self.grid[1] - 1) // 3
+        row, column = 2 * (height + 2 + n // each), n // each % 3 + 3 * (n % each)
+        for k in range(4):
+            uv[row + (k >> 1), column + (k & 1)] = self.uv[:, k]
+        return uv.reshape(-1, 2)
 
 
 def build_solid(
@@ -79,28 +97,24 @@ def build_solid(
     lens = np.array(intrinsics.as_tuple(), np.float64)
     reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
     inside = _distances(disparity, cuts, reach)
-    lattice = (height + 1) * (width + 1)
-    torn, quads = np.empty((height + 1, width + 1), np.bool_), np.empty(2, np.int64)
-    points = np.empty((lattice, 3), np.float32)
-    _lay_lattice(disparity, cuts, lens, points, torn)
-    _count(torn, inside, reach, quads)
-    extra = int(quads.sum()) + 2 * (height + width)
-    vertices = np.empty((lattice + 4 * extra, 3), np.float32)
-    vertices[:lattice] = points
-    uv = np.empty((4 * extra, 2), np.float32)
-    faces = np.empty((2 * height * width + 2 * extra, 3), np.int32)
-    faces[: 2 * height * width] = lattice_faces(height, width)
-    pixel = np.empty(2 * extra, np.int32)
-    rest = vertices[lattice:], uv, faces[2 * height * width :], pixel
-    made = _add_quads(disparity, cuts, shift, inside, reach, points, torn, lens, lattice, *rest)
-    _add_flaps(disparity, cuts, inside, points, torn, lens, lattice, made, *rest)
-    return Solid(vertices, uv, faces, pixel, (height, width))
+    torn = np.empty((height + 1, width + 1), np.bool_)
+    loose = _tear(cuts, inside, reach, torn) + 2 * (height + width)
+    columns = max(width + 1, 4)
+    packed = -(-loose // ((columns - 1) // 3))  # pairs of rows, each with every third column left free
+    rows = 2 * (height + 2) + 2 * (-(-packed // _PACKED) * _PACKED)
+    vertices = np.empty((rows, columns, 3), np.float32)
+    vertices[2 * (height + 2) :] = np.nan
+    pixel, uv = np.empty(loose, np.int32), np.empty((loose, 4, 2), np.float32)
+    _lay_lattice(disparity, torn, cuts, inside, reach, lens, vertices)
+    made = _add_quads(disparity, cuts, shift, inside, reach, torn, lens, vertices, uv, pixel)
+    _add_flaps(disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
+    return Solid(vertices.reshape(-1, 3), lattice_faces(rows, columns), (rows, columns), pixel, uv, (height, width))
 
 
-@lru_cache(maxsize=4)
-def lattice_faces(height: int, width: int) -> NDArray[np.int32]:
-    """The two triangles of each pixel's quad, all corners on the lattice: (2HW, 3) int32, read-only."""
-    index = np.arange((height + 1) * (width + 1), dtype=np.int32).reshape(height + 1, width + 1)
+@lru_cache(maxsize=8)
+def lattice_faces(rows: int, columns: int) -> NDArray[np.int32]:
+    """The two triangles of each cell of a grid of points: (2 (rows - 1) (columns - 1), 3) int32, read-only."""
+    index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     here, right = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
     below, last = index[1:, :-1].ravel(), index[1:, 1:].ravel()
     faces = np.concatenate([np.stack([below, here, right], axis=1), np.stack([below, right, last], axis=1)])
@@ -170,51 +184,82 @@ def _distances(disparity: Any, cuts: Any, reach: Any) -> Any:  # pragma: no cove
 
 
 @numba.njit(cache=True, nogil=True)
-def _lay_lattice(disparity: Any, cuts: Any, lens: Any, points: Any, torn: Any) -> None:  # pragma: no cover
-    """Place the corners that all pixels around them share; NaN, and `torn`, where they do not."""
-    height, width = disparity.shape
+def _tear(cuts: Any, inside: Any, reach: Any, torn: Any) -> Any:  # pragma: no cover
+    """Find the corners that the pixels around them do not share; returns how many quads and shells have such a one."""
+    height, width = cuts.shape
     for i in range(height + 1):
-        y0, y1 = max(i - 1, 0), min(i, height - 1)
-        for j in range(width + 1):
-            x0, x1 = max(j - 1, 0), min(j, width - 1)
-            cut = False
-            if x0 != x1:
-                cut = cuts[y0, x0] & RIGHT or cuts[y1, x0] & RIGHT
-            if y0 != y1:
-                cut = cut or cuts[y0, x0] & BELOW or cuts[y0, x1] & BELOW
-            n = i * (width + 1) + j
-            torn[i, j] = bool(cut)
-            if cut:
-                points[n, 0] = points[n, 1] = points[n, 2] = np.nan
-                continue
-            d = np.float64(0.25) * (disparity[y0, x0] + disparity[y0, x1] + disparity[y1, x0] + disparity[y1, x1])
-            if i == 0 or i == height:  # half a pixel out of the rows there are
-                y2 = min(1, height - 1) if i == 0 else max(height - 2, 0)
-                if y2 != y0 and not cuts[min(y0, y2), x0] & BELOW and not cuts[min(y0, y2), x1] & BELOW:
-                    d += np.float64(0.25) * (
-                        disparity[y0, x0] - disparity[y2, x0] + disparity[y0, x1] - disparity[y2, x1]
-                    )
-            if j == 0 or j == width:
-                x2 = min(1, width - 1) if j == 0 else max(width - 2, 0)
-                if x2 != x0 and not cuts[y0, min(x0, x2)] & RIGHT and not cuts[y1, min(x0, x2)] & RIGHT:
-                    d += np.float64(0.25) * (
-                        disparity[y0, x0] - disparity[y0, x2] + disparity[y1, x0] - disparity[y1, x2]
-                    )
-            z = 1.0 / max(d, np.float64(_LEAST) * disparity[y0, x0])
-            points[n, 0], points[n, 1], points[n, 2] = (j - lens[2]) / lens[0] * z, (i - lens[3]) / lens[1] * z, z
+        above, below = cuts[max(i - 1, 0)], cuts[min(i, height - 1)]
+        across = np.uint8(BELOW if 0 < i < height else 0)
+        line = torn[i]
+        line[0], line[width] = (above[0] & across) != 0, (above[width - 1] & across) != 0
+        for j in range(width - 1):
+            sides = (above[j] | below[j]) & np.uint8(RIGHT)
+            line[j + 1] = (sides | ((above[j] | above[j + 1]) & across)) != 0
+    loose = 0
+    for y in range(height):
+        upper, lower, line = torn[y], torn[y + 1], inside[y]
+        for x in range(width):
+            both = 2 if line[x] < reach else 1
+            loose += both if upper[x] | upper[x + 1] | lower[x] | lower[x + 1] else 0
+    return loose
 
 
 @numba.njit(cache=True, nogil=True)
-def _count(torn: Any, inside: Any, reach: Any, quads: Any) -> None:  # pragma: no cover
-    """How many quads have a torn corner, and how many a shell behind them."""
-    quads[0] = quads[1] = 0
-    height, width = inside.shape
-    for y in range(height):
-        for x in range(width):
-            if torn[y, x] or torn[y, x + 1] or torn[y + 1, x] or torn[y + 1, x + 1]:
-                quads[0] += 1
-            if inside[y, x] < reach:
-                quads[1] += 1
+def _beyond(disparity: Any, cuts: Any, i: Any, j: Any) -> Any:  # pragma: no cover
+    """Disparity at a corner on the frame's border: the mean of the pixels there, and half a pixel's slope outwards."""
+    height, width = disparity.shape
+    y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
+    d = np.float64(0.25) * (disparity[y0, x0] + disparity[y0, x1] + disparity[y1, x0] + disparity[y1, x1])
+    if i == 0 or i == height:
+        y2 = min(1, height - 1) if i == 0 else max(height - 2, 0)
+        if y2 != y0 and not cuts[min(y0, y2), x0] & BELOW and not cuts[min(y0, y2), x1] & BELOW:
+            d += np.float64(0.25) * (disparity[y0, x0] - disparity[y2, x0] + disparity[y0, x1] - disparity[y2, x1])
+    if j == 0 or j == width:
+        x2 = min(1, width - 1) if j == 0 else max(width - 2, 0)
+        if x2 != x0 and not cuts[y0, min(x0, x2)] & RIGHT and not cuts[y1, min(x0, x2)] & RIGHT:
+            d += np.float64(0.25) * (disparity[y0, x0] - disparity[y0, x2] + disparity[y1, x0] - disparity[y1, x2])
+    return max(d, np.float64(_LEAST) * disparity[y0, x0])
+
+
+@numba.njit(cache=True, nogil=True)
+def _lay_lattice(
+    disparity: Any, torn: Any, cuts: Any, inside: Any, reach: Any, lens: Any, vertices: Any
+) -> None:  # pragma: no cover
+    """Place the corners that all pixels around them share, and those of the shells behind; NaN where they do not."""
+    height, width = disparity.shape
+    vertices[height + 1] = np.nan
+    vertices[2 * height + 3] = np.nan
+    flat = vertices.reshape(-1)
+    stride = 3 * vertices.shape[1]
+    depth, shell = np.empty(width + 1), np.empty(width + 1)
+    for i in range(height + 1):
+        y0, y1 = max(i - 1, 0), min(i, height - 1)
+        above, below, near_above, near_below, line = disparity[y0], disparity[y1], inside[y0], inside[y1], torn[i]
+        for j in range(width - 1):
+            d = np.float64(0.25) * (above[j] + above[j + 1] + below[j] + below[j + 1])
+            depth[j + 1] = np.nan if line[j + 1] else 1.0 / d
+            near = min(min(near_above[j], near_above[j + 1]), min(near_below[j], near_below[j + 1]))
+            behind = min(THICKENING * np.float64(max(near - np.float32(0.5), np.float32(0))) / lens[0], THICKEST)
+            shell[j + 1] = 1.0 + behind if near < reach else np.nan
+        for j in (0, width):
+            x = min(j, width - 1)
+            near = min(near_above[x], near_below[x])
+            behind = min(THICKENING * np.float64(max(near - np.float32(0.5), np.float32(0))) / lens[0], THICKEST)
+            shell[j] = 1.0 + behind if near < reach else np.nan
+            depth[j] = np.nan if line[j] else 1.0 / _beyond(disparity, cuts, i, j)
+        if i == 0 or i == height:
+            for j in range(1, width):
+                depth[j] = np.nan if line[j] else 1.0 / _beyond(disparity, cuts, i, j)
+        front = flat[i * stride : (i + 1) * stride]
+        back = flat[(height + 2 + i) * stride : (height + 3 + i) * stride]
+        front[3 * width + 3 :] = np.nan
+        back[3 * width + 3 :] = np.nan
+        down = (np.float64(i) - lens[3]) / lens[1]
+        for j in range(width + 1):
+            z = depth[j]
+            x, y = (np.float64(np.int32(j)) - lens[2]) / lens[0] * z, down * z
+            front[3 * j], front[3 * j + 1], front[3 * j + 2] = x, y, z
+            back[3 * j], back[3 * j + 1], back[3 * j + 2] = x * shell[j], y * shell[j], z * shell[j]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -241,7 +286,7 @@ def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cove
 
 @numba.njit(cache=True, nogil=True)
 def _corner(
-    disparity: Any, cuts: Any, inside: Any, points: Any, torn: Any, y: Any, x: Any, k: Any
+    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any
 ) -> Any:  # pragma: no cover
     """Depth and distance from the silhouette at corner k of pixel (y, x): 0 upper left, 1 upper right, 2, 3 below.
 
@@ -255,7 +300,7 @@ def _corner(
         for row in range(max(i - 1, 0), min(i + 1, height)):
             for column in range(max(j - 1, 0), min(j + 1, width)):
                 least = min(least, inside[row, column])
-        return np.float64(points[i * (width + 1) + j, 2]), max(least - np.float32(0.5), np.float32(0))
+        return np.float64(vertices[i, j, 2]), max(least - np.float32(0.5), np.float32(0))
     # Around the corner stand (y, x), its neighbour sideways (1), its neighbour up or down (2), the diagonal one (3).
     sx, sy = 2 * (k & 1) - 1, 2 * (k >> 1) - 1
     x1, y1 = x + sx, y + sy
@@ -301,59 +346,56 @@ def _moved(cuts: Any, shift: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no 
 
 
 @numba.njit(cache=True, nogil=True)
-def _close_quad(made: Any, first: Any, owner: Any, faces: Any, pixel: Any) -> None:  # pragma: no cover
-    """The two faces of the quad whose corners are `vertices` 4 made to 4 made + 3, numbered from `first`."""
-    a = first + 4 * made
-    for side in range(2):
-        n = 2 * made + side
-        pixel[n] = owner
-        faces[n, 0] = a + 2
-        faces[n, 1] = a + 1 if side else a
-        faces[n, 2] = a + 3 if side else a + 1
+def _put(
+    u: Any, v: Any, z: Any, lens: Any, n: Any, k: Any, height: Any, vertices: Any, uv: Any
+) -> None:  # pragma: no cover
+    """Set corner k of loose quad n to what stands at (u, v) in the frame, z deep.
+
+    Pairs of rows of the grid hold as many quads as fit with a free column between them. Each pair starts a column
+    further right than the one above, so that the cells between the pairs have a free column too, in both triangles.
+    """
+    each = (vertices.shape[1] - 1) // 3
+    pair = n // each
+    row, column = 2 * (height + 2 + pair) + (k >> 1), pair % 3 + 3 * (n % each) + (k & 1)
+    vertices[row, column, 0] = (u - lens[2]) / lens[0] * z
+    vertices[row, column, 1] = (v - lens[3]) / lens[1] * z
+    vertices[row, column, 2] = z
+    uv[n, k, 0], uv[n, k, 1] = u, v
 
 
 @numba.njit(cache=True, nogil=True)
 def _add_quads(
-    disparity: Any, cuts: Any, shift: Any, inside: Any, reach: Any, points: Any, torn: Any, lens: Any, first: Any,
-    vertices: Any, uv: Any, faces: Any, pixel: Any,
+    disparity: Any, cuts: Any, shift: Any, inside: Any, reach: Any, torn: Any, lens: Any, vertices: Any, uv: Any,
+    pixel: Any,
 ) -> Any:  # pragma: no cover  # fmt: skip
-    """Append the quads at cuts and the shells; returns how many there are."""
+    """Append the quads at cuts and their shells; returns how many there are."""
     height, width = disparity.shape
     made = 0
     for y in range(height):
+        upper, lower = torn[y], torn[y + 1]
         for x in range(width):
-            cut = torn[y, x] or torn[y, x + 1] or torn[y + 1, x] or torn[y + 1, x + 1]
-            shell = inside[y, x] < reach
-            if not cut and not shell:
+            if not (upper[x] | upper[x + 1] | lower[x] | lower[x + 1]):
                 continue
+            shell = inside[y, x] < reach
             for k in range(4):
-                z, distance = _corner(disparity, cuts, inside, points, torn, y, x, k)
+                z, distance = _corner(disparity, cuts, inside, vertices, torn, y, x, k)
                 u, v = _moved(cuts, shift, y, x, k)
-                n = 4 * made + k
-                if cut:
-                    vertices[n, 0], vertices[n, 1] = (u - lens[2]) / lens[0] * z, (v - lens[3]) / lens[1] * z
-                    vertices[n, 2] = z
-                    uv[n, 0], uv[n, 1] = u, v
-                    n += 4
+                _put(u, v, z, lens, made, k, height, vertices, uv)
                 if shell:
                     z *= 1.0 + min(THICKENING * distance / lens[0], THICKEST)
-                    vertices[n, 0], vertices[n, 1] = (u - lens[2]) / lens[0] * z, (v - lens[3]) / lens[1] * z
-                    vertices[n, 2] = z
-                    uv[n, 0], uv[n, 1] = u, v
-            if cut:
-                _close_quad(made, first, y * width + x, faces, pixel)
-                made += 1
+                    _put(u, v, z, lens, made + 1, k, height, vertices, uv)
+            pixel[made] = y * width + x
+            made += 1
             if shell:
-                _close_quad(made, first, OCCLUDER, faces, pixel)
+                pixel[made] = OCCLUDER
                 made += 1
     return made
 
 
 @numba.njit(cache=True, nogil=True)
 def _add_flaps(
-    disparity: Any, cuts: Any, inside: Any, points: Any, torn: Any, lens: Any, first: Any, made: Any, vertices: Any,
-    uv: Any, faces: Any, pixel: Any,
-) -> None:  # pragma: no cover  # fmt: skip
+    disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
+) -> None:  # pragma: no cover
     """Append a flap at each border pixel: its disparity goes on outwards as it changes across the pixel."""
     height, width = disparity.shape
     for side in range(4):  # left, right, top, bottom
@@ -367,15 +409,12 @@ def _add_flaps(
                 end, out = k >> 1, reach if k & 1 else 0.0
                 border, opposite = (2 * end, 1) if vertical else (end, 2)
                 border += opposite if side == 1 or side == 3 else 0
-                z, _ = _corner(disparity, cuts, inside, points, torn, y, x, border)
-                inner, _ = _corner(disparity, cuts, inside, points, torn, y, x, border ^ opposite)
+                z, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border)
+                inner, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border ^ opposite)
                 # Outwards by n pixels, disparity is 1 + n (1 - z / inner) times as great.
                 z /= min(max(1.0 + (1.0 - z / inner) * out, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
                 u, v = (across, np.float64(t + end)) if vertical else (np.float64(t + end), across)
-                n = 4 * made + k
-                vertices[n, 0], vertices[n, 1] = (u - lens[2]) / lens[0] * z, (v - lens[3]) / lens[1] * z
-                vertices[n, 2] = z
-                uv[n, 0], uv[n, 1] = u, v
-            _close_quad(made, first, OCCLUDER, faces, pixel)
+                _put(u, v, z, lens, made, k, height, vertices, uv)
+            pixel[made] = OCCLUDER
             made += 1

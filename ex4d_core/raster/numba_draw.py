@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.raster.jit import kernel
-from ex4d_core.raster.numba_setup import OUTSIDE, SUBPIXEL_BITS, SUBPIXELS
+from ex4d_core.raster.numba_setup import MISSING, SUBPIXEL_BITS, SUBPIXELS
 
 Int = int | np.integer
 Real = float | np.floating
@@ -230,9 +230,9 @@ def draw_rest(
                     continue
                 label = first_face + f
                 a, b, d = np.int64(faces[label, 0]), np.int64(faces[label, 1]), np.int64(faces[label, 2])
-                if min(x[a], x[b], x[d]) == OUTSIDE:
-                    item += 1
-                    continue
+            if min(x[a], x[b], x[d]) <= MISSING:
+                item += 1
+                continue
             xa, ya, wa = np.int64(x[a]), np.int64(y[a]), w[a]
             xb, yb, wb = np.int64(x[b]), np.int64(y[b]), w[b]
             xc, yc, wc = np.int64(x[d]), np.int64(y[d]), w[d]

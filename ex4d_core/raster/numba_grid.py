@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.raster.jit import kernel
-from ex4d_core.raster.numba_setup import OUTSIDE, STRIP, SUBPIXEL_BITS, SUBPIXELS
+from ex4d_core.raster.numba_setup import MISSING, STRIP, SUBPIXEL_BITS, SUBPIXELS
 
 Int = int | np.integer
 Singles = NDArray[np.float32]
@@ -25,10 +25,13 @@ Bools = NDArray[np.bool_]
 
 HALF = SUBPIXELS // 2
 
-SMALL = 4 * SUBPIXELS
-"""A quad smaller than this has edge functions that fit 32 bits, and at most 16 pixel centres in its box."""
+SMALL = 8 * SUBPIXELS
+"""A quad smaller than this has edge functions that fit 32 bits: twice the area of triangles within its box."""
 
-_MOST = STRIP * (SMALL // SUBPIXELS) ** 2  # pairs of a strip, if all its quads are as large as can be
+_MANY = 25
+"""Pixels of a box that it pays to look at one by one."""
+
+_MOST = STRIP * _MANY  # pairs of a strip, if all its quads are as large as can be
 _ENOUGH = 4 * STRIP  # pairs that are worth a look
 _PAIRS = 2 * (_ENOUGH + _MOST)
 
@@ -212,13 +215,19 @@ def draw_grid(
                 y_start = np.int32(np.int32(y_low + _ROUND_UP) >> SUBPIXEL_BITS)
                 y_end = np.int32(np.int32(y_high + _ROUND_UP) >> SUBPIXEL_BITS)
                 x_first, y_start = max(x_first, np.int32(0)), max(y_start, row_first)
-                x_stop = np.int32(-1) if x_low == OUTSIDE else min(x_stop, row_width)
+                x_stop = np.int32(-1) if x_low <= MISSING else min(x_stop, row_width)
                 columns, rows = np.int32(x_stop - x_first), np.int32(min(y_end, row_stop) - y_start)
                 across, down = np.int32(x_high - x_low), np.int32(y_high - y_low)
-                # 0: no pixel, 1: one, 2: several, 3: too large for 32 bits.
+                # 0: no pixel, 1: one, 2: several, 3: too large, for 32 bits or to pay.
                 kind = np.int32(1) if (columns == 1) & (rows == 1) else np.int32(2)
-                kind = kind if (across < SMALL) & (down < SMALL) else np.int32(3)
+                kind = kind if (across < SMALL) & (down < SMALL) & (columns * rows <= _MANY) else np.int32(3)
                 kind = kind if (columns > 0) & (rows > 0) else np.int32(0)
+                # A triangle without the corner that cannot be drawn: as with large ones.
+                kind = (
+                    np.int32(3)
+                    if (x_low <= MISSING) & (min(x0[k + 1], x1[k]) > MISSING) & (max(x0[k], x1[k + 1]) > MISSING)
+                    else kind
+                )
                 t[KIND + k], t[COLUMNS + k], t[ROWS + k] = kind, columns, rows
                 t[LEFT + k], t[TOP + k] = x_first, y_start
             start = np.uintp(pairs)

@@ -27,7 +27,10 @@ GUARD = float(1 << 17)
 need 30 bits, their differences 31, and an edge function, a sum of two products, 63."""
 
 OUTSIDE = -(1 << 31)
-"""Snapped x of a vertex that cannot be projected: nearer than `near`, beyond the guard band, not finite."""
+"""Snapped x of a vertex that cannot be projected: nearer than `near`, beyond the guard band, infinite."""
+
+MISSING = OUTSIDE + 1
+"""Snapped x of a vertex that is not a number: so a mesh leaves out faces of its grid, and it has to be fast."""
 
 _GREATEST = (1 << 31) - 1
 _OFFSET = 1 << 30
@@ -51,7 +54,7 @@ def _snap(position: Real) -> Int:
 def project(
     vertices: Singles, projection: Doubles, near: Real, x: Ints, y: Ints, inverse_w: Doubles, start: Int, stop: Int,
 ) -> None:  # fmt: skip
-    """Snapped screen position and 1/w of vertices start..stop; `OUTSIDE` where there is none.
+    """Snapped screen position and 1/w of vertices start..stop; `OUTSIDE` or `MISSING` where there is none.
 
     `vertices` (3 N,) float32, flat: of rows of three the compiler would not know the stride, and draw no vectors.
     """
@@ -67,7 +70,7 @@ def project(
         v = (p10 * vx + p11 * vy + p12 * vz + p13) * inverse
         inside = (w >= near) & (abs(u) <= GUARD) & (abs(v) <= GUARD)
         snapped_u, snapped_v = _snap(u if inside else 0.0), _snap(v if inside else 0.0)
-        xs[i] = snapped_u if inside else np.int32(OUTSIDE)
+        xs[i] = snapped_u if inside else (np.int32(OUTSIDE) if inverse == inverse else np.int32(MISSING))
         ys[i] = snapped_v
         ws[i] = inverse
 
@@ -76,8 +79,8 @@ def project(
 def box_strips(x: Ints, y: Ints, grid_h: Int, grid_w: Int, boxes: Ints, row_boxes: Ints, start: Int, stop: Int) -> None:
     """Bounds of the strips of grid rows start..stop, and of those rows.
 
-    `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y, and whether any vertex is outside;
-    such a vertex counts as standing at y = 0. `row_boxes` (grid_h - 1, 3) int32: least and greatest y, any outside.
+    `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y of the vertices in reach, and whether any
+    vertex is outside. `row_boxes` (grid_h - 1, 3) int32: least and greatest y, any outside.
     """
     for i in range(start, stop):
         row_low, row_high, row_outside = np.int32(_GREATEST), np.int32(OUTSIDE), np.int32(0)
@@ -87,14 +90,17 @@ def box_strips(x: Ints, y: Ints, grid_h: Int, grid_w: Int, boxes: Ints, row_boxe
             first += i * grid_w
             x0, y0 = x[first : first + count], y[first : first + count]
             x1, y1 = x[first + grid_w : first + grid_w + count], y[first + grid_w : first + grid_w + count]
+            x_least = np.int32(_GREATEST)
             x_low, x_high = np.int32(_GREATEST), np.int32(OUTSIDE)
             y_low, y_high = np.int32(_GREATEST), np.int32(OUTSIDE)
             for k in range(count):
-                x_low = min(x_low, min(x0[k], x1[k]))
+                a, b = x0[k] > MISSING, x1[k] > MISSING
+                x_least = min(x_least, min(x0[k], x1[k]))
                 x_high = max(x_high, max(x0[k], x1[k]))
-                y_low = min(y_low, min(y0[k], y1[k]))
-                y_high = max(y_high, max(y0[k], y1[k]))
-            outside = np.int32(x_low == OUTSIDE)
+                x_low = min(x_low, min(x0[k] if a else np.int32(_GREATEST), x1[k] if b else np.int32(_GREATEST)))
+                y_low = min(y_low, min(y0[k] if a else np.int32(_GREATEST), y1[k] if b else np.int32(_GREATEST)))
+                y_high = max(y_high, max(y0[k] if a else np.int32(OUTSIDE), y1[k] if b else np.int32(OUTSIDE)))
+            outside = np.int32(x_least == OUTSIDE)
             boxes[i, s, 0], boxes[i, s, 1], boxes[i, s, 2], boxes[i, s, 3] = x_low, x_high, y_low, y_high
             boxes[i, s, 4] = outside
             row_low, row_high = min(row_low, y_low), max(row_high, y_high)
@@ -123,8 +129,8 @@ def box_faces(
                 return False
             boxes[f, 0], boxes[f, 1] = min(x[i], x[j], x[k]), max(x[i], x[j], x[k])
             boxes[f, 2], boxes[f, 3] = min(y[i], y[j], y[k]), max(y[i], y[j], y[k])
-            if boxes[f, 0] == OUTSIDE:
-                outside = np.int32(1)
+            if boxes[f, 0] <= MISSING:
+                outside |= np.int32(boxes[f, 0] == OUTSIDE)
                 boxes[f, 2], boxes[f, 3] = _GREATEST, OUTSIDE
             low, high = min(low, boxes[f, 2]), max(high, boxes[f, 3])
         chunk_boxes[c, 0], chunk_boxes[c, 1], chunk_boxes[c, 2] = low, high, outside
@@ -249,8 +255,8 @@ def clip_outside(
                     continue  # all behind the camera
                 for side in range(2):
                     a, b, d = o + corners[side, 0], o + corners[side, 1], o + corners[side, 2]
-                    if np.isnan(w[a]) or np.isnan(w[b]) or np.isnan(w[d]):
-                        continue  # not finite: how a mesh leaves out faces of its grid, so it has to be fast
+                    if min(x[a], x[b], x[d]) != OUTSIDE or np.isnan(w[a]) or np.isnan(w[b]) or np.isnan(w[d]):
+                        continue  # drawn as it is, with the large ones; or nothing
                     made = _emit(
                         vertices, projection, near, width, height, a, b, d,
                         i * (grid_w - 1) + j + side * quads, polygon, spare, made, px, py, pw, weights, owner,
