@@ -9,6 +9,7 @@ camera, out of the closed solid.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from ex4d_core.errors import InputError
 from ex4d_core.files import atomic_file
 from ex4d_core.images import write_png
 from ex4d_core.mesh import DWMesh
+from ex4d_core.quads.solid import OCCLUDER, Solid
 
 SUFFIXES = (".ply", ".obj", ".glb")
 
 
 def export_mesh(
-    mesh: DWMesh,
+    mesh: DWMesh | Solid,
     color: NDArray[np.uint8],
     path: Path,
     visible_only: bool = False,
@@ -34,14 +36,14 @@ def export_mesh(
 ) -> None:
     """Write a mesh with its colour.
 
-    PLY has a colour per vertex and the flags as the face property `bridge`. OBJ (with .mtl and .png beside it)
-    and GLB (unlit material) have the source frame as texture.
+    PLY has a colour per vertex and, as the face property `bridge`, what was never seen. OBJ (with .mtl and .png
+    beside it) and GLB (unlit material) have the frame as texture.
 
     Args:
-        mesh: the mesh.
-        color: (H, W, 3) uint8 sRGB, the source frame.
+        mesh: the mesh, or the solid of `Quads`.
+        color: (H, W, 3) uint8 sRGB, the source frame; with a solid, that of its `Quads`.
         path: a name ending in .ply, .obj or .glb.
-        visible_only: leave out what the source camera did not see: bridges, slivers, the back.
+        visible_only: leave out what the source camera did not see: bridges, slivers, the back, occluders.
         c2w: (4, 4) camera-to-world of the source camera, to write the mesh in the scene's world instead of
             the camera's space.
 
@@ -52,14 +54,16 @@ def export_mesh(
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"Cannot write a mesh as {path.name}: use a name ending in {', '.join(SUFFIXES)}.")
-    if color.shape != (*mesh.grid, 3):
+    height, width = mesh.size if isinstance(mesh, Solid) else mesh.grid
+    if color.shape != (height, width, 3):
         raise InputError(
-            f"The colour has shape {color.shape} and the mesh is of {mesh.grid[1]}x{mesh.grid[0]} pixels: "
+            f"The colour has shape {color.shape} and the mesh is of {width}x{height} pixels: "
             "give the frame that the depth belongs to."
         )
-    faces, bridge = mesh.faces, mesh.bridge
+    skin = _skin_of_solid(mesh) if isinstance(mesh, Solid) else _Skin(mesh.faces, mesh.bridge, mesh.uv)
+    faces, bridge = skin.faces, skin.unseen
     if visible_only:
-        seen = visible_faces(mesh)
+        seen = ~bridge if isinstance(mesh, Solid) else visible_faces(mesh)
         faces, bridge = faces[seen], bridge[seen]
     used, faces = np.unique(faces, return_inverse=True)
     faces = faces.reshape(-1, 3)[:, ::-1]  # the mesh's own winding faces away from the source camera
@@ -68,14 +72,43 @@ def export_mesh(
         vertices = vertices @ c2w[:3, :3].T + c2w[:3, 3]
     if suffix != ".ply":
         vertices = vertices @ OPENGL_FROM_OPENCV[:3, :3]
-    uv = mesh.uv[used]
+    uv = skin.uv[used]
     if suffix == ".ply":
-        data = _ply(vertices, faces, bridge, _vertex_colors(color, uv))
+        colors = _corner_colors(color, mesh) if isinstance(mesh, Solid) else _vertex_colors(color, mesh.uv)
+        data = _ply(vertices, faces, bridge, colors[used])
         _write(path, data)
     elif suffix == ".glb":
         _write(path, _glb(_textured(vertices, faces, uv, color, path.stem)))
     else:
         _write_obj(vertices, faces, uv, color, path)
+
+
+@dataclass(frozen=True, eq=False)
+class _Skin:
+    """What files say of a mesh besides its vertices."""
+
+    faces: NDArray[np.int32]
+    """(F, 3) int32, wound as in `DWMesh`."""
+    unseen: NDArray[np.bool_]
+    """(F,) bool"""
+    uv: NDArray[np.float32]
+    """(N, 2) float32, pixels of the frame."""
+
+
+def _skin_of_solid(solid: Solid) -> _Skin:
+    """Without the faces that are not there, of torn corners; flaps, which lie outside of the frame, show its border."""
+    height, width = solid.size
+    uv, faces = solid.all_uv(), solid.faces.copy()
+    unseen = np.concatenate([np.zeros(2 * height * width, np.bool_), solid.pixel == OCCLUDER])
+    # Renders do not ask which way occluders face; normals do.
+    first, second = (uv[faces[:, k]] - uv[faces[:, 0]] for k in (1, 2))
+    turned = unseen & (first[:, 0] * second[:, 1] < first[:, 1] * second[:, 0])
+    faces[turned] = faces[turned, ::-1]
+    there = np.asarray(np.isfinite(solid.vertices[:, 0])[faces].all(axis=1))
+    both = there[: height * width] & there[height * width : 2 * height * width]  # else the quad follows whole
+    there[: 2 * height * width] = np.tile(both, 2)
+    inside = np.clip(uv, 0, np.array([width, height], np.float32))
+    return _Skin(faces[there], unseen[there], inside)
 
 
 def visible_faces(mesh: DWMesh) -> NDArray[np.bool_]:
@@ -92,6 +125,15 @@ def _vertex_colors(color: NDArray[np.uint8], uv: NDArray[np.float32]) -> NDArray
     column = np.clip(uv[:, 0].astype(np.int64), 0, width - 1)
     row = np.clip(uv[:, 1].astype(np.int64), 0, height - 1)
     return color[row, column]
+
+
+def _corner_colors(color: NDArray[np.uint8], solid: Solid) -> NDArray[np.uint8]:
+    """(N, 3) uint8: the mean of the pixels that share a corner; where surfaces are cut, each quad's own pixel."""
+    padded = np.pad(color, ((1, 1), (1, 1), (0, 0)), mode="edge").astype(np.uint16)
+    around = padded[:-1, :-1] + padded[:-1, 1:] + padded[1:, :-1] + padded[1:, 1:]
+    lattice = ((around + 2) // 4).astype(np.uint8).reshape(-1, 3)
+    middle = solid.uv.reshape(-1, 4, 2).mean(axis=1)  # quads after the lattice have four corners each to themselves
+    return np.concatenate([lattice, np.repeat(_vertex_colors(color, middle), 4, axis=0)])
 
 
 def _ply(

@@ -17,6 +17,7 @@ from ex4d_core.errors import InputError, OutputError
 from ex4d_core.images import read_image
 from ex4d_core.mesh import DWMesh, build_mesh
 from ex4d_core.mesh_export import export_mesh, visible_faces
+from ex4d_core.quads import Quads, build_quads
 
 LENS = Intrinsics.from_focal_px(20, 16, 12)
 
@@ -112,6 +113,63 @@ def test_the_visible_part_of_a_reference_mesh_has_no_hidden_vertex(tmp_path: Pat
     seen = visible_faces(mesh)
     assert 0 < seen.sum() < (~mesh.bridge).sum()
     assert not mesh.vertex_hidden[mesh.faces[seen]].any()
+
+
+def quads() -> Quads:
+    depth = np.full((12, 16), 4, np.float32)
+    depth[3:8, 5:11] = 2
+    color = np.full((12, 16, 3), (200, 30, 60), np.uint8)
+    color[3:8, 5:11] = (10, 180, 90)
+    return build_quads(color, depth, LENS)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_the_visible_part_of_quads_is_a_card_and_a_wall_with_a_hole(tmp_path: Path, suffix: str) -> None:
+    made = quads()
+    export_mesh(made.solid, made.color, tmp_path / f"m{suffix}", visible_only=True)
+    read = load(tmp_path / f"m{suffix}")
+    assert len(read.faces) == 2 * 12 * 16
+    z = np.abs(read.vertices[:, 2])[read.faces]
+    np.testing.assert_allclose(z[(z < 3).all(axis=1)], 2, rtol=1e-5)
+    np.testing.assert_allclose(z[(z > 3).all(axis=1)], 4, rtol=1e-5)
+    assert ((z < 3).all(axis=1) | (z > 3).all(axis=1)).all()
+    assert (z < 3).all(axis=1).sum() == 2 * 5 * 6
+    # pixels are areas: the frame's at depth 4, less the card's shadow on the wall, and the card's
+    assert read.area == pytest.approx((12 * 16 - 30) * (4 / 20) ** 2 + 30 * (2 / 20) ** 2, rel=1e-4)
+    assert not np.isnan(read.vertices).any()
+    source = -1 if suffix == ".ply" else 1
+    assert (read.face_normals[:, 2] * source > 0.99).all()  # at the source camera
+
+
+def test_quads_come_with_their_occluders_which_face_the_source_camera_and_are_named(tmp_path: Path) -> None:
+    made = quads()
+    export_mesh(made.solid, made.color, tmp_path / "m.ply")
+    read = load(tmp_path / "m.ply")
+    unseen = np.asarray(read.metadata["_ply_raw"]["face"]["data"]["bridge"]).ravel() != 0
+    assert (~unseen).sum() == 2 * 12 * 16
+    assert unseen.sum() == (made.solid.pixel < 0).sum() > 2 * 2 * (12 + 16)  # flaps, and shells behind the card
+    rays = read.triangles_center
+    facing = (read.face_normals * rays).sum(axis=1)
+    assert (facing < 0).all()
+    outside = (np.abs(rays[:, :2] / rays[:, 2:]) > [0.401, 0.301]).any(axis=1)
+    assert outside.sum() == 2 * 2 * (12 + 16)
+    assert unseen[outside].all()
+
+
+def test_quads_carry_the_colour_of_their_own_surface(tmp_path: Path) -> None:
+    made = quads()
+    export_mesh(made.solid, made.color, tmp_path / "m.ply")
+    export_mesh(made.solid, made.color, tmp_path / "m.glb")
+    read = load(tmp_path / "m.ply")
+    near = read.vertices[:, 2] < 3
+    np.testing.assert_array_equal(np.unique(read.visual.vertex_colors[near, :3], axis=0), [[10, 180, 90]])
+    np.testing.assert_array_equal(np.unique(read.visual.vertex_colors[~near, :3], axis=0), [[200, 30, 60]])
+    uv = load(tmp_path / "m.glb").visual.uv
+    assert uv.min() >= 0
+    assert uv.max() <= 1
+    np.testing.assert_array_equal(
+        np.asarray(load(tmp_path / "m.glb").visual.material.baseColorTexture.convert("RGB")), made.color
+    )
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
