@@ -40,24 +40,32 @@ def separate(color: NDArray[np.uint8], cuts: NDArray[np.uint8]) -> tuple[NDArray
 
 
 @numba.njit(cache=True, nogil=True)
-def _at_cut(cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cover
-    return cuts[y, x] != 0 or (x > 0 and cuts[y, x - 1] & RIGHT) or (y > 0 and cuts[y - 1, x] & BELOW)
+def _edges(cuts: Any) -> Any:  # pragma: no cover
+    """(H, W) uint8: 1 where a pixel is cut from any of its four neighbours."""
+    height, width = cuts.shape
+    edge = np.empty((height, width), np.uint8)
+    for y in range(height):
+        line, above, out = cuts[y], cuts[max(y - 1, 0)], edge[y]
+        upper = np.uint8(BELOW if y > 0 else 0)
+        out[0] = (line[0] | (above[0] & upper)) != 0
+        for x in range(width - 1):
+            out[x + 1] = (line[x + 1] | (line[x] & np.uint8(RIGHT)) | (above[x + 1] & upper)) != 0
+    return edge
 
 
 @numba.njit(cache=True, nogil=True)
-def _inner(color: Any, cuts: Any, y: Any, x: Any, found: Any) -> Any:  # pragma: no cover
+def _inner(color: Any, edge: Any, y: Any, x: Any, found: Any) -> Any:  # pragma: no cover
     """Mean colour of the neighbours on the pixel's own surface that are at no cut, in `found`; False: there is none."""
-    height, width = cuts.shape
+    height, width = edge.shape
     total = np.float32(0)
     found[0] = found[1] = found[2] = 0
-    for dy in range(-1, 2):
-        for dx in range(-1, 2):
-            v, u = y + dy, x + dx
-            if (dx == 0 and dy == 0) or not (0 <= v < height and 0 <= u < width) or _at_cut(cuts, v, u):
+    for v in range(max(y - 1, 0), min(y + 2, height)):
+        for u in range(max(x - 1, 0), min(x + 2, width)):
+            if edge[v, u]:  # so is the pixel itself
                 continue
             # That neighbour is at no cut itself: the way to it is free along it, and need be so along the pixel.
-            if dx == 0 or dy == 0 or not _at_cut(cuts, y, u) or not _at_cut(cuts, v, x):
-                weight = np.float32(1.0 if dx == 0 or dy == 0 else 0.5)
+            if v == y or u == x or not edge[y, u] or not edge[v, x]:
+                weight = np.float32(1.0 if v == y or u == x else 0.5)
                 total += weight
                 for c in range(3):
                     found[c] += weight * color[v, u, c]
@@ -70,18 +78,19 @@ def _inner(color: Any, cuts: Any, y: Any, x: Any, found: Any) -> Any:  # pragma:
 def _separate(color: Any, cuts: Any, contrast: Any, least: Any, clean: Any, shift: Any) -> None:  # pragma: no cover
     height, width = cuts.shape
     gain, count = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.uint8)
-    inner = np.empty((2, 3), np.float32)
+    inner, edge = np.empty((2, 3), np.float32), _edges(cuts)
     own = np.empty(2, np.float32)
     for y in range(height):
+        line = cuts[y]
         for x in range(width):
-            if cuts[y, x] == 0:
+            if line[x] == 0:
                 continue
-            has = _inner(color, cuts, y, x, inner[0])
+            has = _inner(color, edge, y, x, inner[0])
             for axis in range(2):
                 if not cuts[y, x] & (RIGHT if axis == 0 else BELOW) or not has:
                     continue
                 v, u = y + axis, x + 1 - axis
-                if not _inner(color, cuts, v, u, inner[1]):
+                if not _inner(color, edge, v, u, inner[1]):
                     continue
                 apart = np.float32(0)
                 for c in range(3):

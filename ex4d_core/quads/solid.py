@@ -58,7 +58,7 @@ class Solid:
     grid: tuple[int, int]
     """Rows and columns of `vertices`; W + 1 columns, or 4 if that is less."""
     pixel: NDArray[np.int32]
-    """(Q,) int32, whose the loose quads are: row * W + column, or `OCCLUDER`. For where they stand see `_put`."""
+    """(Q,) int32, whose the loose quads are: row * W + column, or `OCCLUDER`. For where they stand see `_place`."""
     uv: NDArray[np.float32]
     """(Q, 4, 2) float32, where the corners of loose quads are in the source frame, pixels: upper left, upper right,
     lower left, lower right."""
@@ -346,20 +346,28 @@ def _moved(cuts: Any, shift: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no 
 
 
 @numba.njit(cache=True, nogil=True)
-def _put(
-    u: Any, v: Any, z: Any, lens: Any, n: Any, k: Any, height: Any, vertices: Any, uv: Any
-) -> None:  # pragma: no cover
-    """Set corner k of loose quad n to what stands at (u, v) in the frame, z deep.
+def _place(n: Any, vertices: Any, height: Any) -> Any:  # pragma: no cover
+    """Row and column of the grid where the upper left corner of loose quad n stands.
 
     Pairs of rows of the grid hold as many quads as fit with a free column between them. Each pair starts a column
     further right than the one above, so that the cells between the pairs have a free column too, in both triangles.
     """
-    each = (vertices.shape[1] - 1) // 3
-    pair = n // each
-    row, column = 2 * (height + 2 + pair) + (k >> 1), pair % 3 + 3 * (n % each) + (k & 1)
-    vertices[row, column, 0] = (u - lens[2]) / lens[0] * z
-    vertices[row, column, 1] = (v - lens[3]) / lens[1] * z
-    vertices[row, column, 2] = z
+    each = np.uint32((vertices.shape[1] - 1) // 3)
+    pair = np.int64(np.uint32(n) // each)
+    return 2 * (height + 2 + pair), pair % 3 + 3 * (n - pair * np.int64(each))
+
+
+@numba.njit(cache=True, nogil=True)
+def _put(
+    u: Any, v: Any, z: Any, lens: Any, n: Any, k: Any, row: Any, column: Any, vertices: Any, uv: Any
+) -> None:  # pragma: no cover
+    """Set corner k of loose quad n, which stands at (row, column), to what is at (u, v) in the frame, z deep."""
+    i, j = row + (k >> 1), column + (k & 1)
+    vertices[i, j, 0], vertices[i, j, 1], vertices[i, j, 2] = (
+        (u - lens[2]) / lens[0] * z,
+        (v - lens[3]) / lens[1] * z,
+        z,
+    )
     uv[n, k, 0], uv[n, k, 1] = u, v
 
 
@@ -377,13 +385,15 @@ def _add_quads(
             if not (upper[x] | upper[x + 1] | lower[x] | lower[x + 1]):
                 continue
             shell = inside[y, x] < reach
+            row, column = _place(made, vertices, height)
+            shell_row, shell_column = _place(made + 1, vertices, height)
             for k in range(4):
                 z, distance = _corner(disparity, cuts, inside, vertices, torn, y, x, k)
                 u, v = _moved(cuts, shift, y, x, k)
-                _put(u, v, z, lens, made, k, height, vertices, uv)
+                _put(u, v, z, lens, made, k, row, column, vertices, uv)
                 if shell:
                     z *= 1.0 + min(THICKENING * distance / lens[0], THICKEST)
-                    _put(u, v, z, lens, made + 1, k, height, vertices, uv)
+                    _put(u, v, z, lens, made + 1, k, shell_row, shell_column, vertices, uv)
             pixel[made] = y * width + x
             made += 1
             if shell:
@@ -404,6 +414,7 @@ def _add_flaps(
         for t in range(length):
             y = t if vertical else (0 if side == 2 else height - 1)
             x = t if not vertical else (0 if side == 0 else width - 1)
+            row, column = _place(made, vertices, height)
             for k in range(4):
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
                 end, out = k >> 1, reach if k & 1 else 0.0
@@ -415,6 +426,6 @@ def _add_flaps(
                 z /= min(max(1.0 + (1.0 - z / inner) * out, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
                 u, v = (across, np.float64(t + end)) if vertical else (np.float64(t + end), across)
-                _put(u, v, z, lens, made, k, height, vertices, uv)
+                _put(u, v, z, lens, made, k, row, column, vertices, uv)
             pixel[made] = OCCLUDER
             made += 1
