@@ -8,6 +8,7 @@ frames in turn, so that a busy machine slows both: trust the ratio, which is the
     python scripts/bench_kernel.py                          512x512, one thread, by stage
     python scripts/bench_kernel.py --against 59492c1        and the same of that commit, with ratios
     python scripts/bench_kernel.py --scaling                256x256 to 2048x2048, and what two cores make of it
+    python scripts/bench_kernel.py --method quads --data DIR    stages of `quads` on scenes with truth
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ MESHES = {
     "whole": "grid, bridges and the closing fan (facts/rasterizer.md), four attributes blended",
     "render": "what a render draws: bridges cut short, no fan; with meshing, masks and colours around it",
 }
+
+TRUTH_PATHS = ("30", "60")
+"""Paths of target cameras that `--method quads` renders."""
 
 CHAIN = 40_000
 """Steps of the clock's chain, two dependent additions each."""
@@ -224,6 +228,63 @@ def _two_cores(size: tuple[int, int], index: int, frames: int, threads: int) -> 
 JOBS = {"whole": _whole, "render": _render, "in turn": _two_cores}
 
 
+def quads(root: Path, key_frames: int) -> dict[str, dict[str, Stages]]:
+    """By scene and path, stages of `quads` and in turn those of `dwmesh`: medians over key frames.
+
+    `visible` is what the goal of 90 million speaks of: cuts, mixtures, links, shells, and visibility at 2x2 samples.
+    """
+    import numpy as np
+
+    from ex4d_core import frame as frames_module
+    from ex4d_core import mesh as mesh_module
+    from ex4d_core import quads as quads_module
+    from ex4d_core.camera import Camera
+    from ex4d_core.evaluation.truth import open_truth
+    from ex4d_core.quads import shading
+
+    report: dict[str, dict[str, Stages]] = {}
+    for scene in sorted(folder for folder in root.iterdir() if (folder / "target_from_source.npz").exists()):
+        truth = open_truth(scene)
+        keys = truth.key_frames[:: -(-len(truth.key_frames) // key_frames)]
+        for path in TRUTH_PATHS:
+            runs: list[Stages] = []
+            for key in keys:
+                color = truth.colors[key]
+                depth = (1 / truth.disparity(key)).astype(np.float32)
+                camera = Camera(np.linalg.inv(truth.target_from_source[path][key]), truth.lens)
+
+                def ours(seconds: Stages) -> None:
+                    with ExitStack() as stack:
+                        _kernels(seconds, stack)
+                        for name in ("find_cuts", "separate", "find_links", "build_solid", "rasterize", "shade"):
+                            _timed(seconds, stack, quads_module, name, name)
+                        for name in ("_locate", "_choose", "_sample", "_resolve"):
+                            _timed(seconds, stack, shading, name, name)
+                        built = quads_module.build_quads(color, depth, truth.lens)  # noqa: B023
+                        quads_module.render_quads(built, camera, threads=1)  # noqa: B023
+
+                def theirs(seconds: Stages) -> None:
+                    with ExitStack() as stack:
+                        _timed(seconds, stack, frames_module, "rasterize", "rasterize")
+                        mesh = mesh_module.build_mesh(depth, truth.lens, "dwmesh")  # noqa: B023
+                        frames_module.render_frame(color, mesh, camera, threads=1)  # noqa: B023
+
+                for job in (ours, theirs):
+                    job({})
+                run, other = _steady(ours), _steady(theirs)
+                stages = ("find_cuts", "separate", "find_links", "build_solid", "rasterize")
+                run["visible"] = sum(run[name] for name in stages)
+                run["dwmesh kernel"], run["dwmesh all"] = other["rasterize"], other["all"]
+                run["visible / kernel"] = run["visible"] / other["rasterize"]
+                run["all / dwmesh"] = run["all"] / other["all"]
+                runs.append(run)
+            report[f"{scene.name} {path}"] = {
+                name: {"median": statistics.median(run[name] for run in runs), "least": min(run[name] for run in runs)}
+                for name in runs[0]
+            }
+    return report
+
+
 def compare(size: tuple[int, int], frames: int, against: Path | None) -> dict[str, Any]:
     """By mesh and stage: medians over the frames, and of their ratios to the other version."""
     new, old = Worker(ROOT), Worker(against) if against else None
@@ -283,12 +344,24 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def quads_table(report: dict[str, dict[str, Stages]]) -> str:
+    """Of all scenes and paths the median and the least, Mcycles a frame, for people."""
+    lines = [f"{'':20}{'median':>9}{'least':>9}"]
+    for name in next(iter(report.values())):
+        medians = [stages[name]["median"] for stages in report.values()]
+        least = min(stages[name]["least"] for stages in report.values())
+        lines.append(f"{name:20}{statistics.median(medians):9.2f}{least:9.2f}")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", default="512x512", help="image and grid size, WxH (512x512)")
     parser.add_argument("--frames", type=int, default=12, help="how many poses of the path (12)")
     parser.add_argument("--against", metavar="COMMIT", help="also measure this version of ex4d_core")
     parser.add_argument("--scaling", action="store_true", help="the table of sizes and threads instead")
+    parser.add_argument("--method", choices=("dwmesh", "quads"), default="dwmesh", help="whose kernels (dwmesh)")
+    parser.add_argument("--data", type=Path, help="folder of scenes with truth, for --method quads")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -304,6 +377,12 @@ def main() -> int:
     if arguments.scaling:
         rows = scaling(arguments.frames)
         print(json.dumps(rows, indent=1) if arguments.json else _lines(rows))
+        return 0
+    if arguments.method == "quads":
+        if not arguments.data:
+            parser.error("--method quads: name scenes to render, --data FOLDER (`ex4d evaluate` reads the same)")
+        found = quads(arguments.data, arguments.frames)
+        print(json.dumps(found, indent=1) if arguments.json else quads_table(found))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         against = Path(folder) if arguments.against else None
