@@ -95,20 +95,31 @@ class _Skin:
     """(N, 2) float32, pixels of the frame."""
 
 
+def _loose_and_all(solid: Solid) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Corners of all quads there are (M, 4), as vertices: upper left, upper right, lower left, lower right; and of
+    those among them that are loose, in the order of `solid.pixel`."""
+    index = np.arange(len(solid.vertices)).reshape(solid.grid)
+    corners = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]], axis=-1).reshape(-1, 4)
+    there = np.isfinite(solid.vertices[:, 0])
+    corners = corners[there[corners].all(axis=1)]
+    return corners[corners[:, 0] >= index[2 * solid.size[0] + 4, 0]], corners
+
+
 def _skin_of_solid(solid: Solid) -> _Skin:
-    """Without the faces that are not there, of torn corners; flaps, which lie outside of the frame, show its border."""
-    height, width = solid.size
-    uv, faces = solid.all_uv(), solid.faces.copy()
-    unseen = np.concatenate([np.zeros(2 * height * width, np.bool_), solid.pixel == OCCLUDER])
+    """Of the quads that are there; flaps, which lie outside of the frame, show its border."""
+    (height, width), columns = solid.size, solid.grid[1]
+    loose, corners = _loose_and_all(solid)
+    uv = solid.all_uv()
+    shells = slice((height + 2) * columns, (2 * height + 3) * columns)
+    uv[shells] = uv[: (height + 1) * columns]
+    unseen = corners[:, 0] >= shells.start
+    unseen[len(corners) - len(loose) :] = solid.pixel == OCCLUDER
+    faces, unseen = np.concatenate([corners[:, [2, 0, 1]], corners[:, [2, 1, 3]]]), np.tile(unseen, 2)
     # Renders do not ask which way occluders face; normals do.
     first, second = (uv[faces[:, k]] - uv[faces[:, 0]] for k in (1, 2))
     turned = unseen & (first[:, 0] * second[:, 1] < first[:, 1] * second[:, 0])
     faces[turned] = faces[turned, ::-1]
-    there = np.asarray(np.isfinite(solid.vertices[:, 0])[faces].all(axis=1))
-    both = there[: height * width] & there[height * width : 2 * height * width]  # else the quad follows whole
-    there[: 2 * height * width] = np.tile(both, 2)
-    inside = np.clip(uv, 0, np.array([width, height], np.float32))
-    return _Skin(faces[there], unseen[there], inside)
+    return _Skin(faces.astype(np.int32), unseen, np.clip(uv, 0, np.array([width, height], np.float32)))
 
 
 def visible_faces(mesh: DWMesh) -> NDArray[np.bool_]:
@@ -128,12 +139,17 @@ def _vertex_colors(color: NDArray[np.uint8], uv: NDArray[np.float32]) -> NDArray
 
 
 def _corner_colors(color: NDArray[np.uint8], solid: Solid) -> NDArray[np.uint8]:
-    """(N, 3) uint8: the mean of the pixels that share a corner; where surfaces are cut, each quad's own pixel."""
+    """(N, 3) uint8: the mean of the pixels that share a corner; of loose quads, each its own pixel."""
+    height, width = solid.size
     padded = np.pad(color, ((1, 1), (1, 1), (0, 0)), mode="edge").astype(np.uint16)
     around = padded[:-1, :-1] + padded[:-1, 1:] + padded[1:, :-1] + padded[1:, 1:]
-    lattice = ((around + 2) // 4).astype(np.uint8).reshape(-1, 3)
-    middle = solid.uv.reshape(-1, 4, 2).mean(axis=1)  # quads after the lattice have four corners each to themselves
-    return np.concatenate([lattice, np.repeat(_vertex_colors(color, middle), 4, axis=0)])
+    colors = np.zeros((*solid.grid, 3), np.uint8)
+    colors[: height + 1, : width + 1] = (around + 2) // 4
+    colors[height + 2 : 2 * height + 3] = colors[: height + 1]
+    colors = colors.reshape(-1, 3)
+    loose, _ = _loose_and_all(solid)
+    colors[loose] = _vertex_colors(color, solid.uv.mean(axis=1))[:, None]
+    return colors
 
 
 def _ply(

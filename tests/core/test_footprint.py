@@ -51,7 +51,10 @@ def test_what_is_said_is_what_it_takes(clip: str, tmp_path: Path, request: pytes
 
 def test_nothing_unseen_takes_no_more_than_said(tmp_path: Path) -> None:
     scene = import_scene(sample.clip_path(), tmp_path / "s.ex4d", frames=3, **sample.import_options())
-    shot = render_shot(scene, preset(scene, Move("static")), tmp_path / "shot", passes=PASSES)
+    still = render_shot(scene, preset(scene, Move("static")), tmp_path / "still")
+    assert_fits(render_bytes(scene.width, scene.height, 3), taken(still))
+    # The source view itself would be the frames as filmed, whose risk is nothing and takes nothing.
+    shot = render_shot(scene, preset(scene, Move("orbit", yaw=2)), tmp_path / "shot", passes=PASSES)
     assert_fits(render_bytes(scene.width, scene.height, 3, PASSES), taken(shot))
 
 
