@@ -136,7 +136,10 @@ def _distances(disparity: Any, cuts: Any, reach: Any) -> Any:  # pragma: no cove
     queue = np.empty(height * width, np.int32)
     first, last = 0, 0
     for y in range(height):
+        line, above = cuts[y], cuts[max(y - 1, 0)]
         for x in range(width):
+            if not line[x] | line[max(x - 1, 0)] | above[x]:
+                continue
             edge = cuts[y, x] & RIGHT and disparity[y, x] > disparity[y, x + 1]
             edge = edge or (cuts[y, x] & BELOW and disparity[y, x] > disparity[y + 1, x])
             edge = edge or (x > 0 and cuts[y, x - 1] & RIGHT and disparity[y, x] > disparity[y, x - 1])
@@ -286,20 +289,19 @@ def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cove
 
 @numba.njit(cache=True, nogil=True)
 def _corner(
-    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any
+    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any, across: Any, down: Any
 ) -> Any:  # pragma: no cover
     """Depth and distance from the silhouette at corner k of pixel (y, x): 0 upper left, 1 upper right, 2, 3 below.
 
     That of the lattice where it has the point. Else the mean disparity over those of the four pixels around it that
-    belong together with this one; each says what its own slope makes of the half pixel to the corner.
+    belong together with this one; each says what its own slope, of this one (across, down), makes of the half pixel
+    to the corner.
     """
     height, width = disparity.shape
     i, j = y + (k >> 1), x + (k & 1)
     if not torn[i, j]:
-        least = np.float32(1e9)
-        for row in range(max(i - 1, 0), min(i + 1, height)):
-            for column in range(max(j - 1, 0), min(j + 1, width)):
-                least = min(least, inside[row, column])
+        y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
+        least = min(min(inside[y0, x0], inside[y0, x1]), min(inside[y1, x0], inside[y1, x1]))
         return np.float64(vertices[i, j, 2]), max(least - np.float32(0.5), np.float32(0))
     # Around the corner stand (y, x), its neighbour sideways (1), its neighbour up or down (2), the diagonal one (3).
     sx, sy = 2 * (k & 1) - 1, 2 * (k >> 1) - 1
@@ -319,7 +321,8 @@ def _corner(
         if (m == 1 and not joined_x) or (m == 2 and not joined_y) or (m == 3 and not diagonal):
             continue
         at_x, at_y = x1 if m & 1 else x, y1 if m >> 1 else y
-        across, down = _slope(disparity, cuts, at_y, at_x)
+        if m > 0:
+            across, down = _slope(disparity, cuts, at_y, at_x)
         d = np.float64(disparity[at_y, at_x])
         value = d + across * (-0.5 * sx if m & 1 else 0.5 * sx) + down * (-0.5 * sy if m >> 1 else 0.5 * sy)
         total += max(value, _LEAST * d)
@@ -387,8 +390,9 @@ def _add_quads(
             shell = inside[y, x] < reach
             row, column = _place(made, vertices, height)
             shell_row, shell_column = _place(made + 1, vertices, height)
+            across, down = _slope(disparity, cuts, y, x)
             for k in range(4):
-                z, distance = _corner(disparity, cuts, inside, vertices, torn, y, x, k)
+                z, distance = _corner(disparity, cuts, inside, vertices, torn, y, x, k, across, down)
                 u, v = _moved(cuts, shift, y, x, k)
                 _put(u, v, z, lens, made, k, row, column, vertices, uv)
                 if shell:
@@ -415,13 +419,14 @@ def _add_flaps(
             y = t if vertical else (0 if side == 2 else height - 1)
             x = t if not vertical else (0 if side == 0 else width - 1)
             row, column = _place(made, vertices, height)
+            right, below = _slope(disparity, cuts, y, x)
             for k in range(4):
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
                 end, out = k >> 1, reach if k & 1 else 0.0
                 border, opposite = (2 * end, 1) if vertical else (end, 2)
                 border += opposite if side == 1 or side == 3 else 0
-                z, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border)
-                inner, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border ^ opposite)
+                z, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border, right, below)
+                inner, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border ^ opposite, right, below)
                 # Outwards by n pixels, disparity is 1 + n (1 - z / inner) times as great.
                 z /= min(max(1.0 + (1.0 - z / inner) * out, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
