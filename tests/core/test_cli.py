@@ -205,6 +205,17 @@ def test_meshes(scene: Path, tmp_path: Path, ex4d, suffix: str) -> None:
     assert 0 < faces[1] < 2 * (WIDTH - 1) * (HEIGHT - 1)
 
 
+def test_quads_are_a_mesh_file_too(scene: Path, tmp_path: Path, ex4d) -> None:
+    import trimesh
+
+    whole, visible = tmp_path / "whole.glb", tmp_path / "visible.glb"
+    assert ex4d("mesh", scene, "--method", "quads", "-o", whole).code == 0
+    assert ex4d("mesh", scene, "--method", "quads", "-o", visible, "--visible").code == 0
+    faces = [len(trimesh.load(p, force="mesh", process=False).faces) for p in (whole, visible)]
+    assert faces[0] >= faces[1] + 2 * 2 * (WIDTH + HEIGHT)  # flaps at least
+    assert faces[1] == 2 * WIDTH * HEIGHT
+
+
 def test_all_meshes_get_numbered_names(scene: Path, tmp_path: Path, ex4d) -> None:
     done = ex4d("mesh", scene, "--frame", "all", "-o", tmp_path / "m.ply", "--json")
     assert json.loads(done.out)["files"] == [str(tmp_path / f"m.{t:06d}.ply") for t in range(FRAMES)]
