@@ -8,7 +8,8 @@ were never seen and hide what is behind them:
 * a *shell* behind each silhouette: nobody knows how thick an object is, but it is not paper. From the silhouette
   inwards the shell lies further and further behind the surface, up to a share of its depth; inside of surfaces its
   corners are a lattice too;
-* a *flap* at each border pixel, which continues its surface out of the frame.
+* a *flap* at each border pixel, which continues its surface out of the frame;
+* a *strip* where a surface goes on behind another one and comes out again (`hidden`).
 
 All of it is handed over as one grid of points, which a rasterizer that knows grids draws several times as fast as
 single faces: the lattice, below it that of the shells, below that the loose quads, packed side by side. What is not a
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
 from ex4d_core.quads.cuts import BELOW, RIGHT
+from ex4d_core.quads.hidden import find_strips
 
 THICKENING = 3.5
 """How much further behind the surface the shell is a pixel further in, in sizes of that pixel in space."""
@@ -35,7 +37,11 @@ THICKEST = 0.1
 """How far behind the surface the shell gets, as a share of the surface's depth."""
 
 FLAP = 0.25
-"""How far flaps reach out of the frame, as a share of its side."""
+"""How far flaps reach out of the frame at most, as a share of its side."""
+
+FLAP_SHARE = 0.7
+"""How far flaps reach out of the frame at most, as a share of how long their surface runs along the border: a table
+goes on beyond it, a chair may end there."""
 
 _LEAST, _MOST = 0.3, 3.0
 """A flap's, and a corner's, disparity as a share of its pixel's: bounds for slopes that are continued."""
@@ -98,7 +104,8 @@ def build_solid(
     reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
     inside = _distances(disparity, cuts, reach)
     torn = np.empty((height + 1, width + 1), np.bool_)
-    loose = _tear(cuts, inside, reach, torn) + 2 * (height + width)
+    strips = find_strips(disparity, cuts)
+    loose = _tear(cuts, inside, reach, torn) + 2 * (height + width) + len(strips)
     columns = max(width + 1, 4)
     packed = -(-loose // ((columns - 1) // 3))  # pairs of rows, each with every third column left free
     rows = 2 * (height + 2) + 2 * (-(-packed // _PACKED) * _PACKED)
@@ -107,7 +114,8 @@ def build_solid(
     pixel, uv = np.empty(loose, np.int32), np.empty((loose, 4, 2), np.float32)
     _lay_lattice(disparity, torn, cuts, inside, reach, lens, vertices)
     made = _add_quads(disparity, cuts, shift, inside, reach, torn, lens, vertices, uv, pixel)
-    _add_flaps(disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
+    made = _add_flaps(disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
+    _add_strips(strips, disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
     return Solid(vertices.reshape(-1, 3), lattice_faces(rows, columns), (rows, columns), pixel, uv, (height, width))
 
 
@@ -409,15 +417,24 @@ def _add_quads(
 @numba.njit(cache=True, nogil=True)
 def _add_flaps(
     disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
-) -> None:  # pragma: no cover
-    """Append a flap at each border pixel: its disparity goes on outwards as it changes across the pixel."""
+) -> Any:  # pragma: no cover
+    """Append a flap at each border pixel: its disparity goes on outwards as it changes across the pixel.
+
+    Returns how many quads there are now.
+    """
     height, width = disparity.shape
     for side in range(4):  # left, right, top, bottom
         vertical = side < 2
-        length, reach = (height, FLAP * width) if vertical else (width, FLAP * height)
+        length, furthest = (height, FLAP * width) if vertical else (width, FLAP * height)
+        stop, reach = 0, 0.0
         for t in range(length):
             y = t if vertical else (0 if side == 2 else height - 1)
             x = t if not vertical else (0 if side == 0 else width - 1)
+            if t == stop:  # the next surface along the border
+                stop = t + 1
+                while stop < length and not (cuts[stop - 1, x] & BELOW if vertical else cuts[y, stop - 1] & RIGHT):
+                    stop += 1
+                reach = min(furthest, FLAP_SHARE * (stop - t))
             row, column = _place(made, vertices, height)
             right, below = _slope(disparity, cuts, y, x)
             for k in range(4):
@@ -434,3 +451,27 @@ def _add_flaps(
                 _put(u, v, z, lens, made, k, row, column, vertices, uv)
             pixel[made] = OCCLUDER
             made += 1
+    return made
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_strips(
+    strips: Any, disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any,
+    pixel: Any,
+) -> None:  # pragma: no cover  # fmt: skip
+    """Append the hidden strips: a quad each, from the border of the pixel before it to that of the pixel after it."""
+    height = len(disparity)
+    for n in range(len(strips)):
+        across = strips[n, 0] == 0
+        row, column = _place(made, vertices, height)
+        for k in range(4):
+            # Corners 0 and 2 stand before the strip, 1 and 3 after it; 2 and 3 further down or right.
+            at, end, side = strips[n, 2 + (k & 1)], k >> 1, 1 - (k & 1)
+            y, x = (strips[n, 1], at) if across else (at, strips[n, 1])
+            corner = 2 * end + side if across else 2 * side + end
+            right, below = _slope(disparity, cuts, y, x)
+            z, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, corner, right, below)
+            u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
+            _put(u, v, z, lens, made, k, row, column, vertices, uv)
+        pixel[made] = OCCLUDER
+        made += 1

@@ -14,6 +14,7 @@ from ex4d_core.errors import InputError
 from ex4d_core.frame import RenderedFrame
 from ex4d_core.quads import build_quads, render_quads
 from ex4d_core.quads.cuts import BELOW, RIGHT, find_cuts
+from ex4d_core.quads.hidden import find_strips
 from ex4d_core.quads.links import find_links
 from ex4d_core.quads.mixture import separate
 from ex4d_core.quads.solid import OCCLUDER, THICKEST, Solid, build_solid
@@ -222,6 +223,44 @@ def test_a_shell_hides_what_stands_behind_a_silhouette_and_nothing_in_the_source
     back = (points @ camera.c2w[:3, :3].T + camera.c2w[:3, 3])[:, 2]
     assert back.min() >= 2
     assert back.max() <= 2 * (1 + THICKEST) + 1e-4
+
+
+def bar_scene(right: float = 4.0) -> NDArray[np.float32]:
+    """Depth of a bar 2 away in front of a wall 4 away, which right of the bar is `right` away."""
+    depth = np.full((40, 48), 4, np.float32)
+    depth[:, 28:] = right
+    depth[10:30, 20:28] = 2
+    return depth
+
+
+def test_a_wall_goes_on_behind_what_stands_before_it() -> None:
+    disparity = np.float32(1) / bar_scene()
+    strips = find_strips(disparity, find_cuts(disparity))
+    assert (strips[:, 0] == 0).all(), "the bar is too long to go on behind it along columns"
+    np.testing.assert_array_equal(strips[:, 1], np.arange(10, 30))
+    assert (strips[:, 2:] == (19, 28)).all()
+    turned = find_strips(disparity.T.copy(), find_cuts(disparity.T.copy()))
+    assert (turned[:, 0] == 1).all()
+    np.testing.assert_array_equal(turned[:, 1:], strips[:, 1:])
+
+
+@pytest.mark.parametrize("other", [3.0, 6.0])
+def test_other_surfaces_on_both_sides_of_an_object_are_not_joined(other: float) -> None:
+    disparity = np.float32(1) / bar_scene(other)
+    strips = find_strips(disparity, find_cuts(disparity))
+    assert not (strips[:, 0] == 0).any()
+
+
+def test_a_strip_hides_what_is_behind_it_and_is_never_seen() -> None:
+    depth = bar_scene()
+    depth[:, 36:] = 40  # far behind the wall, and in view through where the bar hid it
+    color = np.full((*depth.shape, 3), 100, np.uint8)
+    color[:, 36:] = 250
+    lens = lens_of(48, 40)
+    frame = render_quads(build_quads(color, depth, lens), camera_at(lens, x=-2.0, z=1.0, turn=0.6), threads=1)
+    hidden = ~frame.mask & (frame.depth < 8)
+    assert hidden.any()
+    assert not ((frame.color > 200).all(axis=-1) & (frame.depth < 8)).any()
 
 
 def test_the_source_camera_gets_the_frame_as_filmed() -> None:
