@@ -216,6 +216,8 @@ def _sampler(
     for name in passes:
         if name not in PASSES:
             raise InputError(f"There is no pass '{name}': choose from {', '.join(PASSES)}.")
+        if passes.count(name) > 1:
+            raise InputError(f"The pass '{name}' is named twice: name each once.")
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
     backdrop = Backdrop.of(scene, method, background)

@@ -61,7 +61,7 @@ _RENDER_OPTIONS = (
         default=DEFAULT_METHOD,
         show_default=True,
         help="How the frame's depth is made solid.",
-    ),  # fmt: skip
+    ),
     click.option(
         "--background",
         type=click.Choice(["on", "off"]),

@@ -21,8 +21,8 @@ from ex4d_core.shading import resolution_of_faces
 
 __all__ = ["Quads", "build_quads", "render_quads"]
 
-_SAME_POSE = 1e-9
-"""Largest difference of pose entries (the position in scene units) that rounding explains."""
+_SAME_POSE = 1e-5
+"""Largest difference of pose entries (the position in nearest depths) that rounding explains, as in `reference`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,10 @@ def render_quads(
         backend: see `rasterize`.
         threads: see `rasterize`; the result does not depend on it.
     """
-    if camera.intrinsics == quads.intrinsics and np.allclose(camera.c2w, np.eye(4), rtol=0, atol=_SAME_POSE):
+    nearest = quads.near / NEAR_SHARE
+    off = camera.c2w - np.eye(4)
+    off[:3, 3] /= nearest
+    if camera.intrinsics == quads.intrinsics and np.abs(off).max() < _SAME_POSE:
         return quads.source if resolution else replace(quads.source, resolution=None)
     solid = quads.solid
     raster = rasterize(

@@ -72,7 +72,7 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
     height, width = rows // 2, columns // 2
     position, own = np.empty((rows, columns, 2), np.float32), np.empty((rows, columns), np.int32)
     _locate(raster.face_id, raster.barycentrics, raster.front, *solid.size, solid.grid[1] - 1, len(solid.faces) // 2,
-            solid.uv, solid.pixel, position, own)  # fmt: skip
+            solid.vertices, solid.uv, solid.pixel, position, own)  # fmt: skip
     wanted, samples = np.zeros((rows, columns), np.uint8), np.empty((rows, columns, 3), np.float32)
     _choose(links, position, own, np.float32(_PLAIN), wanted)
     packed = np.zeros((*color.shape[:2], 4), np.uint8)
@@ -104,15 +104,17 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
 
 @numba.njit(cache=True, nogil=True)
 def _locate(
-    face_id: Any, weights: Any, front: Any, height: Any, width: Any, cells: Any, half: Any, uv: Any, pixel: Any,
-    position: Any, own: Any,
+    face_id: Any, weights: Any, front: Any, height: Any, width: Any, cells: Any, half: Any, vertices: Any,
+    uv: Any, pixel: Any, position: Any, own: Any,
 ) -> None:  # pragma: no cover  # fmt: skip
     """The source position of each sample, and whose quad it sees the front of; -1: nobody's.
 
-    `cells` a row of the grid, `half` as many as it has.
+    `cells` a row of the grid, `half` as many as it has. The weights are linear in space, the frame is a perspective
+    picture of it: there each corner weighs as much more as it is deeper.
     """
     faces, fronts, b = face_id.reshape(-1), front.reshape(-1), weights.reshape(-1)
     at, owner = position.reshape(-1), own.reshape(-1)
+    z, points = vertices.reshape(-1)[2:], cells + 1
     each, row_cells = cells // 3, np.uint32(cells)
     for n in range(len(faces)):
         f = np.int64(faces[n])
@@ -123,7 +125,12 @@ def _locate(
         lower = f >= half
         cell = np.uint32(f - half if lower else f)
         row, column = np.int64(cell // row_cells), np.int64(cell % row_cells)
-        b0, b1, b2 = b[3 * n], b[3 * n + 1], b[3 * n + 2]
+        corner = np.int64(cell) + row  # the grid has a point more in a row than cells
+        b0 = b[3 * n] * z[3 * (corner + points)]
+        b1 = b[3 * n + 1] * z[3 * (corner + 1 if lower else corner)]
+        b2 = b[3 * n + 2] * z[3 * (corner + points + 1 if lower else corner + 1)]
+        scale = np.float32(1) / (b0 + b1 + b2)
+        b0, b1, b2 = b0 * scale, b1 * scale, b2 * scale
         if row < height:
             owner[n] = row * width + column
             at[2 * n] = column + (b1 + b2 if lower else b2)
