@@ -22,6 +22,10 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+from environment import in_environment
+
+in_environment()
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,8 +1,9 @@
 """Times `frame_set` with the DW-Mesh of a scene folder in Blender: first visit of each frame, and later ones.
 
-    /opt/bpy/4.5.15/bin/python scripts/bench_blender.py SCENE.ex4d [--level N]
+    python scripts/bench_blender.py SCENE.ex4d [--level N]
 
-Runs in an environment with the bpy wheel; the extension is built and installed into an empty Blender.
+Runs in a Python with the bpy wheel, its own or one that it makes; the extension is built and installed into an empty
+Blender.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import ROOT, in_blender
 
 
 def main() -> None:
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, help="level of detail; by itself if not given")
     parser.add_argument("--frames", type=int, help="how many frames to visit; more than there are: files of their own")
     options = parser.parse_args()
+    in_blender()
     with tempfile.TemporaryDirectory() as resources:
         os.environ["BLENDER_USER_RESOURCES"] = resources  # before bpy is imported
         subprocess.run([sys.executable, ROOT / "scripts/build_extension.py", "--output", resources], check=True)

@@ -13,6 +13,10 @@ import sys
 import time
 from pathlib import Path
 
+from environment import in_environment
+
+in_environment()
+
 import numpy as np
 
 from ex4d_core.camera_estimate import estimate_camera

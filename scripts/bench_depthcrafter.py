@@ -13,19 +13,19 @@ import argparse
 import sys
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from environment import in_environment
+
+in_environment("gpu")
+
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from diffusers import AutoencoderKLTemporalDecoder
 
 from ex4d_core.depth.depthcrafter.denoising import DECODED
 from ex4d_core.depth.depthcrafter.footprint import needed_bytes

@@ -23,11 +23,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from environment import in_environment
+
+in_environment()
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ex4d_core.camera import Trajectory
 from ex4d_core.clip import load_clip

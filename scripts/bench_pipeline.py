@@ -26,6 +26,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from environment import in_environment
+
+in_environment()
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -27,6 +27,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from environment import in_environment
+
+in_environment("dev")
+
 import numpy as np
 from benchmark.opengl import OpenGL
 from benchmark.raster_judge import Window, compare, window

@@ -28,6 +28,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from environment import in_environment
+
+in_environment()
+
 import psutil
 from ex4d_server.client import Client, EventStream, Server
 from ex4d_server.worker_process import WorkerProcess

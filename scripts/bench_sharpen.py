@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from environment import in_environment
+
+in_environment()
+
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ex4d_core.camera import Camera
 from ex4d_core.depth.embedded import estimate_depth

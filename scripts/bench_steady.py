@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from environment import in_environment
+
+in_environment()
+
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ex4d_core.depth.frame_store import FrameStore
 from ex4d_core.depth.stabilise import stabilise

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from environment import BLENDERS, ROOT, fail, prepare, prepare_blender, say, with_a_fitting_python
+from environment import ROOT, any_blender, fail, prepare, say, with_a_fitting_python
 
 OUT = ROOT / "demo"
 
@@ -56,7 +56,7 @@ def reshoot() -> None:
 def in_blender(path: str) -> None:
     """By the extension in Blender, and a sidecar that it starts."""
     blender = _blender(path)
-    python = prepare(("server",))
+    python = prepare()
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ex4d-demo-") as folder:
         built = [sys.executable, str(ROOT / "scripts/build_extension.py"), "--output", folder]
@@ -87,14 +87,10 @@ def _blender(path: str) -> list[str]:
     if path:
         fail(f"there is no Blender at {path}: give the path of its program, or leave it out.")
     say("There is no Blender on the path: it is taken as a Python module.")
-    reasons = []
-    for version in BLENDERS:
-        python, reason = prepare_blender(version)
-        if python is not None:
-            return [str(python)]
-        reasons.append(reason)
-    fail(f"there is no Blender here ({reasons[0]}): install it, or give its path after --blender.")
-    raise AssertionError
+    python, reason = any_blender()
+    if python is None:
+        fail(f"there is no Blender here ({reason}): install it, or give its path after --blender.")
+    return [str(python)]
 
 
 def _sample() -> dict[str, object]:

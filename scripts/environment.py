@@ -1,4 +1,4 @@
-"""Makes the virtual environment that the other scripts run in. Standard library only."""
+"""Makes the virtual environments that the other scripts run in. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +22,10 @@ TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 
 BLENDERS = {"4.5.15": (3, 11), "5.2.3": (3, 13), "4.2.23": (3, 11), "5.0.1": (3, 11)}
 """Blender as a Python module (`bpy`) -> the only Python it runs under; the plain test run takes the first that fits."""
+
+
+_TELLTALES = {"core": "scenedetect", "gpu": "diffusers", "dev": "embreex"}
+"""Extra -> a module that comes with it: a Python that finds it is taken to have the rest of the extra too."""
 
 
 def say(text: str) -> None:
@@ -67,6 +72,38 @@ def _python(minor: int) -> list[str] | None:
 def venv_python(venv: Path = VENV) -> Path:
     """The interpreter inside a virtual environment."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def in_environment(*extras: str) -> None:
+    """Have the calling script go on where EX-4D and the named extras are installed: here, or once more in `.venv`.
+
+    A script calls it before it imports what is installed. The EX-4D that it then imports is the one it lies in.
+    """
+    sys.path[:0] = [str(ROOT), str(ROOT / "server")]
+    if Path(sys.prefix).resolve() == VENV.resolve() or all(find_spec(_TELLTALES[extra]) for extra in ("core", *extras)):
+        return
+    with_a_fitting_python()
+    raise SystemExit(subprocess.call([str(prepare(extras)), *sys.argv]))
+
+
+def in_blender() -> None:
+    """Have the calling script go on where `bpy` is: here, or once more in an environment with Blender as a module."""
+    if not find_spec("bpy"):
+        python, reason = any_blender()
+        if python is None:
+            fail(reason)
+        raise SystemExit(subprocess.call([str(python), *sys.argv]))
+
+
+def any_blender() -> tuple[Path | None, str]:
+    """The first Blender that can be had as a module here, as `prepare_blender` gives it; else the first reason."""
+    reasons: list[str] = []
+    for version in BLENDERS:
+        python, reason = prepare_blender(version)
+        if python is not None:
+            return python, ""
+        reasons.append(reason)
+    return None, reasons[0]
 
 
 def prepare_blender(version: str) -> tuple[Path | None, str]:

@@ -1,6 +1,6 @@
 """Writes docs/api.md, the sidecar's HTTP interface for people, from its OpenAPI document.
 
-    .venv/bin/python scripts/make_api_page.py [--check]
+    python scripts/make_api_page.py [--check]
 
 --check writes nothing and exits with 1 where the page is not up to date.
 """
@@ -12,6 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from environment import in_environment
+
+in_environment()
 
 from ex4d_server.app import create_app
 from ex4d_server.sidecar import Settings, Sidecar

@@ -8,7 +8,7 @@ PATH is a Blender, or a Python that has the `bpy` wheel. Scenes: fence (railing,
 wheel turns), person (walks and waves, with loose hair), foliage (tree, bushes and grass in the wind), street (deep,
 with a car that passes and someone who crosses). Nothing is downloaded. Blender renders the colours (Cycles, CPU), a
 file for each frame, and goes on where it was stopped; depth, what moves and what is visible come from rays against
-the same triangles (`pip install .[dev]`: embreex). The format is described in docs/depth/evaluation.md.
+the same triangles (Embree). The format is described in docs/depth/evaluation.md.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+from environment import in_environment
 
-from benchmark.scene import FOCAL  # noqa: E402
-from benchmark.truth import SOURCES, Plan, write_truth  # noqa: E402
+in_environment("dev")
 
-from ex4d_core.errors import Ex4dError  # noqa: E402
+from benchmark.scene import FOCAL
+from benchmark.truth import SOURCES, Plan, write_truth
+
+from ex4d_core.errors import Ex4dError
 
 INTERRUPTED = 130
 SCENES = ("fence", "person", "foliage", "street")
@@ -99,7 +100,7 @@ def render(blender: str, plan: Plan, work: Path, samples: int) -> None:
     views = plan.views(work.resolve())
     wanted = {"scene": plan.name, "size": plan.size, "focal": plan.focal, "samples": samples, "views": views}
     job.write_text(json.dumps(wanted))
-    script = str(HERE / "benchmark" / "colors.py")
+    script = str(Path(__file__).resolve().parent / "benchmark" / "colors.py")
     of_python = Path(blender).name.startswith("python")
     command = [blender, script, str(job)] if of_python else [blender, "-b", "-noaudio", "-P", script, "--", str(job)]
     with log.open("w") as stream:

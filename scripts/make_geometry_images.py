@@ -11,6 +11,10 @@ import math
 import tempfile
 from pathlib import Path
 
+from environment import in_environment
+
+in_environment()
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray

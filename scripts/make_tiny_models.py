@@ -22,6 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from environment import in_environment
+
+in_environment("gpu")
+
 import gguf
 import numpy as np
 import torch

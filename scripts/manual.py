@@ -15,10 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from environment import ROOT, fail, in_environment, say
+
+in_environment()
+
 import cv2
 from blender_walk import walk
 from blender_window import RELEASES, why_not
-from environment import ROOT, fail, say
 
 MANUAL, PICTURES = ROOT / "docs/manual.md", ROOT / "docs/manual"
 WIDEST = 960

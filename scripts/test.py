@@ -38,8 +38,11 @@ class Suite:
 
 def main() -> int:
     """Run all checks; the exit code is 0 only if each passed."""
-    with_a_fitting_python()
     arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    with_a_fitting_python()
     everything = "--all" in arguments
     arguments = [a for a in arguments if a != "--all"]
     python = prepare(("dev", "gpu"))

@@ -1,0 +1,55 @@
+"""scripts/environment.py: a script goes on where the packages are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPT = """from environment import in_environment
+in_environment("gpu")
+import os, sys
+print(os.environ.get("IN_VENV", "here"), *sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A script in a checkout whose `.venv` is made: a Python that tells that it is it."""
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(SCRIPTS / "environment.py", tmp_path / "scripts")
+    inside = tmp_path / ".venv/bin/python"
+    inside.parent.mkdir(parents=True)
+    inside.write_text(f'#!/bin/sh\nIN_VENV=venv exec "{sys.executable}" "$@"\n')
+    inside.chmod(0o755)
+    import environment
+
+    digest = hashlib.sha256((tmp_path / "pyproject.toml").read_bytes() + environment.TORCH.encode()).hexdigest()
+    (tmp_path / ".venv/ex4d-installed.txt").write_text(f"{digest}\ncore\ngpu")
+    script = tmp_path / "scripts/measure.py"
+    script.write_text(SCRIPT)
+    return script
+
+
+def run(*command: object) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(part) for part in command], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its Python of the virtual environment is a shell script")
+def test_a_python_without_the_packages_runs_the_script_again_in_the_environment(script: Path) -> None:
+    assert run(sys.executable, "-S", script, "--size", "64") == "venv --size 64\n"  # -S: without site-packages
+
+
+def test_a_python_that_has_the_packages_goes_on(script: Path) -> None:
+    pytest.importorskip("diffusers")
+    assert run(sys.executable, script, "--size", "64") == "here --size 64\n"
