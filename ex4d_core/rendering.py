@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.ahead import beside, in_order
-from ex4d_core.background.showing import Backdrop, SourceFrame
+from ex4d_core.background.showing import Backdrop
 from ex4d_core.camera import Camera, Intrinsics, Trajectory, save_trajectory
 from ex4d_core.errors import CameraError, InputError
 from ex4d_core.files import partial_folder, require_outside, require_replaceable
+from ex4d_core.footage import Footage
 from ex4d_core.frame import RenderedFrame, render_depth, render_frame
 from ex4d_core.mesh import build_mesh
 from ex4d_core.methods import DEFAULT_METHOD, METHODS, PASSES
 from ex4d_core.occluder import BRIDGE_REACH
 from ex4d_core.progress import Cancelled, OnProgress, never_cancelled, silent, stop_if
-from ex4d_core.quads import build_quads, render_quads
 from ex4d_core.raster import warm_up
 from ex4d_core.reference import opening_frame
 from ex4d_core.scene import Scene
@@ -69,7 +69,8 @@ def render(
 ) -> Iterator[RenderedFrame]:
     """Render a scene along a trajectory, a frame for each of its samples, in order.
 
-    Frames are read, meshed and rendered in a small pool of threads, a few ahead of the one handed out.
+    Frames are read, meshed and rendered in a small pool of threads, a few ahead of the one handed out. A frame that
+    several samples in a row show is meshed once.
 
     Args:
         scene: the clip with depth.
@@ -220,11 +221,11 @@ def _sampler(
             raise InputError(f"The pass '{name}' is named twice: name each once.")
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
-    backdrop = Backdrop.of(scene, method, background)
+    footage, backdrop = Footage(scene, method, bridge_reach), Backdrop.of(scene, method, background)
     measured = not MEASURING_PASSES.isdisjoint(passes)
 
     def sample(index: int, unwanted: Cancelled) -> RenderedFrame:
-        frame = _render_sample(scene, trajectory, index, method, measured, bridge_reach, backdrop, unwanted)
+        frame = _render_sample(footage, trajectory, index, measured, backdrop, unwanted)
         if not allow_unseen and 1.0 - frame.unseen < LEAST_SEEN:
             raise _sees_nothing(index, frame)
         return frame
@@ -248,33 +249,27 @@ def _in_turn(
 
 
 def _render_sample(
-    scene: Scene,
+    footage: Footage,
     trajectory: Trajectory,
     index: int,
-    method: str,
     resolution: bool,
-    bridge_reach: float,
     backdrop: Backdrop | None,
     unwanted: Cancelled,
 ) -> RenderedFrame:
-    source = trajectory.source_frame(index, scene.frames)
-    in_source = _in_source(scene, trajectory, index)
-    depth = scene.depth(source)
-    lens, color = scene.intrinsics(source), scene.color(source)
+    filmed = footage.frame(trajectory.source_frame(index, footage.scene.frames), unwanted)
+    source = filmed.source
+    in_source = _in_source(footage.scene, trajectory, index)
     stop_if(unwanted)
-    if method == "quads":
-        frame = render_quads(build_quads(color, depth, lens), in_source, resolution=resolution, threads=1)
-    else:
-        mesh = build_mesh(depth, lens, method)
-        frame = render_frame(color, mesh, in_source, bridge_reach=bridge_reach, resolution=resolution, threads=1)
-    if index == 0 and method == "reference":
-        frame = opening_frame(frame, color, in_source, lens, float(depth.min()))
-    frame = replace(frame, source_frame=source, behind_surface=_is_behind(in_source, lens, depth))
+    frame = filmed.seen_from(in_source, resolution)
+    lens = source.camera.intrinsics
+    if index == 0 and footage.method == "reference":
+        frame = opening_frame(frame, source.color, in_source, lens, float(source.depth.min()))
+    behind = _is_behind(in_source, lens, source.depth)
+    frame = replace(frame, source_frame=source.number, behind_surface=behind)
     if backdrop is None:
         return frame
     stop_if(unwanted)
-    footage = SourceFrame(source, color, depth, scene.source_camera(source))
-    return backdrop.behind(frame, footage, trajectory.camera(index))
+    return backdrop.behind(frame, source, trajectory.camera(index))
 
 
 def depth_of_sample(
@@ -297,7 +292,7 @@ def depth_of_sample(
     depth = render_depth(mesh, _in_source(scene, trajectory, index), threads=1)
     if backdrop is None and method != "quads":
         return depth
-    frame = _render_sample(scene, trajectory, index, method, False, BRIDGE_REACH, backdrop, never_cancelled)
+    frame = _render_sample(Footage(scene, method), trajectory, index, False, backdrop, never_cancelled)
     return np.where(frame.mask if method == "quads" else frame.seen_elsewhere, frame.depth, depth)
 
 

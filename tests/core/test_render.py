@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from render_cases import HEIGHT, LENS, WIDTH, card, card_scene, moved, noise, sideways
 
+from ex4d_core import footage
 from ex4d_core.camera import Trajectory, look_at, trajectory_from_document
 from ex4d_core.clip import read_lossless
 from ex4d_core.depth.exr import read_channels, read_exr
 from ex4d_core.encoder import VideoFeed
 from ex4d_core.errors import CameraError, CancelledError, InputError, OutputError
 from ex4d_core.images import read_image
+from ex4d_core.methods import METHODS
 from ex4d_core.quads import build_quads, render_quads
 from ex4d_core.rendering import render, render_shot
 from ex4d_core.shot import read_shot
@@ -37,6 +42,28 @@ def test_each_sample_shows_its_source_time(tmp_path: Path) -> None:
     assert [f.source_frame for f in frames] == [2, 0, 1, 0, 3]
     for frame in frames:
         np.testing.assert_array_equal(frame.color, noise(frame.source_frame))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_frame_that_samples_in_a_row_show_is_built_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    scene, built = card_scene(tmp_path), list[NDArray[np.float32]]()
+
+    def counted(build: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: built.append(arguments[0]) or build(*arguments)
+
+    monkeypatch.setattr(footage, "build_quads", counted(footage.build_quads))
+    monkeypatch.setattr(footage, "build_mesh", counted(footage.build_mesh))
+    path = sideways(8)
+    frozen = list(render(scene, replace(path, source_time=np.full(8, 2.0)), method=method, workers=4))
+    assert len(built) == 1
+    built.clear()
+    in_turn = replace(path, source_time=np.array([2.0, 0.0] * 4))
+    for one, other in list(zip(frozen, render(scene, in_turn, method=method, workers=1), strict=True))[::2]:
+        np.testing.assert_array_equal(one.color, other.color)
+        np.testing.assert_array_equal(one.mask, other.mask)
+    assert len(built) == 8  # only the last one is kept
 
 
 def test_the_path_is_in_the_world_of_the_source_cameras(tmp_path: Path) -> None:
