@@ -73,6 +73,8 @@ class ImportOptions:
     """Frame rate of the scene; None: that of the clip."""
     plate: bool = False
     """Also keep the frames at full size."""
+    background: bool = True
+    """Gather the persistent background."""
 
     def check(self) -> None:
         """Refuse options that contradict each other or are out of range.

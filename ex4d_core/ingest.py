@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ex4d_core.ahead import beside
 from ex4d_core.audio import write_sound
-from ex4d_core.background import make_background
+from ex4d_core.background import LEFT_OUT, make_background
 from ex4d_core.camera import Intrinsics, Trajectory
 from ex4d_core.clip import ClipInfo, iter_frames, probe_clip, working_size
 from ex4d_core.cuts import find_cuts
@@ -80,6 +80,7 @@ def import_scene(
     max_side: int | None = None,
     fps: Fraction | None = None,
     plate: bool = False,
+    background: bool = True,
     overwrite: bool = False,
     reuse: bool = False,
     depth_cache: Path | None = None,
@@ -113,6 +114,7 @@ def import_scene(
         max_side: longest side of the working size, pixels; 1024 where neither is given. Never enlarges.
         fps: frame rate to bring the clip to; None: its own, or the nearest constant one.
         plate: also keep the frames at full size.
+        background: gather the persistent background, for renders to show what was seen at another time.
         overwrite: replace an existing scene; its `shots/` are kept.
         reuse: where `out` is the whole result of the very same request, open it.
         depth_cache: a folder where depth is kept for later imports, see `depth_cache`; None: nowhere.
@@ -150,6 +152,7 @@ def import_scene(
         max_side=max_side,
         fps=fps,
         plate=plate,
+        background=background,
     )
     options.check()
     if reuse and (existing := find_import(out, source, options)) is not None:
@@ -268,18 +271,20 @@ class _Import:
             self.on_progress,
             self.cancelled,
         )
-        background = make_background(
-            self.folder,
-            depth,
-            colors,
-            SceneDepth(self.folder, self.files, depth),
-            standing.cameras.lenses,
-            standing.cameras.c2w,
-            cuts,
-            standing.unsteady,
-            self.on_progress,
-            self.cancelled,
-        )
+        background = LEFT_OUT
+        if options.background:
+            background = make_background(
+                self.folder,
+                depth,
+                colors,
+                SceneDepth(self.folder, self.files, depth),
+                standing.cameras.lenses,
+                standing.cameras.c2w,
+                cuts,
+                standing.unsteady,
+                self.on_progress,
+                self.cancelled,
+            )
         notes = [*info.notes, standing.cameras.note, *standing.notes, *_about_cuts(cuts)]
         if background.note and not standing.unsteady:  # which says it already
             notes.append(background.note)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d_core.ahead import beside, in_order
+from ex4d_core.background import LEFT_OUT
 from ex4d_core.background.showing import Backdrop
 from ex4d_core.camera import Camera, Intrinsics, Trajectory, save_trajectory
 from ex4d_core.errors import CameraError, InputError
@@ -221,6 +222,8 @@ def _sampler(
             raise InputError(f"The pass '{name}' is named twice: name each once.")
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
+    if background and scene.document.background == LEFT_OUT:
+        _log.warning(LEFT_OUT.note)
     footage, backdrop = Footage(scene, method, bridge_reach), Backdrop.of(scene, method, background)
     measured = not MEASURING_PASSES.isdisjoint(passes)
 

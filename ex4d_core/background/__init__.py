@@ -3,6 +3,6 @@
 `make_background` fuses it into layers while a clip is imported; `showing` puts them behind rendered frames.
 """
 
-from ex4d_core.background.making import make_background
+from ex4d_core.background.making import LEFT_OUT, make_background
 
-__all__ = ["make_background"]
+__all__ = ["LEFT_OUT", "make_background"]

@@ -33,6 +33,12 @@ _LEAST_AGREEMENT = 0.5
 _LEAST_GAIN = 0.0005
 """A layer that shows less than this share of its pixels anew is not worth drawing."""
 
+LEFT_OUT = BackgroundDocument(
+    note="The background was left out of the import: to see what was seen at another time, import again with "
+    "--background on."
+)
+"""Of a scene whose import was asked not to gather it."""
+
 
 def make_background(
     folder: Path,

@@ -119,8 +119,17 @@ def import_footage(console: Console, source: Path, out: Path, *, overwrite: bool
 @click.argument("source", metavar="VIDEO_OR_SEQUENCE", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The scene folder: NAME.ex4d.")
 @footage_options
+@click.option(
+    "--background",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    show_default=True,
+    help="Gather what was seen at another time; off is quicker, for renders that do without.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing scene; its shots stay.")
-def import_command(console: Console, source: Path, output: Path, overwrite: bool, **options: Any) -> None:
+def import_command(
+    console: Console, source: Path, output: Path, background: str, overwrite: bool, **options: Any
+) -> None:
     """Turn a video, an image sequence or a still into a scene folder.
 
     Without --depth the depth is estimated: by depth-anything-v2-small where its weights are here, else from the
@@ -128,6 +137,7 @@ def import_command(console: Console, source: Path, output: Path, overwrite: bool
     import goes on where it stopped when the same command is run again. The word `sample` stands for the
     bundled clip.
     """
+    options["background"] = background == "on"
     scene = import_footage(console, source, output, overwrite=overwrite, reuse=False, **options)
     for warning in scene.warnings:
         console.say(f"note: {warning}")

@@ -173,7 +173,7 @@ def evaluate_geometry(
     rows: list[GeometryScores] = []
     for depth in given:
         with tempfile.TemporaryDirectory(prefix="ex4d_") as folder:
-            scene = make_scene(Path(folder), truth, depth, on_progress, cancelled)
+            scene = make_scene(Path(folder), truth, depth, any(backgrounds), on_progress, cancelled)
             for number, path in enumerate(chosen := paths or truth.paths):
                 view = TrueView(truth, path)
                 found: dict[str, list[GeometryScores]] = {}

@@ -72,8 +72,12 @@ class GivenDepth:
         return "true" if self.corruption is None else f"true, {self.corruption}"
 
 
-def make_scene(folder: Path, truth: Truth, given: GivenDepth, on_progress: OnProgress, cancelled: Cancelled) -> Scene:
+def make_scene(
+    folder: Path, truth: Truth, given: GivenDepth, background: bool, on_progress: OnProgress, cancelled: Cancelled
+) -> Scene:
     """Import a ground truth's clip with its true lens and cameras, and with true, corrupted or estimated depth.
+
+    With the persistent background only where it is wanted: gathering it is most of the time.
 
     Raises:
         Ex4dError: see `estimate_disparity` and `import_scene`.
@@ -101,6 +105,7 @@ def make_scene(folder: Path, truth: Truth, given: GivenDepth, on_progress: OnPro
         depth_kind="metric",
         source_camera=camera,
         size=size,
+        background=background,
         on_progress=on_progress,
         cancelled=cancelled,
     )

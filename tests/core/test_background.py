@@ -22,9 +22,9 @@ from ex4d_core.depth.exr import write_exr
 from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.frame import render_frame, render_solid
 from ex4d_core.generate.engine import Shot
-from ex4d_core.images import read_image
+from ex4d_core.images import read_image, write_png
 from ex4d_core.import_request import ImportOptions, request_fingerprint
-from ex4d_core.ingest import find_import
+from ex4d_core.ingest import find_import, import_scene
 from ex4d_core.mesh import build_mesh
 from ex4d_core.progress import silent
 from ex4d_core.rendering import render, render_shot
@@ -281,6 +281,32 @@ def test_without_the_background_its_files_are_not_needed(passing: Scene, tmp_pat
     with pytest.raises(InputError, match="has no folder background/: import the clip again"):
         render_shot(Scene.open(folder), beside(0.5, (8.0,)), tmp_path / "shot")
     assert not (tmp_path / "shot").exists()
+
+
+def test_an_import_may_leave_it_out_and_a_render_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    for frame in range(3):
+        write_png(clip / f"{frame:03d}.png", np.full((24, 32, 3), 80 * frame, np.uint8))
+    stages: set[str] = set()
+    scene = import_scene(
+        clip,
+        tmp_path / "bare.ex4d",
+        estimator="embedded",
+        background=False,
+        on_progress=lambda _, __, stage: stages.add(stage),
+    )
+    assert stages
+    assert not any("background" in stage for stage in stages)
+    assert not (scene.path / "background").exists()
+    assert any("--background on" in warning for warning in scene.warnings)
+    path = beside(0.0, (0.0,)).resized(32, 24)
+    list(render(scene, path, background=False, allow_unseen=True))
+    assert not caplog.records
+    list(render(scene, path, allow_unseen=True))
+    assert "import again with --background on" in caplog.text
+    assert find_import(scene.path, clip, ImportOptions(estimator="embedded", background=False)) is not None
+    assert find_import(scene.path, clip, ImportOptions(estimator="embedded")) is None
 
 
 def test_an_import_that_lost_its_background_is_made_again(passing: Scene, tmp_path: Path) -> None:
