@@ -4,9 +4,9 @@ A pixel's winner is the nearest face and, of equals, the one with the lowest ind
 no split into bands, changes the result. Coverage is decided by integers; 1/w and the weights follow from the same
 integers, in float64.
 
-The work is cut into loops without branches over short lists, which the compiler turns into vector instructions:
-which pixels may a quad hit, which does it hit, how deep is it there. A branch per quad would be a coin toss, and
-costs more than the work that it saves.
+The work is cut into loops without branches over short lists, which the compiler turns into vector instructions: where
+are the quads of a strip, and then, pixel by pixel of their boxes but all quads at once, which of them hit it. A branch
+per quad would be a coin toss, and costs more than the work that it saves. What remains are the hits themselves.
 """
 
 from __future__ import annotations
@@ -28,114 +28,114 @@ HALF = SUBPIXELS // 2
 SMALL = 8 * SUBPIXELS
 """A quad smaller than this has edge functions that fit 32 bits: twice the area of triangles within its box."""
 
-_MANY = 25
-"""Pixels of a box that it pays to look at one by one."""
+_SIDE = 4
+"""Quads whose box has more columns or rows of pixels are looked at apart from the others of their strip."""
 
-_MOST = STRIP * _MANY  # pairs of a strip, if all its quads are as large as can be
-_ENOUGH = 4 * STRIP  # pairs that are worth a look
-_PAIRS = 2 * (_ENOUGH + _MOST)
-
-# Where the rows of `draw_grid`'s scratch begin. An entry is a pair of a quad and a pixel in its box: the quad's upper
-# left vertex, the pixel; which triangles count; the quad's corners (upper left, lower left, upper right, lower right)
-# from the pixel's centre; which triangles hit it, the edge functions there; a list of such pairs.
+# Where the rows of `draw_grid`'s scratch begin. `c` has an entry for each quad of a strip, and a second one for some:
+# its upper left vertex, the first pixel of its box, how many columns and rows that has (0: it is not drawn here); its
+# corners (upper left, lower left, upper right, lower right) from that pixel's centre; for each edge 0 where a centre on
+# it (e = 0) counts as inside, else -1: with it added, the sign of e alone is the top-left rule.
 # Where an index is a `uintp`, numba makes no check for one from the end, which would cost a vector loop its vectors.
-QUAD, PIXEL, LIVE, AX, AY, BX, BY, DX, DY, EX, EY, CODE, E0, E1, E2, HIT = (n * _PAIRS for n in range(16))
-# `t` has an entry for each quad of a strip: its first pixel, how many columns and rows of pixels its box has; lists.
-LEFT, TOP, COLUMNS, ROWS, KIND, SEVERAL, LARGE = (n * (STRIP + 8) for n in range(7))
-
-# What LIVE and CODE hold: 1 for the upper left triangle, 2 for the lower right one.
-BOTH = 3
+_ROWS_OF_C = 17
+QUAD, PIXEL, COLUMNS, ROWS, AX, AY, BX, BY, DX, DY, EX, EY, ON_BD, ON_DA, ON_AB, ON_BE, ON_ED = (
+    n * 2 * STRIP for n in range(_ROWS_OF_C)
+)
+# `t` has an entry for each quad of a strip: its first pixel, how it is drawn; a list of some.
+LEFT, TOP, KIND, LIST = (n * (STRIP + 8) for n in range(4))
+# `d` has, for each place in the boxes (each twice), an entry for each quad: which triangle hits that pixel (1 the upper
+# left, 2 the lower right one), its edge functions there. Then how far each place is from the first pixel, and a list.
+_PLACES = 2 * 8 * 8
+CODE, E0, E1, E2, HIT = (n * _PLACES * STRIP for n in range(5))
+STEP = 5 * _PLACES * STRIP
+_DENSE = STEP + _PLACES
 
 _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whose centre is at or right of x
 
 
 @kernel
-def _add_pixels(c: Ints, t: Ints, first: Int, last: Int, several: Int, width: Int) -> Int:
-    """Pairs from `last` on for all but the first pixel of the quads listed in `SEVERAL`, whose pairs start at `first`.
+def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: Int) -> Int:
+    """Which of `count` quads hit the pixel `u` right of and `v` below their first one: place `place` of `d`.
+
+    A folded quad may hit it with both triangles: with its upper left one, and `again` with its lower right one.
 
     Returns:
-        How many pairs there are now.
+        Not 0 if any quad hits it with both.
     """
-    to = np.uintp(last)
-    for m in range(several):
-        k = np.uintp(t[SEVERAL + m])
-        columns, rows = t[np.uintp(COLUMNS) + k], t[np.uintp(ROWS) + k]
-        n = k + np.uintp(first)
-        ax, ay, bx, by = c[np.uintp(AX) + n], c[np.uintp(AY) + n], c[np.uintp(BX) + n], c[np.uintp(BY) + n]
-        dx, dy, ex, ey = c[np.uintp(DX) + n], c[np.uintp(DY) + n], c[np.uintp(EX) + n], c[np.uintp(EY) + n]
-        quad, pixel, column, down = c[np.uintp(QUAD) + n], c[np.uintp(PIXEL) + n], 0, 0
-        for _ in range(columns * rows - 1):  # one loop, not two: half as many branches to mispredict
-            column += 1
-            wrap = column == columns
-            column = 0 if wrap else column
-            pixel += width - columns + 1 if wrap else 1
-            down += SUBPIXELS if wrap else 0
-            across = column * SUBPIXELS
-            c[np.uintp(QUAD) + to], c[np.uintp(PIXEL) + to], c[np.uintp(LIVE) + to] = quad, pixel, BOTH
-            c[np.uintp(AX) + to], c[np.uintp(AY) + to] = ax - across, ay - down
-            c[np.uintp(BX) + to], c[np.uintp(BY) + to] = bx - across, by - down
-            c[np.uintp(DX) + to], c[np.uintp(DY) + to] = dx - across, dy - down
-            c[np.uintp(EX) + to], c[np.uintp(EY) + to] = ex - across, ey - down
-            to += np.uintp(1)
-    return np.int64(to)
+    folded = np.int32(0)
+    across, down = np.int32(u * SUBPIXELS), np.int32(v * SUBPIXELS)
+    column, row, once = np.int32(u), np.int32(v), np.int32(-1 if again == 0 else 0)
+    out = d[place * STRIP :]
+    for n in range(count):
+        ax, ay = np.int32(c[AX + n] - across), np.int32(c[AY + n] - down)
+        bx, by = np.int32(c[BX + n] - across), np.int32(c[BY + n] - down)
+        dx, dy = np.int32(c[DX + n] - across), np.int32(c[DY + n] - down)
+        ex, ey = np.int32(c[EX + n] - across), np.int32(c[EY + n] - down)
+        bd, be, ed = np.int32(bx * dy - dx * by), np.int32(bx * ey - ex * by), np.int32(ex * dy - dx * ey)
+        da, ab = np.int32(dx * ay - ax * dy), np.int32(ax * by - bx * ay)
+        f_bd, f_da, f_ab = np.int32(bd + c[ON_BD + n]), np.int32(da + c[ON_DA + n]), np.int32(ab + c[ON_AB + n])
+        f_be, f_ed = np.int32(be + c[ON_BE + n]), np.int32(ed + c[ON_ED + n])
+        in_box = (column < c[COLUMNS + n]) & (row < c[ROWS + n])
+        upper = (((f_bd ^ f_da) | (f_bd ^ f_ab)) >= 0) & (np.int32(bd + da + ab) != 0)  # 0: all on one line
+        lower = (((~f_bd ^ f_be) | (~f_bd ^ f_ed)) >= 0) & (np.int32(be + ed - bd) != 0)
+        both = upper & lower & in_box
+        folded = np.int32(folded | both)
+        first = upper & (once != 0)
+        hit = np.int32(1) if first else (np.int32(2) if lower else np.int32(0))
+        out[CODE + n] = (hit if in_box else np.int32(0)) & (once | np.int32(-1 if both else 0))
+        out[E0 + n] = bd if first else be
+        out[E1 + n] = da if first else ed
+        out[E2 + n] = ab if first else np.int32(-bd)
+    return folded
 
 
 @kernel
-def _hit_pixels(c: Ints, pairs: Int) -> Int:
-    """Find the pairs whose quad hits its pixel; the list stands in `HIT`.
-
-    f = e where a centre exactly on the edge (e = 0) counts as inside, else e - 1: its sign alone is the top-left
-    rule, and ~f is the same edge the other way round.
+def _hit_pixels(c: Ints, d: Ints, count: Int, columns: Int, rows: Int, width: Int) -> Int:
+    """Find which pixels of their boxes, of up to `columns` by `rows`, quads hit; the list of entries stands in `HIT`.
 
     Returns:
         How many.
     """
-    folded = np.int32(0)
-    for n in range(pairs):
-        ax, ay, bx, by = c[AX + n], c[AY + n], c[BX + n], c[BY + n]
-        dx, dy, ex, ey = c[DX + n], c[DY + n], c[EX + n], c[EY + n]
-        bd, be, ed = np.int32(bx * dy - dx * by), np.int32(bx * ey - ex * by), np.int32(ex * dy - dx * ey)
-        da, ab = np.int32(dx * ay - ax * dy), np.int32(ax * by - bx * ay)
-        f_bd = bd if (by > dy) | ((by == dy) & (dx > bx)) else np.int32(bd - 1)
-        f_da = da if (dy > ay) | ((dy == ay) & (ax > dx)) else np.int32(da - 1)
-        f_ab = ab if (ay > by) | ((ay == by) & (bx > ax)) else np.int32(ab - 1)
-        f_be = be if (by > ey) | ((by == ey) & (ex > bx)) else np.int32(be - 1)
-        f_ed = ed if (ey > dy) | ((ey == dy) & (dx > ex)) else np.int32(ed - 1)
-        upper = (((f_bd ^ f_da) | (f_bd ^ f_ab)) >= 0) & (np.int32(bd + da + ab) != 0)  # 0: all on one line
-        lower = (((~f_bd ^ f_be) | (~f_bd ^ f_ed)) >= 0) & (np.int32(be + ed - bd) != 0)
-        c[E0 + n] = bd if upper else be
-        c[E1 + n] = da if upper else ed
-        c[E2 + n] = ab if upper else np.int32(-bd)
-        c[CODE + n] = np.int32((1 if upper else 0) + (2 if lower else 0)) & c[LIVE + n]
-        folded = np.int32(folded | (upper & lower & (c[LIVE + n] != 0)))
-    last = pairs
-    if folded > 0:
-        for n in range(pairs):
-            if c[CODE + n] == BOTH:  # both triangles of a folded quad: the lower one gets a pair of its own
-                ax, ay, bx, by = c[AX + n], c[AY + n], c[BX + n], c[BY + n]
-                dx, dy, ex, ey = c[DX + n], c[DY + n], c[EX + n], c[EY + n]
-                c[CODE + n], c[CODE + last] = 1, 2
-                c[QUAD + last], c[PIXEL + last] = c[QUAD + n], c[PIXEL + n]
-                c[E0 + last], c[E1 + last], c[E2 + last] = bx * ey - ex * by, ex * dy - dx * ey, -c[E0 + n]
-                last += 1
-    hits = 0
-    for n in range(last):  # written always, kept where true: no branch to mispredict
-        c[HIT + hits] = n
-        hits += 1 if c[CODE + n] != 0 else 0
-    return hits
+    to, place = np.uintp(HIT), np.int64(0)
+    for v in range(rows):
+        for u in range(columns):
+            for again in range(2):
+                d[STEP + place] = v * width + u
+                folded = _hit_place(c, d, count, u, v, place, again)
+                for n in range(place * STRIP, place * STRIP + count):
+                    # Written always, kept where true: no branch to mispredict.
+                    d[to] = np.int32(n)
+                    to += np.uintp(1) if d[np.uintp(n)] != 0 else np.uintp(0)
+                place += 1
+                if folded == 0:
+                    break
+    return np.int64(to) - HIT
+
+
+@kernel
+def _set_apart(c: Ints, listed: Ints, several: Int) -> None:
+    """Move the quads that are listed to entries from `STRIP` on."""
+    for m in range(several):
+        k = np.int64(listed[m])
+        for r in range(_ROWS_OF_C):
+            c[r * 2 * STRIP + STRIP + m] = c[r * 2 * STRIP + k]
+        c[COLUMNS + k] = 0
+    while several % 16 != 0:
+        c[COLUMNS + STRIP + several] = 0
+        several += 1
 
 
 @kernel
 def _keep_nearest(
-    c: Ints, hits: Int, w: Doubles, row: Int, grid_w: Int, quads: Int, places: Ints, signs: Ints, face_id: Ints,
-    barycentrics: Singles, depth: Singles, front: Bools,
+    c: Ints, d: Ints, hits: Int, w: Doubles, row: Int, grid_w: Int, quads: Int, places: Ints, signs: Ints,
+    face_id: Ints, barycentrics: Singles, depth: Singles, front: Bools,
 ) -> None:  # fmt: skip
     """Draw what `_hit_pixels` found in one row of the grid."""
     for h in range(hits):
-        n = np.uintp(c[HIT + h])
-        side, a = np.int64(c[np.uintp(CODE) + n]) >> 1, np.int64(c[np.uintp(QUAD) + n])
-        p = np.uintp(c[np.uintp(PIXEL) + n])
-        e0, e1, e2 = np.float64(c[np.uintp(E0) + n]), np.float64(c[np.uintp(E1) + n]), np.float64(c[np.uintp(E2) + n])
+        m = np.uintp(d[HIT + h])
+        n, place = m & np.uintp(STRIP - 1), m // np.uintp(STRIP)
+        side, a = np.int64(d[np.uintp(CODE) + m]) >> 1, np.int64(c[np.uintp(QUAD) + n])
+        p = np.uintp(c[np.uintp(PIXEL) + n] + d[np.uintp(STEP) + place])
+        e0, e1, e2 = np.float64(d[np.uintp(E0) + m]), np.float64(d[np.uintp(E1) + m]), np.float64(d[np.uintp(E2) + m])
         m0 = e0 * w[np.uintp(a + side)]
         m1 = e1 * w[np.uintp(a + grid_w)]
         m2 = e2 * w[np.uintp(a + 1 + side * grid_w)]
@@ -154,6 +154,19 @@ def _keep_nearest(
 
 
 @kernel
+def _empty(first: Int, stop: Int, face_id: Ints, barycentrics: Singles, depth: Singles, front: Bools) -> Int:
+    """See nothing in the pixels first..stop; returns up to where the buffer is ready for drawing.
+
+    Called just ahead of the drawing: what is written then lies in the cache.
+    """
+    if stop <= first:
+        return first
+    face_id[first:stop], depth[first:stop], front[first:stop] = -1, np.inf, False
+    barycentrics[3 * first : 3 * stop] = 0
+    return stop
+
+
+@kernel
 def draw_grid(
     x: Ints, y: Ints, w: Doubles, grid_h: Int, grid_w: Int, boxes: Ints, row_boxes: Ints, places: Ints, signs: Ints,
     y_first: Int, y_stop: Int, width: Int, late: Ints, face_id: Ints, barycentrics: Singles, depth: Singles,
@@ -165,30 +178,25 @@ def draw_grid(
     Returns:
         How many larger quads were left to `numba_draw`; `late` holds their upper left vertices.
     """
-    first, last = y_first * width, y_stop * width
-    face_id[first:last], depth[first:last], front[first:last] = -1, np.inf, False
-    barycentrics[3 * first : 3 * last] = 0
+    ready = y_first * width
     band_low, band_high = y_first * SUBPIXELS, y_stop * SUBPIXELS
     quads = (grid_h - 1) * (grid_w - 1)
     # Scratch in few arrays: the compiler has to prove that what a vector loop reads and writes does not overlap.
-    c, t = np.empty(16 * _PAIRS, np.int32), np.empty(7 * (STRIP + 8), np.int32)
+    c, t, d = (
+        np.zeros(_ROWS_OF_C * 2 * STRIP, np.int32),
+        np.empty(4 * (STRIP + 8), np.int32),
+        np.empty(_DENSE, np.int32),
+    )
     late_count = 0
     row_width, row_first, row_stop = np.int32(width), np.int32(y_first), np.int32(y_stop)
     for i in range(grid_h - 1):
         if row_boxes[i, 0] >= band_high or row_boxes[i, 1] < band_low:
             continue
-        pairs = 0
-        for strip in range(boxes.shape[1] + 1):
-            if strip == boxes.shape[1] or pairs > _ENOUGH:
-                while pairs % 16 != 0:
-                    c[LIVE + pairs] = 0
-                    pairs += 1
-                _keep_nearest(
-                    c, _hit_pixels(c, pairs), w, i, grid_w, quads, places, signs, face_id, barycentrics, depth, front
-                )
-                pairs = 0
-                if strip == boxes.shape[1]:
-                    break
+        ready = _empty(
+            ready, min((np.int64(row_boxes[i, 1]) >> SUBPIXEL_BITS) + 1, y_stop) * width, face_id, barycentrics, depth,
+            front,
+        )  # fmt: skip
+        for strip in range(boxes.shape[1]):
             if (
                 boxes[i, strip, 2] >= band_high
                 or boxes[i, strip, 3] < band_low
@@ -204,6 +212,7 @@ def draw_grid(
             # Slices, because an index that starts at 0 is known not to be negative, and so loads are contiguous.
             x0, x1 = x[base : base + count + 1], x[below : below + count + 1]
             y0, y1 = y[base : base + count + 1], y[below : below + count + 1]
+            most_x, most_y, largest = np.int32(0), np.int32(0), np.int32(0)
             for k in range(count):
                 x_low = min(min(x0[k], x0[k + 1]), min(x1[k], x1[k + 1]))
                 x_high = max(max(x0[k], x0[k + 1]), max(x1[k], x1[k + 1]))
@@ -218,37 +227,61 @@ def draw_grid(
                 x_stop = np.int32(-1) if x_low <= MISSING else min(x_stop, row_width)
                 columns, rows = np.int32(x_stop - x_first), np.int32(min(y_end, row_stop) - y_start)
                 across, down = np.int32(x_high - x_low), np.int32(y_high - y_low)
-                # 0: no pixel, 1: one, 2: several, 3: too large, for 32 bits or to pay.
-                kind = np.int32(1) if (columns == 1) & (rows == 1) else np.int32(2)
-                kind = kind if (across < SMALL) & (down < SMALL) & (columns * rows <= _MANY) else np.int32(3)
+                # 0: no pixel, 1: small, 2: too large for 32 bits.
+                kind = np.int32(1) if (across < SMALL) & (down < SMALL) else np.int32(2)
                 kind = kind if (columns > 0) & (rows > 0) else np.int32(0)
                 # A triangle without the corner that cannot be drawn: as with large ones.
                 kind = (
-                    np.int32(3)
+                    np.int32(2)
                     if (x_low <= MISSING) & (min(x0[k + 1], x1[k]) > MISSING) & (max(x0[k], x1[k + 1]) > MISSING)
                     else kind
                 )
-                t[KIND + k], t[COLUMNS + k], t[ROWS + k] = kind, columns, rows
-                t[LEFT + k], t[TOP + k] = x_first, y_start
-            start = np.uintp(pairs)
+                columns, rows = columns if kind == 1 else np.int32(0), rows if kind == 1 else np.int32(0)
+                most_x, most_y, largest = max(most_x, columns), max(most_y, rows), max(largest, kind)
+                t[KIND + k], t[LEFT + k], t[TOP + k] = kind, x_first, y_start
+                c[COLUMNS + k], c[ROWS + k] = columns, rows
+            if largest > 1:
+                large = 0
+                for k in range(count):  # written always, kept where true: no branch to mispredict
+                    t[LIST + large] = k
+                    large += 1 if t[KIND + k] == 2 else 0
+                for n in range(large):
+                    late[late_count + n] = base + t[LIST + n]
+                late_count += large
+            if most_x == 0:
+                continue
             for k in range(count):
-                n = start + np.uintp(k)
-                px, py, kind = t[LEFT + k], t[TOP + k], t[KIND + k]
+                px, py = t[LEFT + k], t[TOP + k]
                 cx, cy = np.int32(px * SUBPIXELS + HALF), np.int32(py * SUBPIXELS + HALF)
-                c[np.uintp(AX) + n], c[np.uintp(AY) + n] = np.int32(x0[k] - cx), np.int32(y0[k] - cy)
-                c[np.uintp(BX) + n], c[np.uintp(BY) + n] = np.int32(x1[k] - cx), np.int32(y1[k] - cy)
-                c[np.uintp(DX) + n], c[np.uintp(DY) + n] = np.int32(x0[k + 1] - cx), np.int32(y0[k + 1] - cy)
-                c[np.uintp(EX) + n], c[np.uintp(EY) + n] = np.int32(x1[k + 1] - cx), np.int32(y1[k + 1] - cy)
-                c[np.uintp(LIVE) + n] = np.int32(BOTH) if (kind == 1) | (kind == 2) else np.int32(0)
-                c[np.uintp(PIXEL) + n] = np.int32(py * row_width + px)
-                c[np.uintp(QUAD) + n] = np.int32(first_quad + np.int32(k))
-            several, large = 0, 0
-            for k in range(count):  # written always, kept where true: no branch to mispredict
-                t[SEVERAL + several], t[LARGE + large] = k, k
-                several += 1 if t[KIND + k] == 2 else 0
-                large += 1 if t[KIND + k] == 3 else 0
-            for n in range(large):
-                late[late_count + n] = base + t[LARGE + n]
-            late_count += large
-            pairs = _add_pixels(c, t, pairs, pairs + count, several, width)
+                ax, ay, bx, by = x0[k], y0[k], x1[k], y1[k]
+                dx, dy, ex, ey = x0[k + 1], y0[k + 1], x1[k + 1], y1[k + 1]
+                c[AX + k], c[AY + k] = np.int32(ax - cx), np.int32(ay - cy)
+                c[BX + k], c[BY + k] = np.int32(bx - cx), np.int32(by - cy)
+                c[DX + k], c[DY + k] = np.int32(dx - cx), np.int32(dy - cy)
+                c[EX + k], c[EY + k] = np.int32(ex - cx), np.int32(ey - cy)
+                c[ON_BD + k] = np.int32(0) if (by > dy) | ((by == dy) & (dx > bx)) else np.int32(-1)
+                c[ON_DA + k] = np.int32(0) if (dy > ay) | ((dy == ay) & (ax > dx)) else np.int32(-1)
+                c[ON_AB + k] = np.int32(0) if (ay > by) | ((ay == by) & (bx > ax)) else np.int32(-1)
+                c[ON_BE + k] = np.int32(0) if (by > ey) | ((by == ey) & (ex > bx)) else np.int32(-1)
+                c[ON_ED + k] = np.int32(0) if (ey > dy) | ((ey == dy) & (dx > ex)) else np.int32(-1)
+                c[PIXEL + k] = np.int32(py * row_width + px)
+                c[QUAD + k] = np.int32(first_quad + np.int32(k))
+            for k in range(count, STRIP):
+                c[COLUMNS + k] = 0
+            several = 0
+            if max(most_x, most_y) > _SIDE:
+                for k in range(count):
+                    t[LIST + several] = k
+                    several += 1 if max(c[COLUMNS + k], c[ROWS + k]) > _SIDE else 0
+                _set_apart(c, t[LIST:], several)
+            # In a loop, because each call adds to the time to compile.
+            for apart in range(1 if several == count else 0, 2 if several > 0 else 1):
+                some, entries = c[apart * STRIP :], (several + 15) // 16 * 16 if apart else STRIP
+                if apart == 0:
+                    columns_most, rows_most = min(most_x, np.int32(_SIDE)), min(most_y, np.int32(_SIDE))
+                else:
+                    columns_most, rows_most = most_x, most_y
+                hits = _hit_pixels(some, d, entries, columns_most, rows_most, width)
+                _keep_nearest(some, d, hits, w, i, grid_w, quads, places, signs, face_id, barycentrics, depth, front)
+    _empty(ready, y_stop * width, face_id, barycentrics, depth, front)
     return late_count
