@@ -40,7 +40,7 @@ def find_cuts(disparity: NDArray[np.float32]) -> NDArray[np.uint8]:
     return cuts
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cut_lines(disparity: Any, tolerance: Any, curvature: Any, bit: Any, cuts: Any) -> None:  # pragma: no cover
     """Cut each row between neighbours that are torn apart: set `bit` of the left one."""
     rows, length = disparity.shape

@@ -39,7 +39,7 @@ def find_strips(disparity: NDArray[np.float32], cuts: NDArray[np.uint8]) -> NDAr
     return found[: _along(*down, BELOW, 1, int(LONGEST * height), SAME, found, count)]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _along(
     disparity: Any, cuts: Any, bit: Any, axis: Any, longest: Any, same: Any, found: Any, count: Any
 ) -> Any:  # pragma: no cover

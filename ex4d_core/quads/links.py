@@ -33,7 +33,7 @@ def find_links(cuts: NDArray[np.uint8]) -> NDArray[np.int32]:
     return links
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _ways(cut_lines: Any, line: Any, k: Any, length: Any, bit: Any) -> Any:  # pragma: no cover
     """5 bits: how far one gets along a line of the frame from its pixel k; beyond its ends, as far as to them."""
     bits = 1 << REACH
@@ -48,7 +48,7 @@ def _ways(cut_lines: Any, line: Any, k: Any, length: Any, bit: Any) -> Any:  # p
     return bits
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _link(cuts: Any, links: Any) -> None:  # pragma: no cover
     height, width = cuts.shape
     near = np.zeros((height, width), np.uint8)

@@ -39,7 +39,7 @@ def separate(color: NDArray[np.uint8], cuts: NDArray[np.uint8]) -> tuple[NDArray
     return clean, shift
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _edges(cuts: Any) -> Any:  # pragma: no cover
     """(H, W) uint8: 1 where a pixel is cut from any of its four neighbours."""
     height, width = cuts.shape
@@ -53,7 +53,7 @@ def _edges(cuts: Any) -> Any:  # pragma: no cover
     return edge
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _inner(color: Any, edge: Any, y: Any, x: Any, found: Any) -> Any:  # pragma: no cover
     """Mean colour of the neighbours on the pixel's own surface that are at no cut, in `found`; False: there is none."""
     height, width = edge.shape
@@ -74,7 +74,7 @@ def _inner(color: Any, edge: Any, y: Any, x: Any, found: Any) -> Any:  # pragma:
     return total > 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _separate(color: Any, cuts: Any, contrast: Any, least: Any, clean: Any, shift: Any) -> None:  # pragma: no cover
     height, width = cuts.shape
     gain, count = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.uint8)

@@ -102,7 +102,7 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
     return shaded
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _locate(
     face_id: Any, weights: Any, front: Any, height: Any, width: Any, cells: Any, half: Any, vertices: Any,
     uv: Any, pixel: Any, position: Any, own: Any,
@@ -145,7 +145,7 @@ def _locate(
                 at[2 * n + 1] = b0 * c0[1] + b1 * c1[1] + b2 * c2[1]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _choose(links: Any, position: Any, own: Any, limit: Any, wanted: Any) -> None:  # pragma: no cover
     """Which samples need a colour: `_AVERAGED` those around pixels that are seen, `_ALONE` the centres of plain ones.
 
@@ -176,7 +176,7 @@ def _choose(links: Any, position: Any, own: Any, limit: Any, wanted: Any) -> Non
                 out[j - 1] = out[j] = out[j + 1] = _AVERAGED
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _look_up(color: Any, links: Any, u: Any, v: Any, p: Any, sharpness: Any, least: Any) -> Any:  # pragma: no cover
     """Red, green and blue at the source position (u, v) on the quad of pixel p, anywhere in the frame."""
     height, width, _ = color.shape
@@ -208,7 +208,7 @@ def _look_up(color: Any, links: Any, u: Any, v: Any, p: Any, sharpness: Any, lea
     return np.float32(color[row, column, 0]), np.float32(color[row, column, 1]), np.float32(color[row, column, 2])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cubic(t: Any, b: Any) -> Any:  # pragma: no cover
     """Weight of a pixel whose centre is t pixels away, at most 2. All float32: a bare number would make it float64."""
     d, b3 = abs(t), np.float32(3) * b
@@ -218,7 +218,7 @@ def _cubic(t: Any, b: Any) -> Any:  # pragma: no cover
     return (near if d < np.float32(1) else far) * np.float32(1 / 6)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _blend(packed: Any, width: Any, count: Any, ints: Any, at: Any, weights: Any, s: Any) -> None:  # pragma: no cover
     """Red, green, blue and the sum of the weights at some positions, which are at least a pixel inside of the frame.
 
@@ -250,7 +250,7 @@ def _blend(packed: Any, width: Any, count: Any, ints: Any, at: Any, weights: Any
                 s[3 * _CHUNK + n] += weight
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sample(
     color: Any, packed: Any, links: Any, position: Any, own: Any, wanted: Any, sharpness: Any, least: Any,
     samples: Any,
@@ -302,7 +302,7 @@ def _sample(
         count += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _resolve(
     samples: Any, wanted: Any, own: Any, depth: Any, face_id: Any, position: Any, shown: Any, mask: Any, depths: Any,
     source: Any, face: Any,

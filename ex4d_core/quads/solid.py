@@ -130,7 +130,7 @@ def lattice_faces(rows: int, columns: int) -> NDArray[np.int32]:
     return faces
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _distances(disparity: Any, cuts: Any, reach: Any) -> Any:  # pragma: no cover
     """(H, W) float32: pixels from the nearest silhouette of the own surface, along the surface; far: over `reach`.
 
@@ -194,7 +194,7 @@ def _distances(disparity: Any, cuts: Any, reach: Any) -> Any:  # pragma: no cove
     return inside
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _tear(cuts: Any, inside: Any, reach: Any, torn: Any) -> Any:  # pragma: no cover
     """Find the corners that the pixels around them do not share; returns how many quads and shells have such a one."""
     height, width = cuts.shape
@@ -215,7 +215,7 @@ def _tear(cuts: Any, inside: Any, reach: Any, torn: Any) -> Any:  # pragma: no c
     return loose
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _beyond(disparity: Any, cuts: Any, i: Any, j: Any) -> Any:  # pragma: no cover
     """Disparity at a corner on the frame's border: the mean of the pixels there, and half a pixel's slope outwards."""
     height, width = disparity.shape
@@ -232,7 +232,7 @@ def _beyond(disparity: Any, cuts: Any, i: Any, j: Any) -> Any:  # pragma: no cov
     return max(d, np.float64(_LEAST) * disparity[y0, x0])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _lay_lattice(
     disparity: Any, torn: Any, cuts: Any, inside: Any, reach: Any, lens: Any, vertices: Any
 ) -> None:  # pragma: no cover
@@ -273,7 +273,7 @@ def _lay_lattice(
             back[3 * j], back[3 * j + 1], back[3 * j + 2] = x * shell[j], y * shell[j], z * shell[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cover
     """Disparity's change by a pixel to the right, and by one down, on the pixel's own surface; 0 if it is alone."""
     height, width = disparity.shape
@@ -295,7 +295,7 @@ def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cove
     return across, down
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _corner(
     disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any, across: Any, down: Any
 ) -> Any:  # pragma: no cover
@@ -339,7 +339,7 @@ def _corner(
     return count / total, max(least - np.float32(0.5), np.float32(0))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _moved(cuts: Any, shift: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no cover
     """Where corner k of pixel (y, x) stands in the frame: the mean shift of the cuts that meet there."""
     height, width = cuts.shape
@@ -356,7 +356,7 @@ def _moved(cuts: Any, shift: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no 
     return j + across / max(cut_x, 1), i + down / max(cut_y, 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _place(n: Any, vertices: Any, height: Any) -> Any:  # pragma: no cover
     """Row and column of the grid where the upper left corner of loose quad n stands.
 
@@ -368,7 +368,7 @@ def _place(n: Any, vertices: Any, height: Any) -> Any:  # pragma: no cover
     return 2 * (height + 2 + pair), pair % 3 + 3 * (n - pair * np.int64(each))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _put(
     u: Any, v: Any, z: Any, lens: Any, n: Any, k: Any, row: Any, column: Any, vertices: Any, uv: Any
 ) -> None:  # pragma: no cover
@@ -382,7 +382,7 @@ def _put(
     uv[n, k, 0], uv[n, k, 1] = u, v
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_quads(
     disparity: Any, cuts: Any, shift: Any, inside: Any, reach: Any, torn: Any, lens: Any, vertices: Any, uv: Any,
     pixel: Any,
@@ -414,7 +414,7 @@ def _add_quads(
     return made
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_flaps(
     disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
 ) -> Any:  # pragma: no cover
@@ -454,7 +454,7 @@ def _add_flaps(
     return made
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_strips(
     strips: Any, disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any,
     pixel: Any,
