@@ -8,40 +8,19 @@ import cv2
 import numpy as np
 import OpenEXR
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from depth_file_cases import estimate
 from ingest_cases import FRAMES, HEIGHT, WIDTH, depth_npy, depths, encode_grey
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Intrinsics
-from ex4d_core.depth import DepthKind, DepthRequest, DepthResult
+from ex4d_core.depth import DepthKind, DepthRequest
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.depth.registry import make_estimator
-from ex4d_core.depth.resample import resample_depth
 from ex4d_core.distortion import Distortion, undistorter
-from ex4d_core.errors import CancelledError, Ex4dError, InputError
+from ex4d_core.errors import CancelledError, InputError
 from ex4d_core.progress import never_cancelled, silent
 
 RANGE = (1.0, 9.0)
-
-
-def estimate(
-    path: Path,
-    kind: DepthKind = "metric",
-    value_range: tuple[float, float] | None = None,
-    *,
-    frames: int = FRAMES,
-    size: tuple[int, int] = (WIDTH, HEIGHT),
-    start: int = 0,
-    whole: int | None = None,
-    clip_size: tuple[int, int] | None = None,
-    channel: str | None = None,
-    distortion: Distortion | None = None,
-) -> DepthResult:
-    request = DepthRequest(path, kind, value_range, clip_size, start, whole, channel=channel, distortion=distortion)
-    colors = np.zeros((frames, size[1], size[0], 3), np.uint8)
-    lens = [Intrinsics.unknown_lens(*size)] * frames
-    return make_estimator("file", request).estimate(colors, lens, None, silent, never_cancelled)
 
 
 def read(path: Path, *args: object, **options: object) -> NDArray[np.float32]:
@@ -374,33 +353,6 @@ def test_a_file_must_be_given() -> None:
         make_estimator("file").check(1, (4, 4), silent, never_cancelled)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 9999),
-    old=st.tuples(st.integers(1, 24), st.integers(1, 24)),
-    new=st.tuples(st.integers(1, 24), st.integers(1, 24)),
-)
-def test_resampling_makes_no_depth_between_two_surfaces(seed: int, old: tuple[int, int], new: tuple[int, int]) -> None:
-    random = np.random.default_rng(seed)
-    near, far = random.uniform(1, 1.02, old), random.uniform(5, 5.1, old)
-    depth = np.where(random.random(old) < 0.5, near, far).astype(np.float32)
-    depth[random.random(old) < 0.1] = np.inf
-    found = resample_depth(depth, new[1], new[0])
-    assert found.shape == new
-    assert (((found >= 1) & (found <= 1.021)) | ((found >= 4.99) & (found <= 5.11)) | np.isposinf(found)).all()
-
-
-def test_resampling_keeps_planes_exact(tmp_path: Path) -> None:
-    def plane(height: int, width: int) -> NDArray[np.float64]:
-        x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-        return 1 / (0.2 + 0.1 * x[None] + 0.05 * y[:, None])
-
-    found = resample_depth(plane(40, 60).astype(np.float32), 150, 100)
-    inner = (slice(2, -2), slice(2, -2))  # beyond the old pixel centres nothing is extrapolated
-    np.testing.assert_allclose(found[inner], plane(100, 150)[inner], rtol=1e-5)
-    np.testing.assert_allclose(resample_depth(plane(40, 60).astype(np.float32), 30, 20), plane(20, 30), rtol=1e-5)
-
-
 def test_depthcrafter_and_video_depth_anything_save_disparity(tmp_path: Path) -> None:
     """`np.savez_compressed(..., depth=...)` in 0..1 and `depths=...`, as their run.py and utils do."""
     disparity = 1 / depths()
@@ -443,63 +395,6 @@ def test_a_channel_or_array_can_be_named(tmp_path: Path) -> None:
     assert estimate(folder, channel="odd name").conversion["channel"] == "odd name"
     with pytest.raises(InputError, match="has no channel 'Z', only odd name"):
         estimate(folder, channel="Z")
-
-
-K = np.array([[70.0, 0, 33], [0, 72.0, 17], [0, 0, 1]])
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"intrinsics": K},
-        {"K": K / [[WIDTH], [HEIGHT], [1]]},  # as shares of the sides
-        {"intrinsic": np.array([70.0, 72, 33, 17])},
-        {"intrinsics": np.tile(K, (FRAMES, 1, 1))},
-    ],
-)
-def test_a_lens_beside_the_depth_is_told(tmp_path: Path, given: dict[str, np.ndarray]) -> None:
-    np.savez(tmp_path / "z.npz", depth=depths(), **given)
-    lenses = estimate(tmp_path / "z.npz", size=(WIDTH * 2, HEIGHT * 2), clip_size=(WIDTH, HEIGHT)).intrinsics
-    assert lenses is not None
-    assert len(lenses) == FRAMES
-    assert lenses[2].as_tuple() == pytest.approx((140, 144, 66, 34))
-
-
-def test_a_lens_of_each_frame_goes_with_the_part_that_is_taken(tmp_path: Path) -> None:
-    rows = np.array([[70.0 + t, 72, 33, 17] for t in range(FRAMES)])
-    np.savez(tmp_path / "z.npz", depth=depths(), intrinsics=rows)
-    lenses = estimate(tmp_path / "z.npz", frames=2, start=3, whole=FRAMES).intrinsics
-    assert lenses is not None
-    assert [lens.fx for lens in lenses] == [73, 74]
-    folder = tmp_path / "each"
-    folder.mkdir()
-    for t in range(FRAMES):
-        np.savez(folder / f"{t}.npz", depth=depths()[t], intrinsics=rows[t])
-    each = estimate(folder).intrinsics
-    assert each is not None
-    assert [lens.fx for lens in each] == list(rows[:, 0])
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (K * [[2], [2], [1]], "for a picture of another size"),
-        (K * np.nan, "numbers that are not positive or not finite"),
-        (-K, "numbers that are not positive or not finite"),
-        (np.zeros((3, 3)), "numbers that are not positive or not finite"),
-        (np.eye(4), "has 4x4 numbers for 6 frames"),
-        (np.tile(K, (2, 1, 1)), "has 2x3x3 numbers for 6 frames"),
-        (np.empty((0, 4)), "has 0x4 numbers for 6 frames"),
-        (np.array(70.0), "has single numbers for 6 frames"),
-        (np.array("text"), "cannot be read as numbers"),
-        (np.array([None, {}], object), "cannot be read as numbers"),
-        (K * [[0.001], [0.001], [1]] + [[0, 0, 33], [0, 0, 17], [0, 0, 0]], "field of view of 180 degrees"),
-    ],
-)
-def test_what_is_no_lens_of_this_picture_is_refused(tmp_path: Path, bad: np.ndarray, message: str) -> None:
-    np.savez(tmp_path / "z.npz", depth=depths(), intrinsics=bad)
-    with pytest.raises(Ex4dError, match=r"The lens in .*z.npz \('intrinsics'\).*" + message):
-        estimate(tmp_path / "z.npz")
 
 
 def test_an_npz_without_arrays_says_so(tmp_path: Path) -> None:
