@@ -8,11 +8,13 @@ is like the step before it. Else the two edges of a thin object would vouch for 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", np.float32, np.uint8)
 
 RIGHT, BELOW = 1, 2
 """Bits of `find_cuts`: the pixel is cut from its right neighbour, from the one below."""
@@ -36,8 +38,26 @@ def find_cuts(disparity: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     cuts = np.zeros(disparity.shape, np.uint8)
     _cut_lines(disparity, np.float32(TOLERANCE), np.float32(CURVATURE), np.uint8(RIGHT), cuts)
-    _cut_lines(np.ascontiguousarray(disparity.T), np.float32(TOLERANCE), np.float32(CURVATURE), np.uint8(BELOW), cuts.T)
+    _cut_lines(turned(disparity), np.float32(TOLERANCE), np.float32(CURVATURE), np.uint8(BELOW), cuts.T)
     return cuts
+
+
+def turned(image: NDArray[Number]) -> NDArray[Number]:
+    """A transposed copy (W, H) of an image (H, W), made several times as fast as NumPy makes one of 512x512."""
+    result = np.empty(image.shape[::-1], image.dtype)
+    _turn(image, result)
+    return result
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _turn(image: Any, result: Any) -> None:  # pragma: no cover
+    """Block by block: rows of a power of two lie so that of a whole column hardly anything stays in the cache."""
+    height, width = image.shape
+    for top in range(0, height, 8):
+        for left in range(0, width, 8):
+            for x in range(left, min(left + 8, width)):
+                for y in range(top, min(top + 8, height)):
+                    result[x, y] = image[y, x]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d_core.quads.cuts import BELOW, RIGHT
+from ex4d_core.quads.cuts import BELOW, RIGHT, turned
 
 LONGEST = 0.25
 """Longest strip, as a share of the frame's side."""
@@ -33,10 +33,9 @@ def find_strips(disparity: NDArray[np.float32], cuts: NDArray[np.uint8]) -> NDAr
         (N, 4) int32: 0 and the row or 1 and the column, then the last pixel before the strip and the first after it.
     """
     height, width = disparity.shape
-    found = np.empty((np.count_nonzero(cuts & RIGHT) + np.count_nonzero(cuts & BELOW), 4), np.int32)
+    found = np.empty((2 * np.count_nonzero(cuts), 4), np.int32)
     count = _along(disparity, cuts, RIGHT, 0, int(LONGEST * width), SAME, found, 0)
-    down = np.ascontiguousarray(disparity.T), np.ascontiguousarray(cuts.T)
-    return found[: _along(*down, BELOW, 1, int(LONGEST * height), SAME, found, count)]
+    return found[: _along(turned(disparity), turned(cuts), BELOW, 1, int(LONGEST * height), SAME, found, count)]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -44,11 +43,15 @@ def _along(
     disparity: Any, cuts: Any, bit: Any, axis: Any, longest: Any, same: Any, found: Any, count: Any
 ) -> Any:  # pragma: no cover
     """Append the strips along the rows to `found` from `count` on; returns how many there are then."""
+    begins = np.empty(disparity.shape[1], np.int32)
     for y in range(disparity.shape[0]):
         line, cut = disparity[y], cuts[y]
-        for a in range(1, len(line) - 2):
-            if not cut[a] & bit or cut[a - 1] & bit or line[a] > line[a + 1]:
-                continue
+        several = 0
+        for a in range(1, len(line) - 2):  # written always, kept where true: no branch to mispredict
+            begins[several] = a
+            several += 1 if ((cut[a] & bit) != 0) & ((cut[a - 1] & bit) == 0) & (line[a] <= line[a + 1]) else 0
+        for n in range(several):
+            a = np.int64(begins[n])
             slope = line[a] - line[a - 1]
             for b in range(a + 2, min(a + longest, len(line) - 2) + 1):
                 if line[b] > line[a] * (1 + same) + slope * (b - a):

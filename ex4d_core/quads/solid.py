@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ex4d_core.camera import Intrinsics
 from ex4d_core.quads.cuts import BELOW, RIGHT
 from ex4d_core.quads.hidden import find_strips
+from ex4d_core.quads.silhouettes import find_distances
 
 THICKENING = 3.5
 """How much further behind the surface the shell is a pixel further in, in sizes of that pixel in space."""
@@ -50,6 +51,24 @@ OCCLUDER = -1
 
 _PACKED = 32
 """The pairs of rows of loose quads are a multiple of this many, so that frames share `lattice_faces`."""
+
+
+def _together() -> NDArray[np.int64]:
+    """(16, 4): which of the pixels around a corner belong together with each of them, bits 1, 2, 4 and 8.
+
+    By what is not cut: bit 1 between upper left and right, 2 lower left and right, 4 upper and lower left, 8 right.
+    """
+    masks = np.empty((16, 4), np.int64)
+    for edges in range(16):
+        joined = np.eye(4, dtype=np.int64)
+        for bit, (a, b) in enumerate(((0, 1), (2, 3), (0, 2), (1, 3))):
+            if edges >> bit & 1:
+                joined[a, b] = joined[b, a] = 1
+        masks[edges] = (joined @ joined @ joined > 0) @ np.array([1, 2, 4, 8])
+    return masks
+
+
+_TOGETHER = _together()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +121,7 @@ def build_solid(
     height, width = disparity.shape
     lens = np.array(intrinsics.as_tuple(), np.float64)
     reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
-    inside = _distances(disparity, cuts, reach)
+    inside = find_distances(disparity, cuts, reach)
     torn = np.empty((height + 1, width + 1), np.bool_)
     strips = find_strips(disparity, cuts)
     loose = _tear(cuts, inside, reach, torn) + 2 * (height + width) + len(strips)
@@ -128,70 +147,6 @@ def lattice_faces(rows: int, columns: int) -> NDArray[np.int32]:
     faces = np.concatenate([np.stack([below, here, right], axis=1), np.stack([below, right, last], axis=1)])
     faces.flags.writeable = False
     return faces
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _distances(disparity: Any, cuts: Any, reach: Any) -> Any:  # pragma: no cover
-    """(H, W) float32: pixels from the nearest silhouette of the own surface, along the surface; far: over `reach`.
-
-    A silhouette is a cut with the pixel on its nearer side; the pixel at it has 0.5. Breadth first, from ring to
-    ring, so that only pixels near a silhouette cost anything; rings of squares and of diamonds in turn, which makes
-    octagons of what should be circles.
-    """
-    height, width = disparity.shape
-    far = np.float32(1e9)
-    inside = np.full((height, width), far, np.float32)
-    queue = np.empty(height * width, np.int32)
-    first, last = 0, 0
-    for y in range(height):
-        line, above = cuts[y], cuts[max(y - 1, 0)]
-        for x in range(width):
-            if not line[x] | line[max(x - 1, 0)] | above[x]:
-                continue
-            edge = cuts[y, x] & RIGHT and disparity[y, x] > disparity[y, x + 1]
-            edge = edge or (cuts[y, x] & BELOW and disparity[y, x] > disparity[y + 1, x])
-            edge = edge or (x > 0 and cuts[y, x - 1] & RIGHT and disparity[y, x] > disparity[y, x - 1])
-            edge = edge or (y > 0 and cuts[y - 1, x] & BELOW and disparity[y, x] > disparity[y - 1, x])
-            if edge:
-                inside[y, x] = np.float32(0.5)
-                queue[last] = y * width + x
-                last += 1
-    distance = np.float32(0.5)
-    square = False
-    while first < last and distance < reach:
-        distance += np.float32(1)
-        stop = last
-        while first < stop:
-            y, x = queue[first] // width, queue[first] % width
-            first += 1
-            right = x + 1 < width and not cuts[y, x] & RIGHT
-            left = x > 0 and not cuts[y, x - 1] & RIGHT
-            below = y + 1 < height and not cuts[y, x] & BELOW
-            above = y > 0 and not cuts[y - 1, x] & BELOW
-            for k in range(8 if square else 4):
-                dx, dy = 0, 0
-                if k == 0 and right:
-                    dx = 1
-                elif k == 1 and left:
-                    dx = -1
-                elif k == 2 and below:
-                    dy = 1
-                elif k == 3 and above:
-                    dy = -1
-                elif k == 4 and right and below and not cuts[y, x + 1] & BELOW:
-                    dx, dy = 1, 1
-                elif k == 5 and left and below and not cuts[y, x - 1] & BELOW:
-                    dx, dy = -1, 1
-                elif k == 6 and right and above and not cuts[y - 1, x + 1] & BELOW:
-                    dx, dy = 1, -1
-                elif k == 7 and left and above and not cuts[y - 1, x - 1] & BELOW:
-                    dx, dy = -1, -1
-                if (dx != 0 or dy != 0) and inside[y + dy, x + dx] == far:
-                    inside[y + dy, x + dx] = distance
-                    queue[last] = (y + dy) * width + x + dx
-                    last += 1
-        square = not square
-    return inside
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -278,82 +233,81 @@ def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cove
     """Disparity's change by a pixel to the right, and by one down, on the pixel's own surface; 0 if it is alone."""
     height, width = disparity.shape
     d = disparity[y, x]
-    left = x > 0 and not cuts[y, x - 1] & RIGHT
-    right = x + 1 < width and not cuts[y, x] & RIGHT
-    above = y > 0 and not cuts[y - 1, x] & BELOW
-    below = y + 1 < height and not cuts[y, x] & BELOW
-    across = np.float64(0)
-    if left and right:
-        across = (disparity[y, x + 1] - disparity[y, x - 1]) / 2
-    elif left or right:
-        across = disparity[y, x + 1] - d if right else d - disparity[y, x - 1]
-    down = np.float64(0)
-    if above and below:
-        down = (disparity[y + 1, x] - disparity[y - 1, x]) / 2
-    elif above or below:
-        down = disparity[y + 1, x] - d if below else d - disparity[y - 1, x]
-    return across, down
+    x0, x1, y0, y1 = max(x - 1, 0), min(x + 1, width - 1), max(y - 1, 0), min(y + 1, height - 1)
+    # `&`, not `and`, and all of them looked up: a branch at an edge would be a coin toss.
+    left, right = (x > 0) & ((cuts[y, x0] & RIGHT) == 0), (x1 > x) & ((cuts[y, x] & RIGHT) == 0)
+    above, below = (y > 0) & ((cuts[y0, x] & BELOW) == 0), (y1 > y) & ((cuts[y, x] & BELOW) == 0)
+    across = np.float64((disparity[y, x1] if right else d) - (disparity[y, x0] if left else d))
+    down = np.float64((disparity[y1, x] if below else d) - (disparity[y0, x] if above else d))
+    return across * (0.5 if left & right else 1.0), down * (0.5 if above & below else 1.0)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _around(
+    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, i: Any, j: Any, deep: Any, apart: Any
+) -> None:  # pragma: no cover
+    """Depth, and distance from the silhouette, at corner (i, j) for each of the pixels around it.
+
+    `deep` (4,) float64, `apart` (4,) float32: of the pixel upper left of the corner, upper right, lower left, lower
+    right; rubbish for one out of the frame. Depth is that of the lattice where it has the point. Else the mean
+    disparity over those of the four that belong together with the pixel, around the corner; each says what its own
+    slope makes of the half pixel to the corner.
+    """
+    height, width = disparity.shape
+    y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
+    if not torn[i, j]:
+        least = min(min(inside[y0, x0], inside[y0, x1]), min(inside[y1, x0], inside[y1, x1]))
+        deep[:], apart[:] = np.float64(vertices[i, j, 2]), max(least - np.float32(0.5), np.float32(0))
+        return
+    across, down = x0 < x1, y0 < y1
+    edges = 1 if across and i > 0 and not cuts[y0, x0] & RIGHT else 0
+    edges |= 2 if across and i < height and not cuts[y1, x0] & RIGHT else 0
+    edges |= 4 if down and j > 0 and not cuts[y0, x0] & BELOW else 0
+    edges |= 8 if down and j < width and not cuts[y0, x1] & BELOW else 0
+    for m in range(4):
+        y, x = y1 if m >> 1 else y0, x1 if m & 1 else x0
+        right, below = _slope(disparity, cuts, y, x)
+        d = np.float64(disparity[y, x])
+        d += (-0.5 if m & 1 else 0.5) * right + (-0.5 if m >> 1 else 0.5) * below
+        deep[m], apart[m] = max(d, _LEAST * np.float64(disparity[y, x])), inside[y, x]
+    d0, d1, d2, d3 = deep[0], deep[1], deep[2], deep[3]
+    n0, n1, n2, n3 = apart[0], apart[1], apart[2], apart[3]
+    far = np.float32(1e9)
+    for m in range(4):
+        members = _TOGETHER[edges, m]
+        total = (d0 if members & 1 else 0.0) + (d1 if members & 2 else 0.0)
+        total += (d2 if members & 4 else 0.0) + (d3 if members & 8 else 0.0)
+        least = min(n0 if members & 1 else far, n1 if members & 2 else far)
+        least = min(least, min(n2 if members & 4 else far, n3 if members & 8 else far))
+        count = (members & 1) + ((members >> 1) & 1) + ((members >> 2) & 1) + (members >> 3)
+        deep[m], apart[m] = count / total, max(least - np.float32(0.5), np.float32(0))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _corner(
-    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any, across: Any, down: Any
+    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any, deep: Any, apart: Any
 ) -> Any:  # pragma: no cover
-    """Depth and distance from the silhouette at corner k of pixel (y, x): 0 upper left, 1 upper right, 2, 3 below.
-
-    That of the lattice where it has the point. Else the mean disparity over those of the four pixels around it that
-    belong together with this one; each says what its own slope, of this one (across, down), makes of the half pixel
-    to the corner.
-    """
-    height, width = disparity.shape
+    """Depth at corner k of pixel (y, x): 0 upper left, 1 upper right, 2 and 3 below. The last two are scratch."""
     i, j = y + (k >> 1), x + (k & 1)
     if not torn[i, j]:
-        y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
-        least = min(min(inside[y0, x0], inside[y0, x1]), min(inside[y1, x0], inside[y1, x1]))
-        return np.float64(vertices[i, j, 2]), max(least - np.float32(0.5), np.float32(0))
-    # Around the corner stand (y, x), its neighbour sideways (1), its neighbour up or down (2), the diagonal one (3).
-    sx, sy = 2 * (k & 1) - 1, 2 * (k >> 1) - 1
-    x1, y1 = x + sx, y + sy
-    has_x, has_y = 0 <= x1 < width, 0 <= y1 < height
-    low_x, low_y = min(x, x1), min(y, y1)
-    joined_x = has_x and not cuts[y, low_x] & RIGHT
-    joined_y = has_y and not cuts[low_y, x] & BELOW
-    both = has_x and has_y
-    far_x = both and not cuts[y1, low_x] & RIGHT  # between 2 and 3
-    far_y = both and not cuts[low_y, x1] & BELOW  # between 1 and 3
-    diagonal = (joined_x and far_y) or (joined_y and far_x)
-    joined_x = joined_x or (diagonal and far_y)
-    joined_y = joined_y or (diagonal and far_x)
-    total, count, least = np.float64(0), 0, np.float32(1e9)
-    for m in range(4):
-        if (m == 1 and not joined_x) or (m == 2 and not joined_y) or (m == 3 and not diagonal):
-            continue
-        at_x, at_y = x1 if m & 1 else x, y1 if m >> 1 else y
-        if m > 0:
-            across, down = _slope(disparity, cuts, at_y, at_x)
-        d = np.float64(disparity[at_y, at_x])
-        value = d + across * (-0.5 * sx if m & 1 else 0.5 * sx) + down * (-0.5 * sy if m >> 1 else 0.5 * sy)
-        total += max(value, _LEAST * d)
-        count += 1
-        least = min(least, inside[at_y, at_x])
-    return count / total, max(least - np.float32(0.5), np.float32(0))
+        return np.float64(vertices[i, j, 2])
+    _around(disparity, cuts, inside, vertices, torn, i, j, deep, apart)
+    return deep[3 - k]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _moved(cuts: Any, shift: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no cover
-    """Where corner k of pixel (y, x) stands in the frame: the mean shift of the cuts that meet there."""
+def _moved(cuts: Any, shift: Any, i: Any, j: Any) -> Any:  # pragma: no cover
+    """Where corner (i, j) stands in the frame: the mean shift of the cuts that meet there."""
     height, width = cuts.shape
-    i, j = y + (k >> 1), x + (k & 1)
-    across, down, cut_x, cut_y = np.float32(0), np.float32(0), 0, 0
-    for row in range(max(i - 1, 0), min(i + 1, height)):
-        if 0 < j < width and cuts[row, j - 1] & RIGHT:
-            across += shift[row, j - 1, 0]
-            cut_x += 1
-    for column in range(max(j - 1, 0), min(j + 1, width)):
-        if 0 < i < height and cuts[i - 1, column] & BELOW:
-            down += shift[i - 1, column, 1]
-            cut_y += 1
-    return j + across / max(cut_x, 1), i + down / max(cut_y, 1)
+    y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
+    upper = (x0 < x1) & (i > 0) & ((cuts[y0, x0] & RIGHT) != 0)
+    lower = (x0 < x1) & (i < height) & ((cuts[y1, x0] & RIGHT) != 0)
+    left = (y0 < y1) & (j > 0) & ((cuts[y0, x0] & BELOW) != 0)
+    right = (y0 < y1) & (j < width) & ((cuts[y0, x1] & BELOW) != 0)
+    zero = np.float32(0)
+    across = (shift[y0, x0, 0] if upper else zero) + (shift[y1, x0, 0] if lower else zero)
+    down = (shift[y0, x0, 1] if left else zero) + (shift[y0, x1, 1] if right else zero)
+    return j + across * np.float32(0.5 if upper & lower else 1), i + down * np.float32(0.5 if left & right else 1)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -390,21 +344,33 @@ def _add_quads(
     """Append the quads at cuts and their shells; returns how many there are."""
     height, width = disparity.shape
     made = 0
+    # Of two rows of corners, in turn: what the pixels around each have there, and where it stands. Whose it is, to
+    # find it once for all of them.
+    deep, apart = np.empty((2, width + 1, 4)), np.empty((2, width + 1, 4), np.float32)
+    place, found = np.empty((2, width + 1, 2)), np.full((2, width + 1), -1, np.int32)
+    listed = np.empty(width + 1, np.int32)
     for y in range(height):
         upper, lower = torn[y], torn[y + 1]
-        for x in range(width):
-            if not (upper[x] | upper[x + 1] | lower[x] | lower[x + 1]):
-                continue
+        several = 0
+        for x in range(width):  # written always, kept where true: no branch to mispredict
+            listed[several] = x
+            several += 1 if upper[x] | upper[x + 1] | lower[x] | lower[x + 1] else 0
+        for n in range(several):
+            x = np.int64(listed[n])
             shell = inside[y, x] < reach
             row, column = _place(made, vertices, height)
             shell_row, shell_column = _place(made + 1, vertices, height)
-            across, down = _slope(disparity, cuts, y, x)
             for k in range(4):
-                z, distance = _corner(disparity, cuts, inside, vertices, torn, y, x, k, across, down)
-                u, v = _moved(cuts, shift, y, x, k)
+                i, j = y + (k >> 1), x + (k & 1)
+                at = i & 1
+                if found[at, j] != i:
+                    found[at, j] = i
+                    _around(disparity, cuts, inside, vertices, torn, i, j, deep[at, j], apart[at, j])
+                    place[at, j, 0], place[at, j, 1] = _moved(cuts, shift, i, j)
+                z, u, v = deep[at, j, 3 - k], place[at, j, 0], place[at, j, 1]
                 _put(u, v, z, lens, made, k, row, column, vertices, uv)
                 if shell:
-                    z *= 1.0 + min(THICKENING * distance / lens[0], THICKEST)
+                    z *= 1.0 + min(THICKENING * apart[at, j, 3 - k] / lens[0], THICKEST)
                     _put(u, v, z, lens, made + 1, k, shell_row, shell_column, vertices, uv)
             pixel[made] = y * width + x
             made += 1
@@ -423,6 +389,7 @@ def _add_flaps(
     Returns how many quads there are now.
     """
     height, width = disparity.shape
+    deep, apart = np.empty(4), np.empty(4, np.float32)
     for side in range(4):  # left, right, top, bottom
         vertical = side < 2
         length, furthest = (height, FLAP * width) if vertical else (width, FLAP * height)
@@ -436,14 +403,13 @@ def _add_flaps(
                     stop += 1
                 reach = min(furthest, FLAP_SHARE * (stop - t))
             row, column = _place(made, vertices, height)
-            right, below = _slope(disparity, cuts, y, x)
             for k in range(4):
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
                 end, out = k >> 1, reach if k & 1 else 0.0
                 border, opposite = (2 * end, 1) if vertical else (end, 2)
                 border += opposite if side == 1 or side == 3 else 0
-                z, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border, right, below)
-                inner, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, border ^ opposite, right, below)
+                z = _corner(disparity, cuts, inside, vertices, torn, y, x, border, deep, apart)
+                inner = _corner(disparity, cuts, inside, vertices, torn, y, x, border ^ opposite, deep, apart)
                 # Outwards by n pixels, disparity is 1 + n (1 - z / inner) times as great.
                 z /= min(max(1.0 + (1.0 - z / inner) * out, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
@@ -461,6 +427,7 @@ def _add_strips(
 ) -> None:  # pragma: no cover  # fmt: skip
     """Append the hidden strips: a quad each, from the border of the pixel before it to that of the pixel after it."""
     height = len(disparity)
+    deep, apart = np.empty(4), np.empty(4, np.float32)
     for n in range(len(strips)):
         across = strips[n, 0] == 0
         row, column = _place(made, vertices, height)
@@ -469,8 +436,7 @@ def _add_strips(
             at, end, side = strips[n, 2 + (k & 1)], k >> 1, 1 - (k & 1)
             y, x = (strips[n, 1], at) if across else (at, strips[n, 1])
             corner = 2 * end + side if across else 2 * side + end
-            right, below = _slope(disparity, cuts, y, x)
-            z, _ = _corner(disparity, cuts, inside, vertices, torn, y, x, corner, right, below)
+            z = _corner(disparity, cuts, inside, vertices, torn, y, x, corner, deep, apart)
             u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
             _put(u, v, z, lens, made, k, row, column, vertices, uv)
         pixel[made] = OCCLUDER
