@@ -37,12 +37,12 @@ THICKENING = 3.5
 THICKEST = 0.1
 """How far behind the surface the shell gets, as a share of the surface's depth."""
 
-FLAP = 0.25
-"""How far flaps reach out of the frame at most, as a share of its side."""
+FLAP = 0.4
+"""How far flaps reach out of the frame at most, as a share of its side; else as far as their surface runs into the
+frame from the border: a table seen across the whole frame goes on, a chair of which a leg is seen ends soon."""
 
-FLAP_SHARE = 0.7
-"""How far flaps reach out of the frame at most, as a share of how long their surface runs along the border: a table
-goes on beyond it, a chair may end there."""
+_EVERY = 4
+"""How far a surface runs into the frame is measured at every so many pixels of the border."""
 
 _LEAST, _MOST = 0.3, 3.0
 """A flap's, and a corner's, disparity as a share of its pixel's: bounds for slopes that are continued."""
@@ -381,6 +381,25 @@ def _add_quads(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _run(cuts: Any, y: Any, x: Any, side: Any, most: Any) -> Any:  # pragma: no cover
+    """How many pixels in line, at most so many, the surface of a border pixel runs into the frame from that side."""
+    height, width = cuts.shape
+    most = min(most, width if side < 2 else height)
+    for n in range(1, most):  # left, right, top, bottom
+        if side == 0:
+            cut = cuts[y, n - 1] & RIGHT
+        elif side == 1:
+            cut = cuts[y, width - 1 - n] & RIGHT
+        elif side == 2:
+            cut = cuts[n - 1, x] & BELOW
+        else:
+            cut = cuts[height - 1 - n, x] & BELOW
+        if cut:
+            return n
+    return most
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_flaps(
     disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
 ) -> Any:  # pragma: no cover
@@ -401,7 +420,12 @@ def _add_flaps(
                 stop = t + 1
                 while stop < length and not (cuts[stop - 1, x] & BELOW if vertical else cuts[y, stop - 1] & RIGHT):
                     stop += 1
-                reach = min(furthest, FLAP_SHARE * (stop - t))
+                total, lines = 0, 0
+                for s in range(t + min(_EVERY, stop - t) // 2, stop, _EVERY):
+                    row, column = (s, x) if vertical else (y, s)
+                    total += _run(cuts, row, column, side, int(furthest))
+                    lines += 1
+                reach = total / lines
             row, column = _place(made, vertices, height)
             for k in range(4):
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
