@@ -123,7 +123,7 @@ def build_solid(
     reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
     inside = find_distances(disparity, cuts, reach)
     torn = np.empty((height + 1, width + 1), np.bool_)
-    strips = find_strips(disparity, cuts)
+    strips, slopes = find_strips(disparity, cuts)
     loose = _tear(cuts, inside, reach, torn) + 2 * (height + width) + len(strips)
     columns = max(width + 1, 4)
     packed = -(-loose // ((columns - 1) // 3))  # pairs of rows, each with every third column left free
@@ -134,7 +134,7 @@ def build_solid(
     _lay_lattice(disparity, torn, cuts, inside, reach, lens, vertices)
     made = _add_quads(disparity, cuts, shift, inside, reach, torn, lens, vertices, uv, pixel)
     made = _add_flaps(disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
-    _add_strips(strips, disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
+    _add_strips(strips, slopes, disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
     return Solid(vertices.reshape(-1, 3), lattice_faces(rows, columns), (rows, columns), pixel, uv, (height, width))
 
 
@@ -446,22 +446,29 @@ def _add_flaps(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_strips(
-    strips: Any, disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any,
-    pixel: Any,
+    strips: Any, slopes: Any, disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any,
+    uv: Any, pixel: Any,
 ) -> None:  # pragma: no cover  # fmt: skip
     """Append the hidden strips: a quad each, from the border of the pixel before it to that of the pixel after it."""
     height = len(disparity)
     deep, apart = np.empty(4), np.empty(4, np.float32)
     for n in range(len(strips)):
-        across = strips[n, 0] == 0
+        across, line, a, b = strips[n, 0] == 0, strips[n, 1], strips[n, 2], strips[n, 3]
+        ends_hidden, forwards = not np.isnan(slopes[n]), b > a
         row, column = _place(made, vertices, height)
         for k in range(4):
             # Corners 0 and 2 stand before the strip, 1 and 3 after it; 2 and 3 further down or right.
-            at, end, side = strips[n, 2 + (k & 1)], k >> 1, 1 - (k & 1)
-            y, x = (strips[n, 1], at) if across else (at, strips[n, 1])
+            far, end = k & 1, k >> 1
+            at = b if far and not ends_hidden else a
+            side = 1 - far if forwards and not ends_hidden else (1 if forwards else 0)
+            y, x = (line, at) if across else (at, line)
             corner = 2 * end + side if across else 2 * side + end
             z = _corner(disparity, cuts, inside, vertices, torn, y, x, corner, deep, apart)
             u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
+            if far and ends_hidden:
+                on = np.float64(abs(b - a) - 1)
+                z /= min(max(1.0 + slopes[n] * on * z, _LEAST), _MOST)
+                u, v = (u + (on if forwards else -on), v) if across else (u, v + (on if forwards else -on))
             _put(u, v, z, lens, made, k, row, column, vertices, uv)
         pixel[made] = OCCLUDER
         made += 1
