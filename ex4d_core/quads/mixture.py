@@ -18,7 +18,7 @@ from ex4d_core.quads.cuts import BELOW, RIGHT
 _CONTRAST = 4000.0
 """Least squared distance of F and B, 8-bit levels summed over red, green and blue: under it noise decides."""
 
-_TRUST = 0.6
+TRUST = 0.6
 """How much of the way to where the colours put an edge it is moved. They are those of compressed footage: all the way
 gives .03 dB and costs 3 % more wrong pixels in the mask; none costs .2 dB."""
 
@@ -39,7 +39,7 @@ def separate(color: NDArray[np.uint8], cuts: NDArray[np.uint8]) -> tuple[NDArray
         there is no cut, or the colours do not tell.
     """
     clean, shift = color.copy(), np.zeros((*cuts.shape, 2), np.float32)
-    _separate(color, cuts, np.float32(_CONTRAST), np.float32(_LEAST_OWN), np.float32(_TRUST), clean, shift)
+    _separate(color, cuts, np.float32(_CONTRAST), np.float32(_LEAST_OWN), np.float32(TRUST), clean, shift)
     return clean, shift
 
 

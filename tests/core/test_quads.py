@@ -13,11 +13,12 @@ from ex4d_core.camera import Camera, Intrinsics
 from ex4d_core.errors import InputError
 from ex4d_core.frame import RenderedFrame
 from ex4d_core.quads import build_quads, render_quads
+from ex4d_core.quads import solid as solid_module
 from ex4d_core.quads.cuts import BELOW, RIGHT, find_cuts
 from ex4d_core.quads.hidden import find_strips
 from ex4d_core.quads.links import find_links
-from ex4d_core.quads.mixture import separate
-from ex4d_core.quads.solid import OCCLUDER, THICKEST, Solid, build_solid
+from ex4d_core.quads.mixture import TRUST, separate
+from ex4d_core.quads.solid import FLAP, OCCLUDER, THICKEST, Solid, build_solid
 from ex4d_core.raster import Raster, rasterize
 
 RNG = np.random.default_rng(9)
@@ -136,7 +137,7 @@ def test_an_edge_pixel_loses_the_other_colour_and_the_edge_moves_by_its_share() 
     clean, shift = separate(color, find_cuts(disparity))
     assert np.abs(clean[:, 5].astype(int) - RED).max() <= 1
     np.testing.assert_array_equal(np.delete(clean, 5, 1), np.delete(color, 5, 1))
-    np.testing.assert_allclose(shift[:, 5, 0], -0.3, atol=0.01)  # the red surface ends 0.3 of a pixel earlier
+    np.testing.assert_allclose(shift[:, 5, 0], -0.3 * TRUST, atol=0.01)  # the red surface ends 0.3 of a pixel earlier
     assert not np.delete(shift, 5, 1).any()
     assert not shift[..., 1].any()
 
@@ -233,34 +234,100 @@ def bar_scene(right: float = 4.0) -> NDArray[np.float32]:
     return depth
 
 
+def strips_of(depth: NDArray[np.float32]) -> tuple[list[list[int]], NDArray[np.float32]]:
+    disparity = np.float32(1) / depth
+    strips, slopes = find_strips(disparity, find_cuts(disparity))
+    return strips.tolist(), slopes
+
+
 def test_a_wall_goes_on_behind_what_stands_before_it() -> None:
-    disparity = np.float32(1) / bar_scene()
-    strips = find_strips(disparity, find_cuts(disparity))
-    assert (strips[:, 0] == 0).all(), "the bar is too long to go on behind it along columns"
-    np.testing.assert_array_equal(strips[:, 1], np.arange(10, 30))
-    assert (strips[:, 2:] == (19, 28)).all()
-    turned = find_strips(disparity.T.copy(), find_cuts(disparity.T.copy()))
-    assert (turned[:, 0] == 1).all()
-    np.testing.assert_array_equal(turned[:, 1:], strips[:, 1:])
+    expected = [[row, 19, 28] for row in range(10, 30)]  # along columns the bar is too long to go on behind it
+    strips, slopes = strips_of(bar_scene())
+    assert strips == [[0, *strip] for strip in expected]
+    assert np.isnan(slopes).all()
+    turned, _ = strips_of(bar_scene().T.copy())
+    assert turned == [[1, *strip] for strip in expected]
 
 
 @pytest.mark.parametrize("other", [3.0, 6.0])
 def test_other_surfaces_on_both_sides_of_an_object_are_not_joined(other: float) -> None:
-    disparity = np.float32(1) / bar_scene(other)
-    strips = find_strips(disparity, find_cuts(disparity))
-    assert not (strips[:, 0] == 0).any()
+    strips, slopes = strips_of(bar_scene(other))
+    assert not [strip for strip, slope in zip(strips, slopes, strict=True) if strip[0] == 0 and np.isnan(slope)]
 
 
-def test_a_strip_hides_what_is_behind_it_and_is_never_seen() -> None:
+def stem_scene(run: int, hidden: int) -> NDArray[np.float32]:
+    """Depth of a stem 4 away in row 20, seen `run` pixels far to column 24, where what is 2 away hides it for `hidden`
+    pixels; nearer and nearer to the right, and 40 away all around."""
+    depth = np.full((40, 48), 40, np.float32)
+    depth[20, 24 - run : 24] = 1 / (0.25 + 0.001 * np.arange(-run, 0))
+    depth[:, 24 : 24 + hidden] = 2
+    return depth
+
+
+def stem_strips(depth: NDArray[np.float32]) -> list[tuple[int, int, float]]:
+    """Of the strips of row 20 that end hidden: the last pixel before it, the first after it, and the slope."""
+    strips, slopes = strips_of(depth)
+    ends_hidden = [(strip, slope) for strip, slope in zip(strips, slopes, strict=True) if not np.isnan(slope)]
+    return [(strip[2], strip[3], slope) for strip, slope in ends_hidden if strip[:2] == [0, 20]]
+
+
+def test_a_stem_goes_on_behind_what_hides_it_half_as_far_as_it_was_seen() -> None:
+    depth = stem_scene(8, 8)
+    assert stem_strips(depth) == [(23, 28, pytest.approx(0.001, rel=1e-3))]
+    assert stem_strips(np.ascontiguousarray(depth[:, ::-1])) == [(24, 19, pytest.approx(0.001, rel=1e-3))]
+
+
+@pytest.mark.parametrize(
+    ("run", "hidden", "why"), [(8, 3, "it would be seen again"), (2, 8, "too short"), (24, 22, "a ground")]
+)
+def test_what_is_not_known_to_go_on_does_not(run: int, hidden: int, why: str) -> None:
+    assert not stem_strips(stem_scene(run, hidden)), why
+
+
+def test_a_strip_that_ends_hidden_lies_on_its_surface() -> None:
+    depth, lens = stem_scene(8, 8), lens_of(48, 40)
+    solid, (strips, _) = solid_of(depth, lens), strips_of(depth)
+    n = len(solid.pixel) - len(strips) + strips.index([0, 20, 23, 28])
+    corners = corners_of(solid, n)
+    x = corners[:, 0] / corners[:, 2] * lens.fx + lens.cx
+    y = corners[:, 1] / corners[:, 2] * lens.fy + lens.cy
+    np.testing.assert_allclose(x, [24, 28, 24, 28], atol=1e-4)
+    np.testing.assert_allclose(y, [20, 20, 21, 21], atol=1e-4)
+    np.testing.assert_allclose(1 / corners[:, 2], 0.25 + 0.001 * (x - 24.5), rtol=1e-3)
+    assert solid.pixel[n] == OCCLUDER
+
+
+def test_a_strip_hides_what_is_behind_it_and_is_never_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     depth = bar_scene()
     depth[:, 36:] = 40  # far behind the wall, and in view through where the bar hid it
     color = np.full((*depth.shape, 3), 100, np.uint8)
     color[:, 36:] = 250
-    lens = lens_of(48, 40)
-    frame = render_quads(build_quads(color, depth, lens), camera_at(lens, x=-2.0, z=1.0, turn=0.6), threads=1)
-    hidden = ~frame.mask & (frame.depth < 8)
-    assert hidden.any()
-    assert not ((frame.color > 200).all(axis=-1) & (frame.depth < 8)).any()
+    lens, camera = lens_of(48, 40), camera_at(lens_of(48, 40), x=-1.0, z=1.0, turn=0.33)
+
+    def seen_through_the_wall() -> int:
+        """Pixels that show what is far away through the part of the wall that the bar hid."""
+        frame = render_quads(build_quads(color, depth, lens), camera, threads=1)
+        y, x = np.nonzero(frame.mask & (frame.color > 200).all(axis=-1))
+        rays = np.stack([(x + 0.5 - lens.cx) / lens.fx, (y + 0.5 - lens.cy) / lens.fy, np.ones(len(x))], axis=1)
+        rays = rays @ camera.c2w[:3, :3].T
+        at = camera.c2w[:3, 3] + rays * ((4 - camera.c2w[2, 3]) / rays[:, 2])[:, None]
+        u, v = at[:, 0] / 4 * lens.fx + lens.cx, at[:, 1] / 4 * lens.fy + lens.cy
+        return int(((u > 21) & (u < 27) & (v > 11) & (v < 29)).sum())
+
+    assert seen_through_the_wall() == 0
+    nothing = np.empty((0, 4), np.int32), np.empty(0, np.float32)
+    monkeypatch.setattr(solid_module, "find_strips", lambda *_: nothing)
+    assert seen_through_the_wall() > 5
+
+
+def test_flaps_reach_as_far_out_of_the_frame_as_their_surface_runs_into_it() -> None:
+    depth = np.full((40, 48), 4, np.float32)
+    depth[10:30, :6] = 2
+    solid = solid_of(depth, lens_of(48, 40))
+    first = len(solid.pixel) - 2 * (40 + 48)
+    left, right = solid.uv[first : first + 40], solid.uv[first + 40 : first + 80]
+    np.testing.assert_allclose(left[10:30, 1, 0], -6)
+    np.testing.assert_allclose(right[:, 1, 0], 48 + int(FLAP * 48))
 
 
 def test_the_source_camera_gets_the_frame_as_filmed() -> None:
