@@ -25,11 +25,16 @@ Bools = NDArray[np.bool_]
 
 HALF = SUBPIXELS // 2
 
-SMALL = 8 * SUBPIXELS
-"""A quad smaller than this has edge functions that fit 32 bits: twice the area of triangles within its box."""
+SMALL = 16 * SUBPIXELS
+_SMALL_AREA = 100
+"""A quad is small if its box is smaller than this across and down, and has at most this area in pixels: then its edge
+functions fit 32 bits. They are twice the area of triangles within its box, so for up to 128 pixels."""
 
 _SIDE = 4
 """Quads whose box has more columns or rows of pixels are looked at apart from the others of their strip."""
+
+_GROUP = 16
+"""So many of those together."""
 
 # Where the rows of `draw_grid`'s scratch begin. `c` has an entry for each quad of a strip, and a second one for some:
 # its upper left vertex, the first pixel of its box, how many columns and rows that has (0: it is not drawn here); its
@@ -44,10 +49,16 @@ QUAD, PIXEL, COLUMNS, ROWS, AX, AY, BX, BY, DX, DY, EX, EY, ON_BD, ON_DA, ON_AB,
 LEFT, TOP, KIND, LIST = (n * (STRIP + 8) for n in range(4))
 # `d` has, for each place in the boxes (each twice), an entry for each quad: which triangle hits that pixel (1 the upper
 # left, 2 the lower right one), its edge functions there. Then how far each place is from the first pixel, and a list.
-_PLACES = 2 * 8 * 8
+_PLACES = 2 * 16 * 16
 CODE, E0, E1, E2, HIT = (n * _PLACES * STRIP for n in range(5))
 STEP = 5 * _PLACES * STRIP
 _DENSE = STEP + _PLACES
+
+_FEW = 32
+"""Of up to so many quads a list is made, so that no time is lost with the others of their strip."""
+
+_PROBE = 8
+"""Each so many-th quad of a strip is tried first for whether it is hidden."""
 
 _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whose centre is at or right of x
 
@@ -119,9 +130,36 @@ def _set_apart(c: Ints, listed: Ints, several: Int) -> None:
         for r in range(_ROWS_OF_C):
             c[r * 2 * STRIP + STRIP + m] = c[r * 2 * STRIP + k]
         c[COLUMNS + k] = 0
-    while several % 16 != 0:
-        c[COLUMNS + STRIP + several] = 0
+    while several % _GROUP != 0:
+        c[COLUMNS + STRIP + several], c[ROWS + STRIP + several] = 0, 0
         several += 1
+
+
+@kernel
+def _is_hidden(c: Ints, t: Ints, k: Int, base: Int, below: Int, w: Doubles, width: Int, depth: Singles) -> bool:
+    """Whether something nearer was drawn at each pixel of quad k's box; True where it is not drawn."""
+    nearest = max(max(w[base + k], w[base + k + 1]), max(w[below + k], w[below + k + 1]))
+    limit = np.float32((1.0 - 1e-6) / nearest)
+    columns, first = np.int64(c[COLUMNS + k]), np.int64(t[TOP + k]) * width + t[LEFT + k]
+    for v in range(np.int64(c[ROWS + k])):
+        for p in range(first + v * width, first + v * width + columns):
+            if depth[np.uintp(p)] >= limit:
+                return False
+    return True
+
+
+@kernel
+def _drop_hidden(c: Ints, t: Ints, count: Int, base: Int, below: Int, w: Doubles, width: Int, depth: Singles) -> None:
+    """Draw no quad that is hidden; looked for only where one of some is."""
+    probed = False
+    for k in range(_PROBE // 2, count, _PROBE):
+        if c[COLUMNS + k] > 0 and _is_hidden(c, t, k, base, below, w, width, depth):
+            probed = True
+            break
+    if probed:
+        for k in range(count):
+            if c[COLUMNS + k] > 0 and _is_hidden(c, t, k, base, below, w, width, depth):
+                c[COLUMNS + k] = 0
 
 
 @kernel
@@ -228,7 +266,9 @@ def draw_grid(
                 columns, rows = np.int32(x_stop - x_first), np.int32(min(y_end, row_stop) - y_start)
                 across, down = np.int32(x_high - x_low), np.int32(y_high - y_low)
                 # 0: no pixel, 1: small, 2: too large for 32 bits.
-                kind = np.int32(1) if (across < SMALL) & (down < SMALL) else np.int32(2)
+                # In sixteenths of a pixel, of which 16 * 16 make a pixel's area.
+                area = np.int32(np.int32(across >> (SUBPIXEL_BITS - 4)) * np.int32(down >> (SUBPIXEL_BITS - 4)))
+                kind = np.int32(1) if (across < SMALL) & (down < SMALL) & (area < _SMALL_AREA * 256) else np.int32(2)
                 kind = kind if (columns > 0) & (rows > 0) else np.int32(0)
                 # A triangle without the corner that cannot be drawn: as with large ones.
                 kind = (
@@ -250,6 +290,12 @@ def draw_grid(
                 late_count += large
             if most_x == 0:
                 continue
+            _drop_hidden(c, t, count, base, below, w, width, depth)
+            live = np.int32(0)
+            for k in range(count):
+                live += np.int32(1) if c[COLUMNS + k] > 0 else np.int32(0)
+            if live == 0:
+                continue
             for k in range(count):
                 px, py = t[LEFT + k], t[TOP + k]
                 cx, cy = np.int32(px * SUBPIXELS + HALF), np.int32(py * SUBPIXELS + HALF)
@@ -269,18 +315,22 @@ def draw_grid(
             for k in range(count, STRIP):
                 c[COLUMNS + k] = 0
             several = 0
-            if max(most_x, most_y) > _SIDE:
+            if max(most_x, most_y) > _SIDE or live <= _FEW:
+                side = np.int32(0 if live <= _FEW else _SIDE)
                 for k in range(count):
                     t[LIST + several] = k
-                    several += 1 if max(c[COLUMNS + k], c[ROWS + k]) > _SIDE else 0
+                    several += 1 if (c[COLUMNS + k] > 0) & (max(c[COLUMNS + k], c[ROWS + k]) > side) else 0
                 _set_apart(c, t[LIST:], several)
             # In a loop, because each call adds to the time to compile.
-            for apart in range(1 if several == count else 0, 2 if several > 0 else 1):
-                some, entries = c[apart * STRIP :], (several + 15) // 16 * 16 if apart else STRIP
-                if apart == 0:
+            for group in range(0 if several < live else 1, 1 + (several + _GROUP - 1) // _GROUP):
+                if group == 0:
+                    some, entries = c[0:], STRIP
                     columns_most, rows_most = min(most_x, np.int32(_SIDE)), min(most_y, np.int32(_SIDE))
                 else:
-                    columns_most, rows_most = most_x, most_y
+                    some, entries = c[STRIP + (group - 1) * _GROUP :], _GROUP
+                    columns_most, rows_most = np.int32(0), np.int32(0)
+                    for k in range(_GROUP):
+                        columns_most, rows_most = max(columns_most, some[COLUMNS + k]), max(rows_most, some[ROWS + k])
                 hits = _hit_pixels(some, d, entries, columns_most, rows_most, width)
                 _keep_nearest(some, d, hits, w, i, grid_w, quads, places, signs, face_id, barycentrics, depth, front)
     _empty(ready, y_stop * width, face_id, barycentrics, depth, front)
