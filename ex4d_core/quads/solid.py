@@ -41,6 +41,9 @@ FLAP = 0.4
 """How far flaps reach out of the frame at most, as a share of its side; else as far as their surface runs into the
 frame from the border: a table seen across the whole frame goes on, a chair of which a leg is seen ends soon."""
 
+_BASE = 16
+"""Over how many pixels the slope is measured with which a flap goes on: over few, noise in the depth would bend it."""
+
 _EVERY = 4
 """How far a surface runs into the frame is measured at every so many pixels of the border."""
 
@@ -403,7 +406,7 @@ def _run(cuts: Any, y: Any, x: Any, side: Any, most: Any) -> Any:  # pragma: no 
 def _add_flaps(
     disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
 ) -> Any:  # pragma: no cover
-    """Append a flap at each border pixel: its disparity goes on outwards as it changes across the pixel.
+    """Append a flap at each border pixel: its disparity goes on outwards as it changes towards the border.
 
     Returns how many quads there are now.
     """
@@ -426,16 +429,16 @@ def _add_flaps(
                     total += _run(cuts, row, column, side, int(furthest))
                     lines += 1
                 reach = total / lines
+            back = _run(cuts, y, x, side, _BASE) - 1
+            inner_y, inner_x = y + (0, 0, back, -back)[side], x + (back, -back, 0, 0)[side]
+            slope = np.float64(disparity[y, x] - disparity[inner_y, inner_x]) / max(back, 1)
             row, column = _place(made, vertices, height)
             for k in range(4):
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
                 end, out = k >> 1, reach if k & 1 else 0.0
-                border, opposite = (2 * end, 1) if vertical else (end, 2)
-                border += opposite if side == 1 or side == 3 else 0
+                border = (2 * end if vertical else end) + (0, 1, 0, 2)[side]
                 z = _corner(disparity, cuts, inside, vertices, torn, y, x, border, deep, apart)
-                inner = _corner(disparity, cuts, inside, vertices, torn, y, x, border ^ opposite, deep, apart)
-                # Outwards by n pixels, disparity is 1 + n (1 - z / inner) times as great.
-                z /= min(max(1.0 + (1.0 - z / inner) * out, _LEAST), _MOST)
+                z /= min(max(1.0 + slope * out * z, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
                 u, v = (across, np.float64(t + end)) if vertical else (np.float64(t + end), across)
                 _put(u, v, z, lens, made, k, row, column, vertices, uv)
