@@ -45,37 +45,47 @@ class Surface:
     """The texture of one view; drawn again only when frame or view change. Free it with `free`."""
 
     def __init__(self) -> None:
-        self._target: gpu.types.GPUOffScreen | None = None
+        self._texture: gpu.types.GPUTexture | None = None
+        self._depth: gpu.types.GPUTexture | None = None
         self._key: tuple[object, ...] = ()
         self._frame: SourceFrame | None = None
         self._unseen: float | None = None
 
     def draw(self, frame: SourceFrame, view: View) -> gpu.types.GPUTexture:
         """The view's texture: red 1 where unseen, green how stretched, alpha 0 where nothing is; bottom row first."""
-        if self._target is None or (self._target.width, self._target.height) != (view.width, view.height):
+        size = view.width, view.height
+        if self._texture is None or (self._texture.width, self._texture.height) != size:
             self.free()
-            self._target = gpu.types.GPUOffScreen(view.width, view.height, format="RGBA8")
+            self._texture = gpu.types.GPUTexture(size, format="RGBA8")
+            self._depth = gpu.types.GPUTexture(size, format="DEPTH_COMPONENT32F")
         if self._key != view.key or self._frame is not frame:
-            with self._target.bind():
+            with self.target().bind():
                 _draw(frame, view)
             self._key, self._frame, self._unseen = view.key, frame, None
-        return self._target.texture_color
+        return self._texture
 
     def unseen(self, frame: SourceFrame, view: View) -> float:
         """The share of the view's pixels that were never seen, 0 to 1."""
         self.draw(frame, view)
         if self._unseen is None:
-            with self._target.bind():
+            with self.target().bind():
                 buffer = gpu.state.active_framebuffer_get().read_color(0, 0, view.width, view.height, 1, 0, "UBYTE")
             buffer.dimensions = view.width * view.height
             self._unseen = float((np.frombuffer(bytes(buffer), np.uint8) > 127).mean())
         return self._unseen
 
+    def target(self) -> gpu.types.GPUFrameBuffer:
+        """What draws into the texture, for now: OpenGL's contexts do not share it.
+
+        Not a GPUOffScreen, which is for all contexts: making one inside a draw handler lets go of the framebuffer that
+        the viewport is drawn into, and what the handler draws next is lost.
+        """
+        return gpu.types.GPUFrameBuffer(depth_slot=self._depth, color_slots=(self._texture,))
+
     def free(self) -> None:
         """Give the texture back."""
-        if self._target is not None:
-            self._target.free()
-        self._target, self._key, self._frame, self._unseen = None, (), None, None
+        self._texture = self._depth = self._frame = self._unseen = None
+        self._key = ()
 
 
 class _Uploaded:
@@ -117,7 +127,7 @@ def _draw(frame: SourceFrame, view: View) -> None:
 
 
 def _near(frame: SourceFrame, view: View) -> float:
-    """Where to put the near plane, scene units: as far off as it cuts nothing away, for the depth's 24 bits.
+    """Where to put the near plane, scene units: as far off as it cuts nothing away, for the depth's few bits.
 
     Else a camera that stands close to something could not tell apart what is far.
     """

@@ -85,7 +85,7 @@ def test_the_overlay_is_the_library_s(release: str, case: tuple[Path, Path], tmp
         # Where a surface ends, rounding lets the middle of a pixel slip to either side of the jump.
         assert plate["off"] < (0.0001 if "hide" in name else 0.001), name
         assert plate["drawn"] > (0.8 if "hide" in name else 0.9999), name
-    assert found["changed"] > 0.02  # there was an overlay on the screen
+    assert found["hatched"] > 0.1  # the overlay was on the screen, with viewports drawn but once (no anti-aliasing)
     assert found["not_restored"] < 0.001  # and nothing of it is left
 
 
