@@ -17,6 +17,9 @@ SIDE = 2 * REACH + 1
 
 ALL = (1 << (SIDE * SIDE)) - 1
 
+_AS_COLUMN = np.array([sum(((n >> k) & 1) << (k * SIDE) for k in range(SIDE)) for n in range(1 << SIDE)])
+"""(32,) int64: the bits of a line of pixels as those of a column."""
+
 
 def find_links(cuts: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Find the neighbours of each pixel that can be reached without crossing a cut, first one way, then the other.
@@ -36,53 +39,59 @@ def find_links(cuts: NDArray[np.uint8]) -> NDArray[np.int32]:
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _ways(cut_lines: Any, line: Any, k: Any, length: Any, bit: Any) -> Any:  # pragma: no cover
     """5 bits: how far one gets along a line of the frame from its pixel k; beyond its ends, as far as to them."""
-    bits = 1 << REACH
-    for n in range(REACH):
-        if k - n > 0 and cut_lines[line, k - n - 1] & bit:
-            break
-        bits |= 1 << (REACH - 1 - n)
-    for n in range(REACH):
-        if k + n + 1 < length and cut_lines[line, k + n] & bit:
-            break
-        bits |= 1 << (REACH + 1 + n)
-    return bits
+    c, end = cut_lines[line], length - 1
+    left = (k < 1) | ((c[max(k - 1, 0)] & bit) == 0)
+    right = (c[k] & bit) == 0  # of the last pixel, too
+    further_left = left & ((k < 2) | ((c[max(k - 2, 0)] & bit) == 0))
+    further_right = right & ((c[min(k + 1, end)] & bit) == 0)
+    return (1 << REACH) + further_left + 2 * left + 8 * right + 16 * further_right
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _mark(cuts: Any, near: Any) -> None:  # pragma: no cover
+    """Set `near` (H, W) uint8 where a pixel could look across a cut."""
+    height, width = cuts.shape
+    padded, rows = np.zeros(width + 2 * REACH + 1, np.uint8), np.zeros((height + 2 * REACH + 1, width), np.uint8)
+    for y in range(height):
+        padded[REACH + 1 : REACH + 1 + width] = cuts[y]
+        for n in range(2 * REACH + 2):
+            line, out = padded[n : n + width], rows[y + REACH + 1]
+            for x in range(width):
+                out[x] |= line[x]
+    near[:] = 0
+    for y in range(height):
+        for n in range(2 * REACH + 2):
+            line, out = rows[y + n], near[y]
+            for x in range(width):
+                out[x] |= line[x]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _link(cuts: Any, links: Any) -> None:  # pragma: no cover
     height, width = cuts.shape
-    near = np.zeros((height, width), np.uint8)
-    for y in range(height):
-        line = cuts[y]
-        for x in range(width):
-            if line[x] == 0:
-                continue
-            # A cut here concerns those who could look across it.
-            for v in range(max(y - REACH, 0), min(y + REACH + 1, height - 1) + 1):
-                for u in range(max(x - REACH, 0), min(x + REACH + 1, width - 1) + 1):
-                    near[v, u] = 1
-    across, down = np.zeros((height, width), np.int8), np.zeros((height, width), np.int8)
-    columns = cuts.T
+    near, listed = np.empty((height, width), np.uint8), np.empty(height * width + 1, np.int32)
+    _mark(cuts, near)
+    several = 0
     for y in range(height):
         marks = near[y]
-        for x in range(width):
-            if marks[x]:
-                across[y, x] = _ways(cuts, y, x, width, RIGHT)
-                down[y, x] = _ways(columns, x, y, height, BELOW)
+        for x in range(width):  # written always, kept where true: no branch to mispredict
+            listed[several] = y * width + x
+            several += 1 if marks[x] != 0 else 0
     every = (1 << SIDE) - 1
-    for y in range(height):
-        marks = near[y]
-        for x in range(width):
-            if not marks[x]:
-                continue
-            bits = 0
-            for k in range(SIDE):
-                # Down first, then along the row there; across first, then along the column there.
-                v, u = min(max(y + k - REACH, 0), height - 1), min(max(x + k - REACH, 0), width - 1)
-                if (down[y, x] >> k) & 1:
-                    bits |= (np.int64(across[v, x]) if near[v, x] else every) << (k * SIDE)
-                if (across[y, x] >> k) & 1:
-                    column = np.int64(down[y, u]) if near[y, u] else every
-                    for n in range(SIDE):
-                        bits |= ((column >> n) & 1) << (n * SIDE + k)
-            links[y, x] = bits
+    across, down = np.full((height, width), every, np.int8), np.full((height, width), every, np.int8)
+    columns, row_length = cuts.T, np.uint32(width)
+    for n in range(several):
+        y = np.int64(np.uint32(listed[n]) // row_length)
+        x = np.int64(listed[n]) - y * width
+        across[y, x] = _ways(cuts, y, x, width, RIGHT)
+        down[y, x] = _ways(columns, x, y, height, BELOW)
+    for n in range(several):
+        y = np.int64(np.uint32(listed[n]) // row_length)
+        x = np.int64(listed[n]) - y * width
+        bits = 0
+        for k in range(SIDE):
+            # Down first, then along the row there; across first, then along the column there.
+            v, u = min(max(y + k - REACH, 0), height - 1), min(max(x + k - REACH, 0), width - 1)
+            row, column = np.int64(across[v, x]) << (k * SIDE), _AS_COLUMN[np.uint8(down[y, u])] << k
+            bits |= (row if (down[y, x] >> k) & 1 else 0) | (column if (across[y, x] >> k) & 1 else 0)
+        links[y, x] = bits
