@@ -122,7 +122,7 @@ def build_solid(
         intrinsics: of the source camera.
     """
     height, width = disparity.shape
-    lens = np.array(intrinsics.as_tuple(), np.float64)
+    lens = tuple(float(value) for value in intrinsics.as_tuple())  # no array: the compiler knows that nobody writes it
     reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
     inside = find_distances(disparity, cuts, reach)
     torn = np.empty((height + 1, width + 1), np.bool_)
