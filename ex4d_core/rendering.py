@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core import quads
 from ex4d_core.ahead import beside, in_order
 from ex4d_core.background import LEFT_OUT
 from ex4d_core.background.showing import Backdrop
@@ -91,7 +92,7 @@ def render(
         CancelledError: `cancelled` said so.
     """
     sample = _sampler(scene, trajectory, method, background, passes, allow_unseen, bridge_reach)
-    return _in_turn(sample, len(trajectory), workers, on_progress, cancelled)
+    return _in_turn(sample, method, len(trajectory), workers, on_progress, cancelled)
 
 
 def render_shot(
@@ -146,7 +147,7 @@ def render_shot(
         stop_if(unwanted)
         return FrameFiles.of(frame, passes, encoding)
 
-    frames = _in_turn(ready, len(trajectory), workers, on_progress, cancelled)
+    frames = _in_turn(ready, method, len(trajectory), workers, on_progress, cancelled)
     started = time.perf_counter()
     with partial_folder(out) as folder:
         # Frames are cheap: what an interrupted run left is thrown away.
@@ -238,12 +239,14 @@ def _sampler(
 
 def _in_turn(
     make: Callable[[int, Cancelled], _T],
+    method: str,
     total: int,
     workers: int | None,
     on_progress: OnProgress,
     cancelled: Cancelled,
 ) -> Generator[_T]:
-    beside(lambda _: warm_up(), cancelled, "compile")  # seconds, once per machine
+    compile_kernels = quads.warm_up if method == "quads" else warm_up
+    beside(lambda _: compile_kernels(), cancelled, "compile")  # seconds, once per machine
     workers = workers or min(4, os.cpu_count() or 1)
     with closing(in_order(make, total, workers, cancelled, "render")) as made:
         for index, one in enumerate(made):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core import raster
 from ex4d_core.camera import Camera, Intrinsics
 from ex4d_core.errors import InputError
 from ex4d_core.frame import NEAR_SHARE, RenderedFrame
@@ -19,7 +21,7 @@ from ex4d_core.quads.solid import Solid, build_solid
 from ex4d_core.raster import rasterize
 from ex4d_core.shading import resolution_of_faces
 
-__all__ = ["Quads", "build_quads", "render_quads"]
+__all__ = ["Quads", "build_quads", "render_quads", "warm_up"]
 
 _SAME_POSE = 1e-5
 """Largest difference of pose entries (the position in nearest depths) that rounding explains, as in `reference`."""
@@ -85,7 +87,7 @@ def render_quads(
     if camera.intrinsics == quads.intrinsics and np.abs(off).max() < _SAME_POSE:
         return quads.source if resolution else replace(quads.source, resolution=None)
     solid = quads.solid
-    raster = rasterize(
+    seen = rasterize(
         solid.vertices,
         solid.faces,
         _sampling(camera),
@@ -94,7 +96,7 @@ def render_quads(
         backend=backend,
         threads=threads,
     )
-    shaded = shade(raster, solid, quads.color, quads.links)
+    shaded = shade(seen, solid, quads.color, quads.links)
     measured = None
     if resolution:
         projection = camera.intrinsics.matrix() @ camera.w2c()[:3]
@@ -102,6 +104,17 @@ def render_quads(
             shaded.face, solid.faces, solid.all_uv(), solid.vertices, projection, shaded.source_xy, shaded.mask
         )
     return RenderedFrame(shaded.color, shaded.mask, shaded.depth, shaded.source_xy, measured)
+
+
+@cache
+def warm_up() -> None:
+    """Load the compiled kernels of quads and of the rasterizer, or compile and cache them on disk."""
+    raster.warm_up()
+    lens = Intrinsics(8.0, 8.0, 4.0, 4.0, 8, 8)
+    world_from_camera = np.eye(4)
+    world_from_camera[0, 3] = 0.1  # not the source's pose: from there nothing is rendered
+    frame = build_quads(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.float32), lens)
+    render_quads(frame, Camera(world_from_camera, lens), backend="numba", threads=1)
 
 
 def _as_filmed(color: NDArray[np.uint8], depth: NDArray[np.float32]) -> RenderedFrame:

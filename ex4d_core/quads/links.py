@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numba
@@ -32,8 +33,18 @@ def find_links(cuts: NDArray[np.uint8]) -> NDArray[np.int32]:
         neighbours outside of the frame count as the nearest inside.
     """
     links = np.full(cuts.shape, ALL, np.int32)
-    _link(cuts, links)
+    across, down = (np.full(cuts.shape, (1 << SIDE) - 1, np.int8) for _ in range(2))
+    _link(cuts, _who_may_look_across(cuts), np.empty(cuts.size + 1, np.int32), across, down, links)
     return links
+
+
+def _who_may_look_across(cuts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) uint8, not 0 for the pixels that have a cut within reach."""
+    height, width = cuts.shape
+    padded = np.pad(cuts, (REACH + 1, REACH))  # a cut is to the right of its pixel, or below it
+    shifts = range(2 * REACH + 2)
+    rows = reduce(np.bitwise_or, (padded[n : n + height] for n in shifts))
+    return reduce(np.bitwise_or, (rows[:, n : n + width] for n in shifts))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -48,37 +59,15 @@ def _ways(cut_lines: Any, line: Any, k: Any, length: Any, bit: Any) -> Any:  # p
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _mark(cuts: Any, near: Any) -> None:  # pragma: no cover
-    """Set `near` (H, W) uint8 where a pixel could look across a cut."""
+def _link(cuts: Any, near: Any, listed: Any, across: Any, down: Any, links: Any) -> None:  # pragma: no cover
+    """Fill `links`, all set, of the pixels `near` cuts. `listed` is scratch, as are `across` and `down`, all set."""
     height, width = cuts.shape
-    padded, rows = np.zeros(width + 2 * REACH + 1, np.uint8), np.zeros((height + 2 * REACH + 1, width), np.uint8)
-    for y in range(height):
-        padded[REACH + 1 : REACH + 1 + width] = cuts[y]
-        for n in range(2 * REACH + 2):
-            line, out = padded[n : n + width], rows[y + REACH + 1]
-            for x in range(width):
-                out[x] |= line[x]
-    near[:] = 0
-    for y in range(height):
-        for n in range(2 * REACH + 2):
-            line, out = rows[y + n], near[y]
-            for x in range(width):
-                out[x] |= line[x]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _link(cuts: Any, links: Any) -> None:  # pragma: no cover
-    height, width = cuts.shape
-    near, listed = np.empty((height, width), np.uint8), np.empty(height * width + 1, np.int32)
-    _mark(cuts, near)
     several = 0
     for y in range(height):
         marks = near[y]
         for x in range(width):  # written always, kept where true: no branch to mispredict
             listed[several] = y * width + x
             several += 1 if marks[x] != 0 else 0
-    every = (1 << SIDE) - 1
-    across, down = np.full((height, width), every, np.int8), np.full((height, width), every, np.int8)
     columns, row_length = cuts.T, np.uint32(width)
     for n in range(several):
         y = np.int64(np.uint32(listed[n]) // row_length)

@@ -59,6 +59,7 @@ def rasterize_homogeneous(
 ) -> Raster:
     """See `ex4d_core.raster.rasterize`."""
     _announce()
+    faces = _unwritten(faces)
     width, height = size
     lattice = _read_grid(grid, len(vertices), faces)
     workers = threads or default_threads()
@@ -127,6 +128,7 @@ def interpolate(
 ) -> NDArray[np.float32]:
     """See `ex4d_core.raster.interpolate`."""
     _announce()
+    faces = _unwritten(faces)
     lattice = _read_grid(grid, len(attributes), faces)
     height, width = raster.face_id.shape
     result = np.empty((height, width, attributes.shape[1]), np.float32)
@@ -140,6 +142,13 @@ def interpolate(
     workers = threads or default_threads()
     _spread(blend, height, _band_rows(height, workers), workers)
     return result
+
+
+def _unwritten(faces: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Faces that cannot be written: for those that can, which are another type, all kernels would be compiled again."""
+    view = faces.view()
+    view.flags.writeable = False
+    return view
 
 
 def _band_rows(height: int, workers: int) -> int:
