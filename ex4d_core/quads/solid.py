@@ -124,7 +124,7 @@ def build_solid(
     height, width = disparity.shape
     lens = tuple(float(value) for value in intrinsics.as_tuple())  # no array: the compiler knows that nobody writes it
     reach = np.float32(THICKEST * intrinsics.fx / THICKENING + 1)
-    inside = find_distances(disparity, cuts, reach)
+    inside = find_distances(disparity, cuts, float(reach))
     torn = np.empty((height + 1, width + 1), np.bool_)
     strips, slopes = find_strips(disparity, cuts)
     loose = _tear(cuts, inside, reach, torn) + 2 * (height + width) + len(strips)
