@@ -16,7 +16,9 @@ from ex4d_core.raster import rasterize, triton_backend
 
 HERE = Path(__file__).resolve().parent
 
-needs_triton = pytest.mark.skipif(triton_backend.find_spec("triton") is None, reason="no triton: pip install .[dev] brings it on Linux")
+needs_triton = pytest.mark.skipif(
+    triton_backend.find_spec("triton") is None, reason="no triton: pip install .[dev] brings it on Linux"
+)
 
 INTERPRETED = """
 import numpy as np
