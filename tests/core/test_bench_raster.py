@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark.raster_judge import compare, window
+from benchmark.raster_scene import make_frame
 
 from ex4d_core.raster import Raster, rasterize
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.append(str(SCRIPTS))
-
-from benchmark.raster_judge import compare, window  # noqa: E402
-from benchmark.raster_scene import make_frame  # noqa: E402
 
 FRAME = make_frame(96, 80, 5, 49)
 WINDOW = window(FRAME, 0)

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blender_window import RELEASES, run_in_window, why_not
+
+from ex4d_core.camera import Intrinsics
+from ex4d_core.scene import write_scene
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from blender_window import RELEASES, run_in_window, why_not  # noqa: E402
-
-from ex4d_core.camera import Intrinsics  # noqa: E402
-from ex4d_core.scene import write_scene  # noqa: E402
 
 pytestmark = [
     pytest.mark.gui,

@@ -11,11 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from blender_window import RELEASES, run_in_window, why_not
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from blender_window import RELEASES, run_in_window, why_not  # noqa: E402
 
 pytestmark = [
     pytest.mark.gui,

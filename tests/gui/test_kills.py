@@ -18,18 +18,16 @@ from typing import Any
 import OpenEXR
 import psutil
 import pytest
+from blender_window import run_in_window, why_not
+from ex4d_server.client import Server, discover
 from executioner import Executioner, Places
 
+from ex4d_core import sample
+from ex4d_core.clip import load_clip
+from ex4d_core.images import read_image
+from ex4d_core.scene import Scene
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from blender_window import run_in_window, why_not  # noqa: E402
-from ex4d_server.client import Server, discover  # noqa: E402
-
-from ex4d_core import sample  # noqa: E402
-from ex4d_core.clip import load_clip  # noqa: E402
-from ex4d_core.images import read_image  # noqa: E402
-from ex4d_core.scene import Scene  # noqa: E402
 
 pytestmark = [
     pytest.mark.gui,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from blender_walk import walk
+from blender_window import RELEASES, why_not
+from manual import named
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from blender_walk import walk  # noqa: E402
-from blender_window import RELEASES, why_not  # noqa: E402
-from manual import named  # noqa: E402
 
 pytestmark = [
     pytest.mark.gui,
