@@ -90,11 +90,12 @@ def stored_depth_frame(document: DepthDocument, depth: NDArray[np.float32], intr
     """Encode one frame's depth and find its occlusion; arguments as `write_depth_frame`."""
     from ex4d_core.mesh import build_mesh, occlusion_bits  # compiles kernels: only where a mesh is made
     from ex4d_core.quads.cuts import find_cuts
+    from ex4d_core.quads.ramps import steepen
 
     stored = encode_depth(depth, document.encoding, document.far)
     read_back = decode_depth(stored.astype(np.float32), document.encoding, document.far)
     bridges = occlusion_bits(build_mesh(read_back, intrinsics))
-    cuts = find_cuts(np.float32(1) / read_back)
+    cuts = find_cuts(steepen(np.float32(1) / read_back))
     return StoredDepth(stored, bridges | cuts << np.uint8(CUTS_SHIFT))
 
 

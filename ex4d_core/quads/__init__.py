@@ -16,6 +16,7 @@ from ex4d_core.mesh import checked_depth, pixel_centres
 from ex4d_core.quads.cuts import find_cuts
 from ex4d_core.quads.links import find_links
 from ex4d_core.quads.mixture import separate
+from ex4d_core.quads.ramps import steepen
 from ex4d_core.quads.shading import shade
 from ex4d_core.quads.solid import Solid, build_solid
 from ex4d_core.raster import rasterize
@@ -60,7 +61,7 @@ def build_quads(color: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics
             f"The colour has shape {color.shape} and the depth is of {depth.shape[1]}x{depth.shape[0]} pixels: "
             "give the frame that the depth belongs to."
         )
-    disparity = np.float32(1) / depth
+    disparity = steepen(np.float32(1) / depth)
     cuts = find_cuts(disparity)
     clean, shift = separate(color, cuts)
     solid = build_solid(disparity, cuts, shift, intrinsics)

@@ -22,6 +22,7 @@ from ex4d_core.depth.encoding import choose_encoding, decode_depth, encode_depth
 from ex4d_core.depth.exr import write_exr
 from ex4d_core.errors import InputError
 from ex4d_core.quads.cuts import find_cuts
+from ex4d_core.quads.ramps import steepen
 from ex4d_core.scene import Scene, write_scene
 
 LENS = Intrinsics.unknown_lens(WIDTH, HEIGHT)
@@ -139,7 +140,7 @@ def test_occlusion_bits_have_the_cuts_of_quads_on_the_depth_as_it_is_stored(tmp_
     expected[top:bottom, [left - 1, right - 1]] |= 4
     expected[[top - 1, bottom - 1], left:right] |= 8
     np.testing.assert_array_equal(bits & 12, expected)
-    np.testing.assert_array_equal(bits >> 2, find_cuts(1 / scene.depth(0)))
+    np.testing.assert_array_equal(bits >> 2, find_cuts(steepen(1 / scene.depth(0))))
     assert not (bits >> 4).any()
 
 
