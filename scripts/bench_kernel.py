@@ -26,6 +26,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from environment import in_environment
+
+if "--worker" not in sys.argv:  # a worker imports the version that it measures
+    in_environment()
+
 ROOT = Path(__file__).resolve().parents[1]
 
 MESHES = {

@@ -31,7 +31,8 @@ _SMALL_AREA = 100
 functions fit 32 bits. They are twice the area of triangles within its box, so for up to 128 pixels."""
 
 _SIDE = 4
-"""Quads whose box has more columns or rows of pixels are looked at apart from the others of their strip."""
+"""Quads whose box has more columns or rows of pixels are looked at apart from the others of their strip; where few have
+three or more of them, those too."""
 
 _GROUP = 16
 """So many of those together."""
@@ -291,11 +292,16 @@ def draw_grid(
             if most_x == 0:
                 continue
             _drop_hidden(c, t, count, base, below, w, width, depth)
-            live = np.int32(0)
+            live, over_two, over_three = np.int32(0), np.int32(0), np.int32(0)
             for k in range(count):
-                live += np.int32(1) if c[COLUMNS + k] > 0 else np.int32(0)
+                longer = max(c[COLUMNS + k], c[ROWS + k]) if c[COLUMNS + k] > 0 else np.int32(0)
+                live += np.int32(1) if longer > 0 else np.int32(0)
+                over_two += np.int32(1) if longer > 2 else np.int32(0)
+                over_three += np.int32(1) if longer > 3 else np.int32(0)
             if live == 0:
                 continue
+            side = np.int32(2 if over_two <= _GROUP else (3 if over_three <= _GROUP else _SIDE))
+            side = np.int32(0) if live <= _FEW else side
             for k in range(count):
                 px, py = t[LEFT + k], t[TOP + k]
                 cx, cy = np.int32(px * SUBPIXELS + HALF), np.int32(py * SUBPIXELS + HALF)
@@ -315,8 +321,7 @@ def draw_grid(
             for k in range(count, STRIP):
                 c[COLUMNS + k] = 0
             several = 0
-            if max(most_x, most_y) > _SIDE or live <= _FEW:
-                side = np.int32(0 if live <= _FEW else _SIDE)
+            if max(most_x, most_y) > side:
                 for k in range(count):
                     t[LIST + several] = k
                     several += 1 if (c[COLUMNS + k] > 0) & (max(c[COLUMNS + k], c[ROWS + k]) > side) else 0
@@ -325,7 +330,7 @@ def draw_grid(
             for group in range(0 if several < live else 1, 1 + (several + _GROUP - 1) // _GROUP):
                 if group == 0:
                     some, entries = c[0:], STRIP
-                    columns_most, rows_most = min(most_x, np.int32(_SIDE)), min(most_y, np.int32(_SIDE))
+                    columns_most, rows_most = min(most_x, side), min(most_y, side)
                 else:
                     some, entries = c[STRIP + (group - 1) * _GROUP :], _GROUP
                     columns_most, rows_most = np.int32(0), np.int32(0)
