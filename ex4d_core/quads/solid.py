@@ -31,7 +31,7 @@ from ex4d_core.quads.cuts import BELOW, RIGHT
 from ex4d_core.quads.hidden import find_strips
 from ex4d_core.quads.silhouettes import find_distances
 
-THICKENING = 3.5
+THICKENING = 3.75
 """How much further behind the surface the shell is a pixel further in, in sizes of that pixel in space."""
 
 THICKEST = 0.1
