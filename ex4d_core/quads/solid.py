@@ -134,10 +134,11 @@ def build_solid(
     vertices = np.empty((rows, columns, 3), np.float32)
     vertices[2 * (height + 2) :] = np.nan
     pixel, uv = np.empty(loose, np.int32), np.empty((loose, 4, 2), np.float32)
+    quads = np.full((height, width), -1, np.int32)  # where a pixel is not a quad of the lattice: its loose one
     _lay_lattice(disparity, torn, cuts, inside, reach, lens, vertices)
-    made = _add_quads(disparity, cuts, shift, inside, reach, torn, lens, vertices, uv, pixel)
-    made = _add_flaps(disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
-    _add_strips(strips, slopes, disparity, cuts, inside, torn, lens, made, vertices, uv, pixel)
+    made = _add_quads(disparity, cuts, shift, inside, reach, torn, lens, vertices, uv, pixel, quads)
+    made = _add_flaps(disparity, cuts, quads, lens, made, vertices, uv, pixel)
+    _add_strips(strips, slopes, quads, lens, made, vertices, uv, pixel)
     return Solid(vertices.reshape(-1, 3), lattice_faces(rows, columns), (rows, columns), pixel, uv, (height, width))
 
 
@@ -287,18 +288,6 @@ def _around(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _corner(
-    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, y: Any, x: Any, k: Any, deep: Any, apart: Any
-) -> Any:  # pragma: no cover
-    """Depth at corner k of pixel (y, x): 0 upper left, 1 upper right, 2 and 3 below. The last two are scratch."""
-    i, j = y + (k >> 1), x + (k & 1)
-    if not torn[i, j]:
-        return np.float64(vertices[i, j, 2])
-    _around(disparity, cuts, inside, vertices, torn, i, j, deep, apart)
-    return deep[3 - k]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _moved(cuts: Any, shift: Any, i: Any, j: Any) -> Any:  # pragma: no cover
     """Where corner (i, j) stands in the frame: the mean shift of the cuts that meet there."""
     height, width = cuts.shape
@@ -326,6 +315,15 @@ def _place(n: Any, vertices: Any, height: Any) -> Any:  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _corner(quads: Any, vertices: Any, y: Any, x: Any, k: Any) -> Any:  # pragma: no cover
+    """Depth at corner k of pixel (y, x): 0 upper left, 1 upper right, 2 and 3 below."""
+    row, column = y, x
+    if quads[y, x] >= 0:
+        row, column = _place(quads[y, x], vertices, len(quads))
+    return np.float64(vertices[row + (k >> 1), column + (k & 1), 2])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _put(
     u: Any, v: Any, z: Any, lens: Any, n: Any, k: Any, row: Any, column: Any, vertices: Any, uv: Any
 ) -> None:  # pragma: no cover
@@ -342,9 +340,9 @@ def _put(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_quads(
     disparity: Any, cuts: Any, shift: Any, inside: Any, reach: Any, torn: Any, lens: Any, vertices: Any, uv: Any,
-    pixel: Any,
+    pixel: Any, quads: Any,
 ) -> Any:  # pragma: no cover  # fmt: skip
-    """Append the quads at cuts and their shells; returns how many there are."""
+    """Append the quads at cuts and their shells, and note in `quads` which is whose; returns how many there are."""
     height, width = disparity.shape
     made = 0
     # Of two rows of corners, in turn: what the pixels around each have there, and where it stands. Whose it is, to
@@ -375,7 +373,7 @@ def _add_quads(
                 if shell:
                     z *= 1.0 + min(THICKENING * apart[at, j, 3 - k] / lens[0], THICKEST)
                     _put(u, v, z, lens, made + 1, k, shell_row, shell_column, vertices, uv)
-            pixel[made] = y * width + x
+            pixel[made], quads[y, x] = y * width + x, made
             made += 1
             if shell:
                 pixel[made] = OCCLUDER
@@ -404,14 +402,13 @@ def _run(cuts: Any, y: Any, x: Any, side: Any, most: Any) -> Any:  # pragma: no 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_flaps(
-    disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
+    disparity: Any, cuts: Any, quads: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
 ) -> Any:  # pragma: no cover
     """Append a flap at each border pixel: its disparity goes on outwards as it changes towards the border.
 
     Returns how many quads there are now.
     """
     height, width = disparity.shape
-    deep, apart = np.empty(4), np.empty(4, np.float32)
     for side in range(4):  # left, right, top, bottom
         vertical = side < 2
         length, furthest = (height, FLAP * width) if vertical else (width, FLAP * height)
@@ -437,7 +434,7 @@ def _add_flaps(
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
                 end, out = k >> 1, reach if k & 1 else 0.0
                 border = (2 * end if vertical else end) + (0, 1, 0, 2)[side]
-                z = _corner(disparity, cuts, inside, vertices, torn, y, x, border, deep, apart)
+                z = _corner(quads, vertices, y, x, border)
                 z /= min(max(1.0 + slope * out * z, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
                 u, v = (across, np.float64(t + end)) if vertical else (np.float64(t + end), across)
@@ -449,12 +446,10 @@ def _add_flaps(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_strips(
-    strips: Any, slopes: Any, disparity: Any, cuts: Any, inside: Any, torn: Any, lens: Any, made: Any, vertices: Any,
-    uv: Any, pixel: Any,
-) -> None:  # pragma: no cover  # fmt: skip
+    strips: Any, slopes: Any, quads: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
+) -> None:  # pragma: no cover
     """Append the hidden strips: a quad each, from the border of the pixel before it to that of the pixel after it."""
-    height = len(disparity)
-    deep, apart = np.empty(4), np.empty(4, np.float32)
+    height = len(quads)
     for n in range(len(strips)):
         across, line, a, b = strips[n, 0] == 0, strips[n, 1], strips[n, 2], strips[n, 3]
         ends_hidden, forwards = not np.isnan(slopes[n]), b > a
@@ -466,7 +461,7 @@ def _add_strips(
             side = 1 - far if forwards and not ends_hidden else (1 if forwards else 0)
             y, x = (line, at) if across else (at, line)
             corner = 2 * end + side if across else 2 * side + end
-            z = _corner(disparity, cuts, inside, vertices, torn, y, x, corner, deep, apart)
+            z = _corner(quads, vertices, y, x, corner)
             u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
             if far and ends_hidden:
                 on = np.float64(abs(b - a) - 1)
