@@ -304,6 +304,26 @@ def reference_radius(first_depth: NDArray[np.float32], nearest: float) -> float:
     return closest + _REFERENCE_MARGIN * nearest / _REFERENCE_NEAREST
 
 
+def path_of(move: Move, frames: int, radius: float) -> Array:
+    """The poses of a move: (frames, 4, 4) float64, in the space of the source camera.
+
+    Args:
+        move: what to do.
+        frames: length of the path.
+        radius: distance of the subject, scene units, positive.
+
+    Raises:
+        CameraError: a radius that is not positive, or a move that looks straight up or down.
+    """
+    return _path(move, frames, radius).c2w
+
+
+def _path(move: Move, frames: int, radius: float) -> _Path:
+    if not (math.isfinite(radius) and radius > 0):
+        raise CameraError(f"The radius must be a positive length, not {radius:g}: give the subject's distance.")
+    return PRESETS[move.preset].path(move, progress_of(move, frames), radius)
+
+
 def make_trajectory(
     move: Move,
     intrinsics: Intrinsics,
@@ -329,10 +349,8 @@ def make_trajectory(
     Raises:
         CameraError: a radius that is not positive, or a move that looks straight up or down.
     """
-    if not (math.isfinite(radius) and radius > 0):
-        raise CameraError(f"The radius must be a positive length, not {radius:g}: give the subject's distance.")
     frames = len(source_time)
-    path = PRESETS[move.preset].path(move, progress_of(move, frames), radius)
+    path = _path(move, frames, radius)
     k = np.tile(np.array(intrinsics.as_tuple()), (frames, 1))
     k[:, :2] *= path.focal[:, None]
     return Trajectory(

@@ -1,0 +1,11 @@
+"""Simulated masks: what a clip would lose if it were seen from elsewhere, without any second view of it.
+
+A video model learns to fill what a re-shot clip lacks from pairs of a whole clip and the same clip with holes. Nobody
+has such clips from two cameras. *Rendering masks* (`rendering`) look at the clip's own quads from a random path and ask
+which of its pixels are still seen from there: the holes of a re-shoot, back in the view where their truth is known.
+"""
+
+from ex4d_core.masking.rendering import Wander, rendering_masks, still_seen, wander
+from ex4d_core.masking.statistics import MaskStatistics, mask_statistics
+
+__all__ = ["MaskStatistics", "Wander", "mask_statistics", "rendering_masks", "still_seen", "wander"]
