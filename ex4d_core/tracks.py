@@ -61,12 +61,7 @@ class _Follower:
     def step(self, picture: Bytes) -> None:
         """Follow the points into the next picture, and take up new ones in empty places."""
         if self.picture is not None and len(self.at):
-            there, found = _flow(self.picture, picture, self.at)
-            back, back_found = _flow(picture, self.picture, there)
-            height, width = picture.shape
-            inside = (there >= 0).all(axis=1) & (there[:, 0] <= width - 1) & (there[:, 1] <= height - 1)
-            missed = np.linalg.norm(back - self.at, axis=1)
-            kept = found & back_found & inside & (missed < _MISS)
+            there, kept = follow_points(self.picture, picture, self.at)
             self.point, self.at = self.point[kept], there[kept]
         self.picture = picture
         new = _corners(picture, self.at, MOST_POINTS - len(self.at))
@@ -93,13 +88,36 @@ def follow(frames: ColorFrames, start: int, stop: int, cancelled: Cancelled) -> 
     follower = _Follower()
     for frame in range(start, stop):
         stop_if(cancelled)
-        picture, scale = _grey(frames[frame])
+        picture, scale = grey_of(frames[frame])
         follower.step(picture)
         yield Seen(frame, follower.point.copy(), (follower.at.astype(np.float64) + 0.5) / scale)
 
 
-def _grey(frame: NDArray[np.uint8]) -> tuple[Bytes, NDArray[np.float64]]:
-    """(h, w) uint8, at most `LARGEST_SIDE` wide and high, and its scale (x, y)."""
+def follow_points(source: Bytes, target: Bytes, at: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Follow points from one picture to another one, and back.
+
+    Args:
+        source: (h, w) uint8, see `grey_of`.
+        target: (h, w) uint8.
+        at: (N, 2) float32, x and y in pixels of `source`, pixel centres at whole numbers as OpenCV has them.
+
+    Returns:
+        (N, 2) float32: where they went; and (N,) bool: which were found, inside of the picture, and came back to where
+        they started.
+    """
+    there, found = _flow(source, target, at)
+    back, back_found = _flow(target, source, there)
+    height, width = target.shape
+    inside = (there >= 0).all(axis=1) & (there[:, 0] <= width - 1) & (there[:, 1] <= height - 1)
+    return there, found & back_found & inside & (np.linalg.norm(back - at, axis=1) < _MISS)
+
+
+def grey_of(frame: NDArray[np.uint8]) -> tuple[Bytes, NDArray[np.float64]]:
+    """What points are followed in: (h, w) uint8, at most `LARGEST_SIDE` wide and high, and its scale (x, y).
+
+    Args:
+        frame: (H, W, 3) uint8 sRGB.
+    """
     height, width = frame.shape[:2]
     grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
     share = min(1.0, LARGEST_SIDE / max(height, width))

@@ -3,9 +3,22 @@
 A video model learns to fill what a re-shot clip lacks from pairs of a whole clip and the same clip with holes. Nobody
 has such clips from two cameras. *Rendering masks* (`rendering`) look at the clip's own quads from a random path and ask
 which of its pixels are still seen from there: the holes of a re-shoot, back in the view where their truth is known.
+*Tracking masks* (`tracking`) cut patches out of the clip that stick to what they hide as it moves.
 """
 
 from ex4d_core.masking.rendering import Wander, rendering_masks, still_seen, wander
 from ex4d_core.masking.statistics import MaskStatistics, mask_statistics
+from ex4d_core.masking.tracking import LucasKanade, PointTracker, Tracks, tracking_masks
 
-__all__ = ["MaskStatistics", "Wander", "mask_statistics", "rendering_masks", "still_seen", "wander"]
+__all__ = [
+    "LucasKanade",
+    "MaskStatistics",
+    "PointTracker",
+    "Tracks",
+    "Wander",
+    "mask_statistics",
+    "rendering_masks",
+    "still_seen",
+    "tracking_masks",
+    "wander",
+]
