@@ -54,36 +54,38 @@ def find_strips(
     ways = (disparity, cuts, RIGHT), (turned(disparity), turned(cuts), BELOW)
     for axis, (lines, cut, bit) in enumerate(ways):
         longest = int(LONGEST * (height if axis else width))
-        count = _between(lines, cut, bit, axis, longest, SAME, found, count)
-        count = _behind(lines, cut, bit, axis, longest, SAME, ON, found, slopes, count)
+        places = np.flatnonzero((cut & np.uint8(bit)) != 0)
+        count = _between(lines, cut, places, bit, axis, longest, SAME, found, count)
+        count = _behind(lines, cut, places, bit, axis, longest, SAME, ON, found, slopes, count)
     return found[:count], slopes[:count]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _between(
-    disparity: Any, cuts: Any, bit: Any, axis: Any, longest: Any, same: Any, found: Any, count: Any
+    disparity: Any, cuts: Any, places: Any, bit: Any, axis: Any, longest: Any, same: Any, found: Any, count: Any
 ) -> Any:  # pragma: no cover
-    """Append the strips along the rows to `found` from `count` on; returns how many there are then."""
-    begins = np.empty(disparity.shape[1], np.int32)
-    for y in range(disparity.shape[0]):
+    """Append the strips along the rows to `found` from `count` on; returns how many there are then.
+
+    `places` (N,) int64: the pixels that have a cut `bit`, row by row.
+    """
+    columns = np.uint32(disparity.shape[1])
+    for n in range(len(places)):
+        y = np.int64(np.uint32(places[n]) // columns)
+        a = places[n] - y * np.int64(columns)
         line, cut = disparity[y], cuts[y]
-        several = 0
-        for a in range(1, len(line) - 2):  # written always, kept where true: no branch to mispredict
-            begins[several] = a
-            several += 1 if ((cut[a] & bit) != 0) & ((cut[a - 1] & bit) == 0) & (line[a] <= line[a + 1]) else 0
-        for n in range(several):
-            a = np.int64(begins[n])
-            slope = line[a] - line[a - 1]
-            for b in range(a + 2, min(a + longest, len(line) - 2) + 1):
-                if line[b] > line[a] * (1 + same) + slope * (b - a):
-                    continue  # still before it
-                after = line[b + 1] - line[b]
-                met = cut[b - 1] & bit and not cut[b] & bit and line[b - 1] > line[b]
-                met = met and abs(line[b] - line[a] - slope * (b - a)) <= same * line[b]
-                if met and abs(line[a] - line[b] + after * (b - a)) <= same * line[a]:
-                    found[count, 0], found[count, 1], found[count, 2], found[count, 3] = axis, y, a, b
-                    count += 1
-                break
+        if a < 1 or a > len(line) - 3 or cut[a - 1] & bit or line[a] > line[a + 1]:
+            continue
+        slope = line[a] - line[a - 1]
+        for b in range(a + 2, min(a + longest, len(line) - 2) + 1):
+            if line[b] > line[a] * (1 + same) + slope * (b - a):
+                continue  # still before it
+            after = line[b + 1] - line[b]
+            met = cut[b - 1] & bit and not cut[b] & bit and line[b - 1] > line[b]
+            met = met and abs(line[b] - line[a] - slope * (b - a)) <= same * line[b]
+            if met and abs(line[a] - line[b] + after * (b - a)) <= same * line[a]:
+                found[count, 0], found[count, 1], found[count, 2], found[count, 3] = axis, y, a, b
+                count += 1
+            break
     return count
 
 
@@ -91,6 +93,7 @@ def _between(
 def _behind(
     disparity: Any,
     cuts: Any,
+    places: Any,
     bit: Any,
     axis: Any,
     longest: Any,
@@ -104,26 +107,25 @@ def _behind(
 
     What is seen further than `longest` is no thing but a ground or a wall, and not continued.
     """
-    length = disparity.shape[1]
-    for y in range(disparity.shape[0]):
+    length, columns = disparity.shape[1], np.uint32(disparity.shape[1])
+    for n in range(len(places)):
+        y = np.int64(np.uint32(places[n]) // columns)
+        x = places[n] - y * length
         line, cut = disparity[y], cuts[y]
-        for x in range(length - 1):
-            if not cut[x] & bit:
-                continue
-            step = 1 if line[x] < line[x + 1] else -1  # from the surface that is further away to the other one
-            a = x if step > 0 else x + 1
-            run, end = 1, a - step
-            while run < longest and 0 <= end < length and not cut[min(end, end + step)] & bit:
-                run, end = run + 1, end - step
-            if run < _LEAST_RUN or run >= longest:
-                continue
-            far = min(run - 1, _SLOPE)
-            slope = (line[a] - line[a - step * far]) / np.float32(far)
-            strip, b = 0, a + step
-            while strip < on * run and 0 <= b < length and line[b] > (1 + same) * (line[a] + slope * (strip + 1)):
-                strip, b = strip + 1, b + step
-            if strip >= on * run or not 0 <= b < length:
-                found[count, 0], found[count, 1], found[count, 2], found[count, 3] = axis, y, a, b
-                slopes[count] = slope
-                count += 1
+        step = 1 if line[x] < line[x + 1] else -1  # from the surface that is further away to the other one
+        a = x if step > 0 else x + 1
+        run, end = 1, a - step
+        while run < longest and 0 <= end < length and not cut[min(end, end + step)] & bit:
+            run, end = run + 1, end - step
+        if run < _LEAST_RUN or run >= longest:
+            continue
+        far = min(run - 1, _SLOPE)
+        slope = (line[a] - line[a - step * far]) / np.float32(far)
+        strip, b = 0, a + step
+        while strip < on * run and 0 <= b < length and line[b] > (1 + same) * (line[a] + slope * (strip + 1)):
+            strip, b = strip + 1, b + step
+        if strip >= on * run or not 0 <= b < length:
+            found[count, 0], found[count, 1], found[count, 2], found[count, 3] = axis, y, a, b
+            slopes[count] = slope
+            count += 1
     return count

@@ -14,6 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d_core.quads.cuts import turned
+
 REACH = 3
 """A pixel's ramp is looked for this far on both sides, and the slopes of the surfaces as far again beyond."""
 
@@ -40,7 +42,7 @@ def steepen(disparity: NDArray[np.float32]) -> NDArray[np.float32]:
     steep, rise = disparity.copy(), np.zeros_like(disparity)
     limits = np.float32(JUMP), np.float32(STEP), np.float32(_MOST)
     _steepen_lines(disparity, *limits, rise, steep)
-    _steepen_lines(np.ascontiguousarray(disparity.T), *limits, rise.T, steep.T)
+    _steepen_lines(turned(disparity), *limits, rise.T, steep.T)
     return steep
 
 
@@ -50,12 +52,19 @@ def _steepen_lines(
 ) -> None:  # pragma: no cover
     """Steepen along rows; `rise` (H, W) float32: of the ramp that each pixel of `steep` is due to, 0 of none."""
     rows, length = disparity.shape
+    listed = np.empty(length + 1, np.int32)
     for y in range(rows):
         line = disparity[y]
-        for k in range(REACH, length - REACH):
+        several = 0
+        for k in range(REACH, length - REACH):  # written always, kept where true: no branch to mispredict
+            low, high = line[k - REACH], line[k + REACH]
+            listed[several] = k
+            several += 1 if abs(high - low) > least * min(low, high) else 0
+        for n in range(several):
+            k = np.int64(listed[n])
             low, high = line[k - REACH], line[k + REACH]
             jump, small = high - low, least * min(low, high)
-            if abs(jump) <= max(small, rise[y, k]):
+            if abs(jump) <= rise[y, k]:
                 continue
             before = low - line[max(k - 2 * REACH, 0)]
             after = line[min(k + 2 * REACH, length - 1)] - high
@@ -63,8 +72,8 @@ def _steepen_lines(
             if abs(jump) <= np.float32(2) * max(sign * before, sign * after, np.float32(0)) + small:
                 continue
             step = np.float32(0)
-            for n in range(k - REACH, k + REACH):
-                step = max(step, abs(line[n + 1] - line[n]))
+            for m in range(k - REACH, k + REACH):
+                step = max(step, abs(line[m + 1] - line[m]))
             if step >= largest * abs(jump):
                 continue
             one = min(max(low + before, low / most), low * most)
