@@ -165,11 +165,11 @@ def _choose(links: Any, position: Any, own: Any, limit: Any, wanted: Any) -> Non
                 continue
             if corners + sides + middle == 9 and flat_links[owner[n]] == ALL:
                 u, v = at[2 * n], at[2 * n + 1]
-                most = np.float32(0)
+                near = True
                 for j in (n - columns, n, n + columns):
                     for m in range(j - 1, j + 2):
-                        most = max(most, max(abs(at[2 * m] - u), abs(at[2 * m + 1] - v)))
-                if most <= limit:
+                        near = near and max(abs(at[2 * m] - u), abs(at[2 * m + 1] - v)) <= limit
+                if near:
                     out[n] = _ALONE
                     continue
             for j in (n - columns, n, n + columns):
@@ -237,17 +237,19 @@ def _blend(packed: Any, width: Any, count: Any, ints: Any, at: Any, weights: Any
     for j in range(4):
         down = weights[(4 + j) * _CHUNK : (5 + j) * _CHUNK]
         for i in range(4):
-            across = weights[i * _CHUNK : (i + 1) * _CHUNK]
-            offset, bit = j * width + i, np.int32(1 << (j * SIDE + i))
+            offset = j * width + i
             for n in range(count):
-                taps[n] = packed[np.uintp(base[n] + offset)]
-            for n in range(count):
-                weight = across[n] * down[n]
-                weight = weight if np.int32(bits[n] & bit) != 0 else np.float32(0)
-                s[n] += weight * np.float32(np.int32(taps[n] & np.int32(255)))
-                s[_CHUNK + n] += weight * np.float32(np.int32((taps[n] >> np.int32(8)) & np.int32(255)))
-                s[2 * _CHUNK + n] += weight * np.float32(np.int32((taps[n] >> np.int32(16)) & np.int32(255)))
-                s[3 * _CHUNK + n] += weight
+                taps[i * _CHUNK + n] = packed[np.uintp(base[n] + offset)]
+        for n in range(count):
+            red, green, blue, total = s[n], s[_CHUNK + n], s[2 * _CHUNK + n], s[3 * _CHUNK + n]
+            for i in range(4):
+                tap, linked = taps[i * _CHUNK + n], np.int32(bits[n] & np.int32(1 << (j * SIDE + i))) != 0
+                weight = weights[i * _CHUNK + n] * down[n] if linked else np.float32(0)
+                red += weight * np.float32(np.int32(tap & np.int32(255)))
+                green += weight * np.float32(np.int32((tap >> np.int32(8)) & np.int32(255)))
+                blue += weight * np.float32(np.int32((tap >> np.int32(16)) & np.int32(255)))
+                total += weight
+            s[n], s[_CHUNK + n], s[2 * _CHUNK + n], s[3 * _CHUNK + n] = red, green, blue, total
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -264,7 +266,7 @@ def _sample(
     height, width = links.shape
     flat_links, at, owner, out = links.reshape(-1), position.reshape(-1), own.reshape(-1), samples.reshape(-1)
     want = wanted.reshape(-1)
-    ints, between = np.empty(4 * _CHUNK, np.int32), np.empty(3 * _CHUNK, np.float32)
+    ints, between = np.empty(7 * _CHUNK, np.int32), np.empty(3 * _CHUNK, np.float32)
     weights, s = np.empty(8 * _CHUNK, np.float32), np.empty(4 * _CHUNK, np.float32)
     half, count, columns = np.float32(0.5), 0, np.uint32(width)
     for n in range(len(owner) + 1):
