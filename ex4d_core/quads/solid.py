@@ -42,7 +42,8 @@ FLAP = 0.4
 frame from the border: a table seen across the whole frame goes on, a chair of which a leg is seen ends soon."""
 
 _BASE = 16
-"""Over how many pixels the slope is measured with which a flap goes on: over few, noise in the depth would bend it."""
+"""Over how many pixels into the frame, and to both sides along its border, the slope is measured with which a flap goes
+on: over few, noise in the depth would bend it, and neighbours part into needles."""
 
 _EVERY = 4
 """How far a surface runs into the frame is measured at every so many pixels of the border."""
@@ -401,6 +402,14 @@ def _run(cuts: Any, y: Any, x: Any, side: Any, most: Any) -> Any:  # pragma: no 
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _towards_border(disparity: Any, cuts: Any, y: Any, x: Any, side: Any) -> Any:  # pragma: no cover
+    """By how much the disparity changes a pixel towards that side of the frame, at a pixel there."""
+    back = _run(cuts, y, x, side, _BASE) - 1
+    inner_y, inner_x = y + (0, 0, back, -back)[side], x + (back, -back, 0, 0)[side]
+    return np.float64(disparity[y, x] - disparity[inner_y, inner_x]) / max(back, 1)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_flaps(
     disparity: Any, cuts: Any, quads: Any, lens: Any, made: Any, vertices: Any, uv: Any, pixel: Any
 ) -> Any:  # pragma: no cover
@@ -412,12 +421,13 @@ def _add_flaps(
     for side in range(4):  # left, right, top, bottom
         vertical = side < 2
         length, furthest = (height, FLAP * width) if vertical else (width, FLAP * height)
-        stop, reach = 0, 0.0
+        start, stop, reach = 0, 0, 0.0
+        slopes = np.zeros(length + 1)  # summed up
         for t in range(length):
             y = t if vertical else (0 if side == 2 else height - 1)
             x = t if not vertical else (0 if side == 0 else width - 1)
             if t == stop:  # the next surface along the border
-                stop = t + 1
+                start, stop = t, t + 1
                 while stop < length and not (cuts[stop - 1, x] & BELOW if vertical else cuts[y, stop - 1] & RIGHT):
                     stop += 1
                 total, lines = 0, 0
@@ -426,9 +436,11 @@ def _add_flaps(
                     total += _run(cuts, row, column, side, int(furthest))
                     lines += 1
                 reach = total / lines
-            back = _run(cuts, y, x, side, _BASE) - 1
-            inner_y, inner_x = y + (0, 0, back, -back)[side], x + (back, -back, 0, 0)[side]
-            slope = np.float64(disparity[y, x] - disparity[inner_y, inner_x]) / max(back, 1)
+                for s in range(t, stop):
+                    row, column = (s, x) if vertical else (y, s)
+                    slopes[s + 1] = slopes[s] + _towards_border(disparity, cuts, row, column, side)
+            first, last = max(t - _BASE, start), min(t + _BASE + 1, stop)
+            slope = (slopes[last] - slopes[first]) / (last - first)
             row, column = _place(made, vertices, height)
             for k in range(4):
                 # Corners 0 and 2 lie on the border, 1 and 3 out of the frame; 2 and 3 further along it.
