@@ -159,6 +159,8 @@ def render_shot(
         save_trajectory(trajectory, folder / TRAJECTORY_FILE)
         records, behind = write_frames(frames, folder, trajectory.fps, passes, cancelled)
         warnings = _warn_behind(behind)
+        if _lacks_background(scene, background):  # `_sampler` has said so
+            warnings = (LEFT_OUT.note, *warnings)
         write_shot(
             folder,
             ShotDocument(
@@ -179,6 +181,10 @@ def render_shot(
             ),
         )
     return out
+
+
+def _lacks_background(scene: Scene, wanted: bool) -> bool:
+    return wanted and scene.document.background == LEFT_OUT
 
 
 def _warn_behind(frames: list[int]) -> tuple[str, ...]:
@@ -223,7 +229,7 @@ def _sampler(
             raise InputError(f"The pass '{name}' is named twice: name each once.")
     if trajectory.scene_hash not in (None, scene.content_hash):
         _log.warning("The trajectory was made for another scene, or for this one before it was imported again.")
-    if background and scene.document.background == LEFT_OUT:
+    if _lacks_background(scene, background):
         _log.warning(LEFT_OUT.note)
     footage, backdrop = Footage(scene, method, bridge_reach), Backdrop.of(scene, method, background)
     measured = not MEASURING_PASSES.isdisjoint(passes)

@@ -244,11 +244,11 @@ def quads(root: Path, key_frames: int) -> dict[str, dict[str, Stages]]:
     from ex4d_core import mesh as mesh_module
     from ex4d_core import quads as quads_module
     from ex4d_core.camera import Camera
-    from ex4d_core.evaluation.truth import open_truth
+    from ex4d_core.evaluation.truth import find_truths, open_truth
     from ex4d_core.quads import shading
 
     report: dict[str, dict[str, Stages]] = {}
-    for scene in sorted(folder for folder in root.iterdir() if (folder / "target_from_source.npz").exists()):
+    for scene in find_truths((root,)):
         truth = open_truth(scene)
         keys = truth.key_frames[:: -(-len(truth.key_frames) // key_frames)]
         for path in TRUTH_PATHS:
@@ -386,15 +386,24 @@ def main() -> int:
     if arguments.method == "quads":
         if not arguments.data:
             parser.error("--method quads: name scenes to render, --data FOLDER (`ex4d evaluate` reads the same)")
-        found = quads(arguments.data, arguments.frames)
+        from ex4d_core.errors import InputError
+
+        try:
+            found = quads(arguments.data, arguments.frames)
+        except InputError as error:
+            parser.error(str(error))
         print(json.dumps(found, indent=1) if arguments.json else quads_table(found))
         return 0
+    if arguments.data:
+        parser.error("--data goes with --method quads")
     with tempfile.TemporaryDirectory() as folder:
         against = Path(folder) if arguments.against else None
         if against:
             archive = subprocess.run(
-                ["git", "-C", str(ROOT), "archive", arguments.against, "ex4d_core"], check=True, capture_output=True
+                ["git", "-C", str(ROOT), "archive", arguments.against, "ex4d_core"], capture_output=True
             )
+            if archive.returncode:
+                parser.error(f"--against {arguments.against}: {archive.stderr.decode().strip()}")
             subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
         report = compare((width, height), arguments.frames, against)
     print(json.dumps(report, indent=1) if arguments.json else table(report))

@@ -305,6 +305,10 @@ def test_an_import_may_leave_it_out_and_a_render_says_so(tmp_path: Path, caplog:
     assert not caplog.records
     list(render(scene, path, allow_unseen=True))
     assert "import again with --background on" in caplog.text
+    shot = render_shot(scene, path, tmp_path / "shot", allow_unseen=True)
+    assert any("--background on" in warning for warning in read_shot(shot).result.warnings)
+    bare = render_shot(scene, path, tmp_path / "bare", background=False, allow_unseen=True)
+    assert not read_shot(bare).result.warnings
     assert find_import(scene.path, clip, ImportOptions(estimator="embedded", background=False)) is not None
     assert find_import(scene.path, clip, ImportOptions(estimator="embedded")) is None
 
