@@ -16,6 +16,7 @@ import click
 
 from ex4d_core import __version__
 from ex4d_core.errors import Ex4dError
+from ex4d_core.memory import keep_memory
 
 # name -> (module, one line for `ex4d --help`); kept here so that the list needs no import
 _COMMANDS = {
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
+    keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         code = ex4d.main(arguments, prog_name="ex4d", standalone_mode=False)

@@ -245,8 +245,10 @@ def quads(root: Path, key_frames: int) -> dict[str, dict[str, Stages]]:
     from ex4d_core import quads as quads_module
     from ex4d_core.camera import Camera
     from ex4d_core.evaluation.truth import find_truths, open_truth
+    from ex4d_core.memory import keep_memory
     from ex4d_core.quads import shading
 
+    keep_memory()  # as the programs that render do
     report: dict[str, dict[str, Stages]] = {}
     for scene in find_truths((root,)):
         truth = open_truth(scene)

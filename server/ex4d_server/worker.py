@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ex4d_core.errors import Ex4dError, SpaceError
 from ex4d_core.files import is_no_space
+from ex4d_core.memory import keep_memory
 from ex4d_server.operations import Context, perform
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def _preload() -> None:
 
 def main() -> None:
     """Run a worker; ends at once where it cannot, for the thread that reads stdin would hold the interpreter up."""
+    keep_memory()
     try:
         Worker().run()
     except BaseException:
