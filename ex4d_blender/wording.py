@@ -36,6 +36,7 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(name the folder) with --depth-model-dir", r"\1 as Model Folder"),
     (r"(import|or) (?:with )?--source-camera estimate\b", r"\1 with Camera set to Estimate"),
     (r"with --source-camera FILE\b", "as Solve"),
+    (r"import again with --background on\b", "import the footage again"),
     (r"with --(estimator|depth-channel)\b", lambda option: f"as {WORDS['--' + option[1]]}"),
     (r"`ex4d depth list`", "the list beside Estimator"),
     (r"add --size (\d+)x(\d+)", lambda size: f"set Working Size to {max(int(size[1]), int(size[2]))}"),
