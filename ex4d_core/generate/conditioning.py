@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,6 @@ from ex4d_core.generate.sampling import Branch, Predict
 
 TEXT_TOKENS = 512
 """The transformer attends to all of these, the empty ones too; diffusers finds the image's tokens by this number."""
-_EROSION = (2, 8)  # pixels, smallest and largest of the reference
 _PLANES = 4  # of the mask in y: the frames in each latent one
 
 
@@ -51,25 +49,6 @@ class Conditioning:
     """(1, n, D) features of the first frame by CLIP."""
     geometry: Tensor
     """(1, width, t, h/16, w/16) from the geometry encoder."""
-
-
-def eroded(mask: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Shrink what counts as seen, each frame by another 2 to 8 pixels: the rims of warped footage are not trusted.
-
-    The reference draws the amounts anew on each run; here the seed decides.
-
-    Args:
-        mask: (T, h, w) bool, True = seen.
-        seed: of the window.
-
-    Returns:
-        (T, h, w) bool.
-    """
-    smallest, largest = _EROSION
-    sizes = np.random.default_rng(seed).integers(smallest, largest, len(mask), endpoint=True)
-    kernels = [np.ones((size, size), np.uint8) for size in sizes.tolist()]
-    frames = [cv2.erode(frame.astype(np.uint8), kernel) for frame, kernel in zip(mask, kernels, strict=True)]
-    return np.stack(frames).astype(bool)
 
 
 def videos(color: NDArray[np.uint8], mask: NDArray[np.bool_], device: str = "cpu") -> Videos:

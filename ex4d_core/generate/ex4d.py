@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ex4d_core.erosion import eroded
 from ex4d_core.files import cache_folder
 from ex4d_core.generate.caching import cached
 from ex4d_core.generate.clip_keys import PIXEL_MEAN, PIXEL_STD
 from ex4d_core.generate.conditioning import (
     Conditioning,
-    eroded,
     geometry_latent,
     image_latents,
     image_tokens,

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ex4d_core.camera import Camera, Intrinsics
-from ex4d_core.errors import CameraError
-from ex4d_core.masking import Wander, mask_statistics, rendering_masks, still_seen, wander
+from ex4d_core.errors import CameraError, InputError
+from ex4d_core.masking import Mixture, Wander, mask_statistics, rendering_masks, simulated_masks, still_seen, wander
 from ex4d_core.presets import Move, make_trajectory, path_of
 from ex4d_core.quads import build_quads
 
@@ -124,3 +124,61 @@ def test_whole_masks_have_no_holes_to_measure() -> None:
     assert (found.area, found.holes, found.largest_hole, found.boundary, found.border) == (0, 0, 0, 0, 0)
     assert math.isnan(found.median_hole)
     assert math.isnan(found.persistence)
+
+
+def clip_of_plates(count: int = 6) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    color, depth = plate_scene()
+    grain = np.random.default_rng(0).integers(0, 40, (40, 48, 1), np.uint8)
+    return np.stack([color + grain] * count), np.stack([depth] * count)
+
+
+def only(kind: str, weather: str = "plain") -> Mixture:
+    nothing = dict.fromkeys(("rendering", "tracking", "both", "eroded", "dilated", "plain"), 0.0)
+    return Mixture(**nothing | {kind: 1.0, weather: 1.0})
+
+
+@pytest.mark.parametrize("kind", ["rendering", "tracking", "both"])
+def test_masks_of_each_kind_begin_whole_and_are_of_their_seed(kind: str) -> None:
+    frames, depths = clip_of_plates()
+    drawn = [simulated_masks(frames, depths, LENS, 3.0, seed, only(kind)) for seed in range(12)]
+    again = simulated_masks(frames, depths, LENS, 3.0, 5, only(kind))
+    np.testing.assert_array_equal(again.masks, drawn[5].masks)
+    assert all(one.masks[0].all() for one in drawn)
+    assert sum((~one.masks).any() for one in drawn) > 8
+    assert len({one.masks.tobytes() for one in drawn}) > 8
+    for one in drawn:
+        assert one.kind == kind
+        assert (one.move is None) == (kind == "tracking")
+
+
+def test_rims_are_weathered() -> None:
+    frames, depths = clip_of_plates()
+    for seed in range(4):
+        plain, less, more = (
+            simulated_masks(frames, depths, LENS, 3.0, seed, only("rendering", weather)).masks[1:]
+            for weather in ("plain", "eroded", "dilated")
+        )
+        assert not (less & ~plain).any()
+        assert not (plain & ~more).any()
+        assert less.sum() < plain.sum() < more.sum()
+
+
+def test_shares_are_kept() -> None:
+    frames, depths = clip_of_plates(1)
+    drawn = [
+        simulated_masks(frames, depths, LENS, 3.0, seed, Mixture(wander=Wander(yaw=(1, 2)))) for seed in range(400)
+    ]
+    kinds = [one.kind for one in drawn]
+    weathers = [one.weather for one in drawn]
+    assert kinds.count("rendering") / 400 == pytest.approx(0.6, abs=0.08)
+    assert kinds.count("tracking") / 400 == pytest.approx(0.15, abs=0.06)
+    assert weathers.count("eroded") / 400 == pytest.approx(0.7, abs=0.08)
+    assert weathers.count("dilated") / 400 == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "shares", [{"rendering": -1}, {"eroded": math.nan}, {"rendering": 0, "tracking": 0, "both": 0}]
+)
+def test_a_mixture_of_nothing_is_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="shares of 0 or more"):
+        Mixture(**shares)

@@ -19,9 +19,10 @@ from tiny import models
 
 from ex4d_core import cli
 from ex4d_core.clip import load_clip, write_viewing
+from ex4d_core.erosion import eroded
 from ex4d_core.errors import CancelledError
 from ex4d_core.generate import ex4d, golden, prompts
-from ex4d_core.generate.conditioning import eroded, videos
+from ex4d_core.generate.conditioning import videos
 from ex4d_core.generate.ex4d import EX4D, Ex4dModel, noise
 from ex4d_core.generate.ladder import Plan
 from ex4d_core.generate.loading import Components, load_components
