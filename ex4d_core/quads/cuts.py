@@ -20,8 +20,8 @@ RIGHT, BELOW = 1, 2
 """Bits of `find_cuts`: the pixel is cut from its right neighbour, from the one below."""
 
 TOLERANCE = 0.015
-"""Steps up to this share of the smaller disparity are small. On rendered truth the mask's error is flat from 0.008 to
-0.015 (docs/quads.md); the larger, the more noise the depth may have."""
+"""Steps up to this share of the smaller disparity are small. On rendered truth half of it does as well; the larger, the
+more noise the depth may have."""
 
 CURVATURE = 0.1
 """By what share a slope may change from one step to the next, beyond `TOLERANCE`."""

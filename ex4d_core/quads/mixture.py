@@ -20,7 +20,7 @@ _CONTRAST = 4000.0
 
 TRUST = 0.6
 """How much of the way to where the colours put an edge it is moved. They are those of compressed footage: all the way
-gives .03 dB and costs 3 % more wrong pixels in the mask; none costs .2 dB."""
+puts more of the mask wrong than it gains in colour, not at all blurs the colours of edges."""
 
 _LEAST_OWN = 0.3
 """Least share of itself that a pixel is taken to have: of less, noise would be made into colour."""

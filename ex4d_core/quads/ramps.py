@@ -23,8 +23,8 @@ JUMP = 0.1
 """Least share of its smaller disparity that a ramp rises by, beyond twice the steeper of the slopes beside it."""
 
 STEP = 0.35
-"""Largest share of a ramp's rise that one step of it has. A box blur of 5 pixels has 0.2, true edges nearly 1; on
-rendered truth, where nothing is to be put back, it costs 0.00003 of the mask's error."""
+"""Largest share of a ramp's rise that one step of it has. A box blur of 5 pixels has 0.2, true edges nearly 1; the
+larger, the more of them are taken for ramps."""
 
 _MOST = 1.15
 """How many times as near or as far as its nearest known pixel a surface may get where it is continued."""
