@@ -101,13 +101,27 @@ def image_tokens(encoder: Any, frame: Tensor, mean: tuple[float, ...], std: tupl
     return encoder(pixel_values=pixels.to(encoder.dtype), output_hidden_states=True).hidden_states[-2]
 
 
+def geometry_inputs(vae: AutoencoderKLWan, window: Videos, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """What the geometry encoder is given: latents of the warped video and of its mask.
+
+    The mask reaches the VAE scaled to -1 ... 1 twice, as -3 and 1: a slip of the reference that its weights were
+    trained with.
+
+    Args:
+        vae: Wan2.1's.
+        window: the conditioning.
+        dtype: that the VAE computes in.
+
+    Returns:
+        Colour and mask, (1, C, t, h/8, w/8) float32 each.
+    """
+    return encode(vae, window.color, dtype), encode(vae, window.mask * 2 - 1, dtype)
+
+
 def geometry_latent(
     vae: AutoencoderKLWan, encoder: GeometryEncoder, window: Videos, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """What the geometry encoder makes of a window.
-
-    The mask reaches the VAE scaled to -1 ... 1 twice, as -3 and 1: a slip of the reference that its weights were
-    trained with.
 
     Args:
         vae: Wan2.1's.
@@ -118,7 +132,7 @@ def geometry_latent(
     Returns:
         (1, width, t, h/16, w/16), of the encoder's dtype.
     """
-    color, mask = encode(vae, window.color, dtype), encode(vae, window.mask * 2 - 1, dtype)
+    color, mask = geometry_inputs(vae, window, dtype)
     return encoder(color.to(encoder.dtype), mask.to(encoder.dtype))
 
 
