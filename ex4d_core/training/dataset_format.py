@@ -103,10 +103,12 @@ def shard_shapes(index: Index, clip: Clip) -> dict[str, tuple[tuple[int, ...], s
     encoder gets them, (C, t, h/8, w/8) each.
     """
     latents = index.latent_shape
-    shapes = {"latents": (latents, "F16"), "image": ((latents[0] + 4, *latents[1:]), "F16")}
-    shapes["tokens"] = (index.image_tokens, "BF16")
-    shapes["text"] = ((clip.text_tokens, index.text_width), "BF16")
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {
+        "latents": (latents, "F16"),
+        "image": ((latents[0] + 4, *latents[1:]), "F16"),
+        "tokens": (index.image_tokens, "BF16"),
+        "text": ((clip.text_tokens, index.text_width), "BF16"),
+    }
     for number in range(len(clip.variants)):
-        shapes[f"color.{number}"] = (latents, "F16")
-        shapes[f"mask.{number}"] = (latents, "F16")
+        shapes[f"color.{number}"] = shapes[f"mask.{number}"] = (latents, "F16")
     return shapes
