@@ -1,0 +1,13 @@
+"""`ex4d train`; each of its commands has a module of its own beside this one."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group("train")
+def train_command() -> None:
+    """Train the LoRA and the geometry encoder on footage of your own.
+
+    See docs/training.md.
+    """
