@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ex4d_core.errors import InputError
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint, check_fits
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
+from ex4d_core.training.parallel import part, whole
 
 ADAPTER = "ex4d"
 """Name of the LoRA in the transformer."""
@@ -70,7 +71,7 @@ def trainable(*models: nn.Module) -> list[nn.Parameter]:
 
 
 def trained(transformer: WanTransformer3DModel, encoder: GeometryEncoder, shape: AdapterShape) -> Ex4dCheckpoint:
-    """What has been learnt, as copies on the CPU, for `checkpoint.write_checkpoint`.
+    """What has been learnt, as copies on the CPU, for `checkpoint.write_checkpoint`; where sharded, all processes ask.
 
     Layers that `shape` leaves out are in it too, as zeros that do nothing: each tool that reads the released file
     finds all that it looks for.
@@ -83,12 +84,11 @@ def trained(transformer: WanTransformer3DModel, encoder: GeometryEncoder, shape:
     lora: dict[str, Tensor] = {}
     for name, layer in _layers(transformer).items():
         if _has_lora(layer):
-            halves = (_copy(layer.get_parameter(f"{half}.{ADAPTER}.weight")) for half in _HALVES)
+            halves = (whole(layer.get_parameter(f"{half}.{ADAPTER}.weight")) for half in _HALVES)
         else:
             halves = (torch.zeros(shape.rank, layer.in_features), torch.zeros(layer.out_features, shape.rank))
         lora |= {f"{name}.{half}.weight": tensor for half, tensor in zip(_HALVES, halves, strict=True)}
-    geometry = {name: _copy(tensor) for name, tensor in encoder.state_dict().items()}
-    return Ex4dCheckpoint(lora, geometry, shape.rank, shape.alpha)
+    return Ex4dCheckpoint(lora, whole(encoder.state_dict()), shape.rank, shape.alpha)
 
 
 def load_trained(transformer: WanTransformer3DModel, encoder: GeometryEncoder, checkpoint: Ex4dCheckpoint) -> None:
@@ -121,8 +121,10 @@ def load_trained(transformer: WanTransformer3DModel, encoder: GeometryEncoder, c
     with torch.no_grad():
         for name, layer in layers.items():
             for half in _HALVES if _has_lora(layer) else ():
-                layer.get_parameter(f"{half}.{ADAPTER}.weight").copy_(checkpoint.lora[f"{name}.{half}.weight"])
-    encoder.load_state_dict(dict(checkpoint.geometry))
+                parameter = layer.get_parameter(f"{half}.{ADAPTER}.weight")
+                parameter.copy_(part(checkpoint.lora[f"{name}.{half}.weight"], parameter))
+        for name, parameter in encoder.named_parameters():
+            parameter.copy_(part(checkpoint.geometry[name], parameter))
 
 
 def _layers(transformer: nn.Module) -> dict[str, Any]:
@@ -134,7 +136,3 @@ def _layers(transformer: nn.Module) -> dict[str, Any]:
 
 def _has_lora(layer: nn.Module) -> bool:
     return hasattr(layer, "lora_A")
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
