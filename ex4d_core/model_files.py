@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,10 +80,57 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
         InputError: a folder is not there, a file is damaged, or it is not clear which is meant.
         MissingDependencyError: a part is not there; the sentence names the command and the gigabytes.
     """
+    places = _places(engine, folders)
+    first, second, paths = _find(engine, folders, places, rung, _NEEDED)
+    near = [paths["text_encoder"].parent] if "text_encoder" in paths else []
+    words = next((found for place in (*near, *places) if (found := tokenizer(place))), None)
+    if words is None and "text_encoder" in paths:
+        words = tokenizer_within(paths["text_encoder"])
+    return ModelFiles(
+        transformer=first.path,
+        second_transformer=second.path if second is not None else None,
+        tokenizer=words,
+        vae=paths["vae"],
+        image_encoder=paths.get("image_encoder"),
+        text_encoder=paths.get("text_encoder"),
+        adapter=paths.get("adapter"),
+        distilled=paths.get("distilled"),
+        preview_decoder=paths.get("preview_decoder"),
+    )
+
+
+def find_parts(engine: str, folders: Sequence[Path], needed: Collection[Part]) -> Mapping[Part, Path]:
+    """Find what of an engine's models is there, for who does not need all of them.
+
+    Args:
+        engine: see `find_files`.
+        folders: see `find_files`.
+        needed: what must be there, besides the transformer.
+
+    Raises:
+        InputError: as `find_files`.
+        MissingDependencyError: as `find_files`.
+    """
+    first, _, paths = _find(engine, folders, _places(engine, folders), "", needed)
+    return {"transformer": first.path, **paths}
+
+
+def _places(engine: str, folders: Sequence[Path]) -> list[Path]:
+    """Where to look, in order.
+
+    Raises:
+        InputError: a folder is not there.
+    """
     if absent := [folder for folder in folders if not os.path.exists(folder)]:  # false for impossible names, too
         raise InputError(f"There is no {absent[0]}: give a folder with the models, or leave it out.")
     around = [place for folder in folders for place in _around(folder)]
-    places = list(dict.fromkeys([*folders, *around, *models.folders(engine)]))
+    return list(dict.fromkeys([*folders, *around, *models.folders(engine)]))
+
+
+def _find(
+    engine: str, folders: Sequence[Path], places: Sequence[Path], rung: str, needed: Collection[Part]
+) -> tuple[Candidate, Candidate | None, dict[Part, Path]]:
+    """The transformer, Wan2.2's second one, and where the other parts are that are there."""
     damaged: list[Ex4dError] = []
     shelves = [candidates(folder, damaged) for folder in places]
     kind = "i2v" if engine == "ex4d" else "vace"
@@ -105,25 +152,11 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
                 if part != "distilled":
                     raise
                 damaged.append(error)  # few profiles need it, and those say that they do
-        elif part in _NEEDED:
+        elif part in needed:
             raise _missing(engine, part, folders, damaged)
     for error in damaged:
         _warn(str(error))
-    near = [paths["text_encoder"].parent] if "text_encoder" in paths else []
-    words = next((found for place in (*near, *places) if (found := tokenizer(place))), None)
-    if words is None and "text_encoder" in paths:
-        words = tokenizer_within(paths["text_encoder"])
-    return ModelFiles(
-        transformer=first.path,
-        second_transformer=second.path if second is not None else None,
-        tokenizer=words,
-        vae=paths["vae"],
-        image_encoder=paths.get("image_encoder"),
-        text_encoder=paths.get("text_encoder"),
-        adapter=paths.get("adapter"),
-        distilled=paths.get("distilled"),
-        preview_decoder=paths.get("preview_decoder"),
-    )
+    return first, second, paths
 
 
 def _transformer(engine: str, found: Sequence[Candidate], rung: str) -> tuple[Candidate, Candidate | None]:

@@ -6,7 +6,9 @@ that it is an ordinary adapter that stacks with others. Names map one to one, an
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -134,12 +136,20 @@ def write_checkpoint(checkpoint: Ex4dCheckpoint, path: Path) -> None:
     Args:
         checkpoint: with all its tensors.
         path: replaced where it is there. Where alpha is not the rank, it is kept in a .json file beside it.
+
+    Raises:
+        OSError: it cannot be written.
     """
     blocks = 1 + max(int(name.split(".")[1]) for name in checkpoint.lora)
     originals = Dimensions(blocks, 0, 0, 0, 0, 0).lora(checkpoint.adapter)
     back = {new: name for name, new in _diffusers_names(originals, checkpoint.adapter).items()}
     state = {back[name]: tensor for name, tensor in checkpoint.lora.items()}
-    torch.save(state | dict(checkpoint.geometry), path)
+    try:
+        torch.save(state | dict(checkpoint.geometry), path)
+    except RuntimeError as error:  # torch says no more than that it cannot
+        if not any(word in str(error) for word in ("inline_container", "iostream")):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     if checkpoint.alpha != checkpoint.rank:
         text = json.dumps({"r": checkpoint.rank, "lora_alpha": checkpoint.alpha})
         path.with_suffix(".json").write_text(text, encoding="utf-8")

@@ -14,16 +14,11 @@ from torch import Tensor, nn
 from ex4d_core.errors import InputError
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint, check_fits
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
+from ex4d_core.training.config import TARGETS, Target
 from ex4d_core.training.parallel import part, whole
 
 ADAPTER = "ex4d"
 """Name of the LoRA in the transformer."""
-TARGETS = (
-    *(f"attn1.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")),
-    *(f"attn2.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")),
-    *("ffn.net.0.proj", "ffn.net.2"),
-)
-"""The linear layers of a block that the released LoRA is on: both attentions and the feed-forward network."""
 _HALVES = ("lora_A", "lora_B")
 
 
@@ -36,7 +31,7 @@ class AdapterShape:
     """The LoRA is scaled by alpha / rank."""
     hidden: int = 1024
     """Channels of the geometry encoder, between its convolutions."""
-    targets: tuple[str, ...] = TARGETS
+    targets: tuple[Target, ...] = TARGETS
     """Which of `TARGETS` get a LoRA."""
 
 

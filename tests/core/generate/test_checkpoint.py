@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from diffusers import WanTransformer3DModel
 from tiny import models
 
 from ex4d_core.errors import InputError
+from ex4d_core.files import is_no_space
 from ex4d_core.generate.checkpoint import (
     Dimensions,
     Ex4dCheckpoint,
@@ -58,6 +60,21 @@ def test_there_and_back_bit_for_bit(tmp_path: Path) -> None:
     write_checkpoint(checkpoint, tmp_path / GOLDEN.name)
     assert (tmp_path / GOLDEN.name).read_bytes() == GOLDEN.read_bytes()
     assert not (tmp_path / GOLDEN.name).with_suffix(".json").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit there that acts as a full disk does")
+@pytest.mark.parametrize("lacking", [10, 20_000])
+def test_a_full_disk_is_told_as_one(tmp_path: Path, lacking: int) -> None:
+    import resource
+
+    checkpoint, limits = read_checkpoint(GOLDEN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (GOLDEN.stat().st_size - lacking, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left") as told:
+            write_checkpoint(checkpoint, tmp_path / GOLDEN.name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_no_space(told.value)
 
 
 def test_odd_bits_adapter_names_and_alpha_survive(state: State, save: Callable[[object], Path], tmp_path: Path) -> None:

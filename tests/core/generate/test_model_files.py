@@ -18,7 +18,7 @@ from tiny import models
 from transformers import AutoTokenizer
 
 from ex4d_core.errors import InputError, MissingDependencyError
-from ex4d_core.model_files import ModelFiles, find_files
+from ex4d_core.model_files import ModelFiles, find_files, find_parts
 from ex4d_core.model_kinds import candidate
 from ex4d_core.model_layouts import tokenizer_within
 from ex4d_core.models import CATALOGUE
@@ -268,6 +268,18 @@ def test_nothing_at_all() -> None:
         find_files("ex4d", [Path("nowhere")])
     with pytest.raises(InputError, match=r"There is no xxx.*: give"):
         find_files("ex4d", [Path("x" * 300)])
+
+
+def test_who_needs_less_is_content_with_less(mine: Callable[[str], Path]) -> None:
+    folder = mine("ex4d-comfy")
+    for name in ("ex4d.ckpt", "vae/wan_2.1_vae.safetensors"):
+        (folder / name).unlink()
+    found = find_parts("ex4d", [folder], ["image_encoder"])
+    assert found["transformer"] == folder / FP16
+    assert found["image_encoder"] == folder / "clip_vision/clip_vision_h.safetensors"
+    assert "vae" not in found
+    with pytest.raises(MissingDependencyError, match="There is no VAE for ex4d"):
+        find_parts("ex4d", [folder], ["vae"])
 
 
 def test_optional_parts_may_be_absent(mine: Callable[[str], Path]) -> None:

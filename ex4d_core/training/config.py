@@ -1,0 +1,131 @@
+"""What a training is told: a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ex4d_core.errors import InputError
+
+Target = Literal[
+    "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0",
+    "attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0",
+    "ffn.net.0.proj", "ffn.net.2",
+]  # fmt: skip
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""The linear layers of a block that the released LoRA is on: both attentions and the feed-forward network."""
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+"""One path, or several."""
+
+
+class TrainConfig(BaseModel):
+    """A training; `read_config` reads it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    dataset: Paths = Field(min_length=1)
+    """Folders that `ex4d train prepare` made."""
+    out: Path
+    """Folder for checkpoints, log and validation."""
+    model_dir: Paths = ()
+    """Where the base model lies; empty: as `ex4d models` has it."""
+    start_from: Path | None = None
+    """An ex4d.ckpt to go on from, ours or the released one; none: LoRA and encoder begin as nothing."""
+    resume: bool = True
+    """Go on from the newest checkpoint in `out`, where there is one."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    steps: int = Field(default=2000, ge=1)
+    batch: int = Field(default=4, ge=1)
+    """Samples of a step, of all GPUs together; each takes its share of them one after the other and adds them up."""
+    lr: float = Field(default=3e-5, gt=0, le=1)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Of the learning rate, after the warm-up."""
+    warmup: int = Field(default=100, ge=0)
+    """Steps over which the learning rate grows to `lr`."""
+    weight_decay: float = Field(default=0.01, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Longer gradients are cut to this length."""
+    eight_bit: bool = False
+    """AdamW with moments of 8 bits, by bitsandbytes."""
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    """Weight of the past in the moving average of what is trained, which is what is exported; 0: no average."""
+    shift: float = Field(default=5.0, ge=1, le=100)
+    """Of the noise levels, see `objective.shifted`."""
+
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=16.0, gt=0)
+    hidden: int = Field(default=1024, ge=1, le=16384)
+    targets: tuple[Target, ...] = Field(default=TARGETS, min_length=1)
+    """See `adapter.AdapterShape`."""
+
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of the frozen model and what it computes in; auto: bfloat16 on a GPU, float32 on a CPU."""
+    gradient_checkpointing: bool = True
+    """Compute each block again on the way back rather than keep what it computed: far less memory, a third slower."""
+    sharded: bool = False
+    """Spread every tensor over the GPUs, for models that do not fit into one."""
+
+    checkpoint_every: int = Field(default=200, ge=1)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    max_damaged: float = Field(default=0.1, ge=0, le=1)
+    """Share of the clips that may be damaged before the training stops."""
+
+    validation_clips: int = Field(default=1, ge=0)
+    """How many are held out of the dataset; they are chosen by the seed."""
+    validate_every: int = Field(default=200, ge=1)
+    validation_steps: int = Field(default=10, ge=1)
+    """Denoising steps of a validation render."""
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a training's configuration; relative paths in it begin at its folder.
+
+    Raises:
+        InputError: it cannot be read, or something in it is unknown, missing or out of bounds.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no {path}: give a TOML file as docs/training.md shows one.") from error
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text: give a TOML file as docs/training.md shows one.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no TOML ({error}): mend that line.") from error
+    try:
+        config = TrainConfig.model_validate(document)
+    except ValidationError as error:
+        raise InputError(_sentence(path, error)) from error
+    folder = path.resolve().parent
+    return config.model_copy(
+        update={
+            "dataset": tuple(folder / each for each in config.dataset),
+            "model_dir": tuple(folder / each for each in config.model_dir),
+            "out": folder / config.out,
+            "start_from": None if config.start_from is None else folder / config.start_from,
+        }
+    )
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    """All that is wrong, unknown keys first."""
+    faults = error.errors()
+    unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
+    if unknown:
+        names, known = ", ".join(unknown), ", ".join(TrainConfig.model_fields)
+        return f"{path} has what is no setting, {names}: take it out, or choose from {known}."
+    if missing := [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]:
+        return f"{path} lacks {' and '.join(missing)}: add it, as docs/training.md shows."
+    first = faults[0]
+    return f"{path} sets {first['loc'][0]} to {first['input']!r} ({first['msg'].lower()}): mend it."
