@@ -116,6 +116,25 @@ def partial_folder(final: Path) -> Generator[Path]:
                 final.parent.rmdir()
 
 
+def require_space(path: Path, needed: int) -> None:
+    """Refuse to begin what the disk has no room for: torch and safetensors do not say that it is full in the middle.
+
+    Args:
+        path: what is to be written.
+        needed: bytes.
+
+    Raises:
+        SpaceError: fewer are free.
+    """
+    with explained(path):
+        free = shutil.disk_usage(next(place for place in path.resolve().parents if place.is_dir())).free
+    if free < needed:
+        raise SpaceError(
+            f"Cannot write {path}: it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: free some space,"
+            " then run the same command again."
+        )
+
+
 def require_new(path: Path, overwrite: bool) -> None:
     """Refuse to replace an existing result unless asked to.
 
