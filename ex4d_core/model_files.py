@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from ex4d_core import models
 from ex4d_core.errors import Ex4dError, InputError, MissingDependencyError
@@ -64,6 +65,26 @@ class ModelFiles:
     """`taew2_1`, which shows latents in milliseconds."""
 
 
+class TextFiles(Protocol):
+    """What encodes prompts; each may be missing."""
+
+    @property
+    def text_encoder(self) -> Path | None: ...
+
+    @property
+    def tokenizer(self) -> Path | None: ...
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """What makes EX-4D's conditioning of a video: all but the transformer and what is added to it."""
+
+    vae: Path
+    image_encoder: Path
+    text_encoder: Path | None = None
+    tokenizer: Path | None = None
+
+
 def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFiles:
     """Find what an engine loads.
 
@@ -80,16 +101,11 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
         InputError: a folder is not there, a file is damaged, or it is not clear which is meant.
         MissingDependencyError: a part is not there; the sentence names the command and the gigabytes.
     """
-    places = _places(engine, folders)
-    first, second, paths = _find(engine, folders, places, rung, _NEEDED)
-    near = [paths["text_encoder"].parent] if "text_encoder" in paths else []
-    words = next((found for place in (*near, *places) if (found := tokenizer(place))), None)
-    if words is None and "text_encoder" in paths:
-        words = tokenizer_within(paths["text_encoder"])
+    first, second, paths = _find(engine, folders, rung, _NEEDED)
     return ModelFiles(
         transformer=first.path,
         second_transformer=second.path if second is not None else None,
-        tokenizer=words,
+        tokenizer=_words(paths.get("text_encoder"), engine, folders),
         vae=paths["vae"],
         image_encoder=paths.get("image_encoder"),
         text_encoder=paths.get("text_encoder"),
@@ -111,28 +127,32 @@ def find_parts(engine: str, folders: Sequence[Path], needed: Collection[Part]) -
         InputError: as `find_files`.
         MissingDependencyError: as `find_files`.
     """
-    first, _, paths = _find(engine, folders, _places(engine, folders), "", needed)
+    first, _, paths = _find(engine, folders, "", needed)
     return {"transformer": first.path, **paths}
 
 
-def _places(engine: str, folders: Sequence[Path]) -> list[Path]:
-    """Where to look, in order.
+def find_encoders(folders: Sequence[Path]) -> EncoderFiles:
+    """Find what makes EX-4D's conditioning, where there need be no transformer.
+
+    Args:
+        folders: see `find_files`.
 
     Raises:
-        InputError: a folder is not there.
+        InputError: a folder is not there, a file is damaged, or it is not clear which is meant.
+        MissingDependencyError: VAE or image encoder is not there; the sentence names the command and the gigabytes.
     """
-    if absent := [folder for folder in folders if not os.path.exists(folder)]:  # false for impossible names, too
-        raise InputError(f"There is no {absent[0]}: give a folder with the models, or leave it out.")
-    around = [place for folder in folders for place in _around(folder)]
-    return list(dict.fromkeys([*folders, *around, *models.folders(engine)]))
+    shelves, damaged = _shelves("ex4d", folders)
+    parts: list[Part] = ["vae", "image_encoder", "text_encoder"]
+    paths = _others("ex4d", parts, _NEEDED, shelves, folders, damaged)
+    text_encoder = paths.get("text_encoder")
+    return EncoderFiles(paths["vae"], paths["image_encoder"], text_encoder, _words(text_encoder, "ex4d", folders))
 
 
 def _find(
-    engine: str, folders: Sequence[Path], places: Sequence[Path], rung: str, needed: Collection[Part]
+    engine: str, folders: Sequence[Path], rung: str, needed: Collection[Part]
 ) -> tuple[Candidate, Candidate | None, dict[Part, Path]]:
     """The transformer, Wan2.2's second one, and where the other parts are that are there."""
-    damaged: list[Ex4dError] = []
-    shelves = [candidates(folder, damaged) for folder in places]
+    shelves, damaged = _shelves(engine, folders)
     kind = "i2v" if engine == "ex4d" else "vace"
     transformers = [[c for c in shelf if c.part == "transformer" and c.model == kind] for shelf in shelves]
     # one who gives a transformer does not mean another one that happens to be on the machine
@@ -140,11 +160,55 @@ def _find(
     if not own:
         raise _missing(engine, "transformer", folders, damaged)
     first, second = _transformer(engine, own, rung)
+    parts: list[Part] = [part for part in _OTHERS if engine == "ex4d" or part not in _EX4D_ONLY]
+    return first, second, _others(engine, parts, needed, shelves, folders, damaged, first.image_dim)
+
+
+def _places(engine: str, folders: Sequence[Path]) -> list[Path]:
+    """Where parts may lie: what is given, what is around it, and what `ex4d models` has."""
+    around = [place for folder in folders for place in _around(folder)]
+    return list(dict.fromkeys([*folders, *around, *models.folders(engine)]))
+
+
+def _shelves(engine: str, folders: Sequence[Path]) -> tuple[list[list[Candidate]], list[Ex4dError]]:
+    """What each place holds, those that are given first; and what cannot be read.
+
+    Raises:
+        InputError: a folder is not there.
+    """
+    if absent := [folder for folder in folders if not os.path.exists(folder)]:  # false for impossible names, too
+        raise InputError(f"There is no {absent[0]}: give a folder with the models, or leave it out.")
+    damaged: list[Ex4dError] = []
+    return [candidates(folder, damaged) for folder in _places(engine, folders)], damaged
+
+
+def _others(
+    engine: str,
+    parts: Sequence[Part],
+    needed: Collection[Part],
+    shelves: Sequence[Sequence[Candidate]],
+    folders: Sequence[Path],
+    damaged: list[Ex4dError],
+    image_dim: int = 0,
+) -> dict[Part, Path]:
+    """Where the parts lie that are not the transformer; those that can be done without may be missing.
+
+    Args:
+        engine: which.
+        parts: that are wanted.
+        needed: what must be there of them.
+        shelves: candidates of each place, in their order.
+        folders: that are given.
+        damaged: what could not be read; told once all that is needed is there.
+        image_dim: width of the image encoder's tokens; 0: any.
+
+    Raises:
+        InputError: it is not clear which is meant.
+        MissingDependencyError: one that is needed is not there.
+    """
     paths: dict[Part, Path] = {}
-    for part in _OTHERS:
-        if engine != "ex4d" and part in _EX4D_ONLY:
-            continue
-        found = ([c for c in shelf if c.part == part and c.image_dim in (0, first.image_dim)] for shelf in shelves)
+    for part in parts:
+        found = ([c for c in shelf if c.part == part and _fits(c, image_dim)] for shelf in shelves)
         if same := next((shelf for shelf in found if shelf), None):
             try:
                 paths[part] = _one([c for c in same if c.path.name.lower() in _RELEASED] or same).path
@@ -156,7 +220,19 @@ def _find(
             raise _missing(engine, part, folders, damaged)
     for error in damaged:
         _warn(str(error))
-    return first, second, paths
+    return paths
+
+
+def _fits(candidate: Candidate, image_dim: int) -> bool:
+    return not image_dim or candidate.image_dim in (0, image_dim)
+
+
+def _words(text_encoder: Path | None, engine: str, folders: Sequence[Path]) -> Path | None:
+    """The tokenizer: beside the text encoder, in one of the places, or within the text encoder's file."""
+    near = [] if text_encoder is None else [text_encoder.parent]
+    places = [*near, *_places(engine, folders)]
+    words = next((found for place in places if (found := tokenizer(place))), None)
+    return tokenizer_within(text_encoder) if words is None and text_encoder is not None else words
 
 
 def _transformer(engine: str, found: Sequence[Candidate], rung: str) -> tuple[Candidate, Candidate | None]:

@@ -29,7 +29,7 @@ from ex4d_core.generate.fingerprint import fingerprint
 from ex4d_core.generate.sampling import require_finite
 from ex4d_core.generate.state import described_by
 from ex4d_core.generate.text_encoder import load_text_encoder
-from ex4d_core.model_files import ModelFiles
+from ex4d_core.model_files import TextFiles
 from ex4d_core.models import text_encoder_download
 from ex4d_core.weight_headers import damaged
 
@@ -93,7 +93,7 @@ def clean(text: str) -> str:
 class Prompts:
     """Embeddings of prompts for one text encoder."""
 
-    def __init__(self, files: ModelFiles, folder: Path, device: str, engine: str = "ex4d") -> None:
+    def __init__(self, files: TextFiles, folder: Path, device: str, engine: str = "ex4d") -> None:
         """Load nothing yet.
 
         Args:
@@ -116,11 +116,19 @@ class Prompts:
         Raises:
             MissingDependencyError: the prompt is new and there is no text encoder.
         """
+        tokens = self.tokens(text).to(self._device)  # (n, d)
+        return torch.cat([tokens, tokens.new_zeros(TOKENS - len(tokens), tokens.shape[1])])[None]
+
+    def tokens(self, text: str) -> Tensor:
+        """One prompt without its padding: (n, d) bfloat16 on the CPU, n at most 512.
+
+        Raises:
+            MissingDependencyError: the prompt is new and there is no text encoder.
+        """
         self.prepare([text])
         stored = self._read(clean(text))
         assert stored is not None
-        tokens = stored.to(self._device)  # (n, d)
-        return torch.cat([tokens, tokens.new_zeros(TOKENS - len(tokens), tokens.shape[1])])[None]
+        return stored
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Encode and store the prompts that are new, and the default ones with them, and free the text encoder.
@@ -183,7 +191,7 @@ def _read_tokens(path: Path, text: str) -> Tensor | None:
     return tokens
 
 
-def _encode(files: ModelFiles, texts: Sequence[str], device: str) -> list[Tensor]:
+def _encode(files: TextFiles, texts: Sequence[str], device: str) -> list[Tensor]:
     """Prompts as (n, d) bfloat16 each, on the CPU; n tokens with the end mark, at most 512.
 
     Not padded as in the reference: the encoder masks the padding, so that it changes nothing but the time.
@@ -206,7 +214,7 @@ def _encode(files: ModelFiles, texts: Sequence[str], device: str) -> list[Tensor
     return tokens
 
 
-def _tokenizer(files: ModelFiles) -> Any:
+def _tokenizer(files: TextFiles) -> Any:
     """The words of the text encoder.
 
     Raises:
@@ -234,7 +242,7 @@ def _fits(encoder: Any, device: str) -> bool:
     return encoder.get_memory_footprint() + 2**30 < free
 
 
-def _revision(files: ModelFiles) -> str:
+def _revision(files: TextFiles) -> str:
     if files.text_encoder is None or files.tokenizer is None:
         return ""
     return fingerprint(files.text_encoder, files.tokenizer)

@@ -15,7 +15,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate.state import described_by, fill, require_weights, shapes
 from ex4d_core.generate.tensors import tensors
-from ex4d_core.model_files import ModelFiles
+from ex4d_core.model_files import TextFiles
 
 _SHARED, _EMBEDDED = "shared.weight", "encoder.embed_tokens.weight"
 """One tensor under two names; files hold either or both."""
@@ -32,7 +32,7 @@ _PARTS = {
 _TOP = {"token_embedding.weight": _SHARED, "norm.weight": "encoder.final_layer_norm.weight"}
 
 
-def load_text_encoder(files: ModelFiles, dtype: torch.dtype) -> UMT5EncoderModel:
+def load_text_encoder(files: TextFiles, dtype: torch.dtype) -> UMT5EncoderModel:
     """The text encoder on the CPU, 11 GB in bfloat16.
 
     Args:
