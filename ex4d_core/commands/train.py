@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ex4d_core.commands.train_prepare import prepare_command
+
 
 @click.group("train")
 def train_command() -> None:
@@ -11,3 +13,6 @@ def train_command() -> None:
 
     See docs/training.md.
     """
+
+
+train_command.add_command(prepare_command)

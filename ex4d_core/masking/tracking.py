@@ -37,6 +37,11 @@ class Tracks:
 class PointTracker(Protocol):
     """Follows points of one frame through the whole clip, forwards and backwards."""
 
+    @property
+    def name(self) -> str:
+        """What it is called where masks are recorded."""
+        ...
+
     def track(
         self, frames: NDArray[np.uint8], points: NDArray[np.float32], start: int, cancelled: Cancelled = never_cancelled
     ) -> Tracks:
@@ -56,6 +61,8 @@ class PointTracker(Protocol):
 
 class LucasKanade:
     """From frame to frame by pyramidal Lucas-Kanade, there and back (`ex4d_core.tracks`); lost is lost for good."""
+
+    name = "lucas-kanade"
 
     def track(
         self, frames: NDArray[np.uint8], points: NDArray[np.float32], start: int, cancelled: Cancelled = never_cancelled

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ex4d_core.errors import InputError
 from ex4d_core.files import atomic_file
 from ex4d_core.generate.conditioning import padded
-from ex4d_core.training.dataset_format import CLIPS, INDEX, Clip, Index, shard_shapes
+from ex4d_core.training.dataset_format import INDEX, Clip, Index, shard_of, shard_shapes
 from ex4d_core.weight_headers import entries
 
 
@@ -84,11 +84,6 @@ class Dataset:
         return Sample(**tensors | {"text": padded(tensors["text"])})
 
 
-def shard_of(folder: Path, name: str) -> Path:
-    """Where the shard of a clip lies."""
-    return folder / CLIPS / f"{name}.safetensors"
-
-
 def write_shard(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
     """Write a clip's shard in one go.
 
@@ -105,12 +100,10 @@ def write_shard(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> tuple
     """
     kept = {n: t.to("cpu", torch.bfloat16 if n in ("tokens", "text") else torch.float16).contiguous()
             for n, t in tensors.items()}  # fmt: skip
+    data = save(kept)
     with atomic_file(shard_of(folder, name)) as temporary:
-        save_file(kept, temporary)
-        with temporary.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        size = temporary.stat().st_size
-    return size, digest
+        temporary.write_bytes(data)  # `save_file` says in its own way that a disk is full
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 def write_index(folder: Path, index: Index) -> None:

@@ -4,11 +4,15 @@ DATASET/
   dataset.json              the index: size, models, clips with their source and licence, what was left out and why
   clips/NAME.safetensors    a clip's shard, see `shard_shapes`
   clips/NAME.json           its entry of the index, written after the shard: both there = the clip is done
-  contact.png               all clips with their masks, to look at
+  clips/NAME.jpg            a strip of pictures of it and its masks
+  contact.png               all strips, to look at
+  prepare.json              what it was made with, so that nothing else is mixed in
+  videos/NAME.json          where a video was cut into clips, so that it is looked through once
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -20,6 +24,11 @@ SCHEMA = "ex4d.training/1"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")]
 """Of a file without its ending: none that leaves its folder, none that Windows cannot write."""
+
+
+def shard_of(folder: Path, name: str) -> Path:
+    """Where the shard of a clip lies."""
+    return folder / CLIPS / f"{name}.safetensors"
 
 
 class _Document(BaseModel):
@@ -46,7 +55,7 @@ class Clip(_Document):
     """File name of the video, or as the manifest of its owner calls it."""
     source_sha256: str
     first_frame: int = Field(ge=0)
-    """In the video."""
+    """In the video, counted at the clip's rate."""
     fps: tuple[int, int]
     """Of the clip: numerator and denominator."""
     licence: str

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
-from ex4d_core.depth import DepthKind
+from ex4d_core.depth import DEPTH_KINDS, DepthKind
 from ex4d_core.errors import InputError
 from ex4d_core.images import IMAGE_SUFFIXES
 from ex4d_core.import_request import input_files
@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 SAMPLE = "sample"
 """What stands for the bundled clip, as for `ex4d import`."""
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".mxf", ".ts", ".wmv", ".ogv"}
+    {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".mxf", ".wmv", ".ogv"}
 )
 """What counts as a video in a folder; one that is named may be called anything."""
 
@@ -136,8 +136,8 @@ def _row(manifest: Path, line: int, row: dict[_Column, str]) -> Footage:
     if not row["file"]:
         raise InputError(f"{where} names no file: fill in the column 'file'.")
     kind = row.get("depth_kind") or "relative"
-    if kind not in get_args(DepthKind):
-        raise InputError(f"{where} has the depth_kind {kind!r}: choose one of {', '.join(get_args(DepthKind))}.")
+    if kind not in DEPTH_KINDS:
+        raise InputError(f"{where} has the depth_kind {kind!r}: choose one of {', '.join(DEPTH_KINDS)}.")
     range_ = _numbers(row.get("depth_range", ""), 2, f"{where} has the depth_range")
     fov = _numbers(row.get("fov", ""), 1, f"{where} has the fov")
     video = manifest.parent / row["file"]
@@ -148,7 +148,7 @@ def _row(manifest: Path, line: int, row: dict[_Column, str]) -> Footage:
         credit=row.get("credit", ""),
         prompt=row.get("prompt", ""),
         depth=manifest.parent / row["depth"] if row.get("depth") else None,
-        depth_kind=cast(DepthKind, kind),
+        depth_kind=kind,
         depth_range=None if range_ is None else (range_[0], range_[1]),
         fov_degrees=None if fov is None else fov[0],
     )
