@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ex4d_core.commands.train_prepare import prepare_command
+from ex4d_core.commands.train_run import run_command
 
 
 @click.group("train")
@@ -16,3 +17,4 @@ def train_command() -> None:
 
 
 train_command.add_command(prepare_command)
+train_command.add_command(run_command)
