@@ -28,7 +28,7 @@ _COMMANDS = {
     "mesh": ("ex4d_core.commands.mesh", "Export the DW-Mesh as PLY, OBJ or GLB."),
     "depth": ("ex4d_core.commands.depth", "List the depth estimators: licence, size, and whether they are ready."),
     "distort": ("ex4d_core.commands.distort", "Put the footage's lens distortion back on a shot."),
-    "evaluate": ("ex4d_core.commands.evaluate", "Measure depth and renders against rendered ground truth."),
+    "evaluate": ("ex4d_core.commands.evaluate", "Measure depth, renders and generated shots against the truth."),
     "train": ("ex4d_core.commands.train", "Train the LoRA and the geometry encoder on footage of your own."),
     "models": ("ex4d_core.commands.models", "Download, verify and remove the weights that are loaded."),
     "info": ("ex4d_core.commands.info", "Say what a clip, scene, trajectory or shot holds."),

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ex4d_core.commands.console import Console, Size, command
+from ex4d_core.commands.evaluate_shot import shot_command, trajectory_command
 from ex4d_core.errors import InputError
 from ex4d_core.methods import METHODS
 
@@ -42,7 +43,7 @@ def _distance(ctx: click.Context, param: click.Parameter, value: float | None) -
 
 @click.group("evaluate")
 def evaluate_command() -> None:
-    """Measure depth and renders against rendered ground truth.
+    """Measure depth, renders and generated shots against the truth.
 
     TRUTHS are folders of ground truth, or folders of such (docs/depth/evaluation.md; scripts/make_benchmark.py
     makes some).
@@ -283,3 +284,5 @@ def _table(head: Sequence[str], rows: list[list[str]], markdown: bool) -> str:
 
 evaluate_command.add_command(depth_command)
 evaluate_command.add_command(geometry_command)
+evaluate_command.add_command(shot_command)
+evaluate_command.add_command(trajectory_command)
