@@ -16,9 +16,15 @@ VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)
 
 TORCH = "torch==2.13.0"
-"""The build that the tests run with; an environment that has another one keeps it."""
+"""The build that the tests run with; an environment that has another one keeps it, without the extra train."""
+TORCHVISION = "torchvision==0.28.0"
+"""The one that belongs to it, which the extra train needs."""
 TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 """Where Linux finds it without 3 GB of CUDA; for Windows and macOS, PyPI's own is such a build."""
+OF_TORCHVISION = ("torch-fidelity", "cd-fvd")
+"""Packages of the extra train that cannot be imported without it."""
+BESIDE = "torchvision-beside"
+"""Folder of `.venv` where torchvision and these lie if it is not built for the torch there (`_settle_torchvision`)."""
 
 BLENDERS = {"4.5.15": (3, 11), "5.2.3": (3, 13), "4.2.23": (3, 11), "5.0.1": (3, 11)}
 """Blender as a Python module (`bpy`) -> the only Python it runs under; the plain test run takes the first that fits."""
@@ -171,21 +177,47 @@ def prepare(extras: tuple[str, ...] = ()) -> Path:
     target = f"{ROOT}[{','.join(extras_wanted)}]" if extras_wanted else str(ROOT)
     size = "500 MB" if "gpu" in extras_wanted else "200 MB"
     say(f"Installing EX-4D {' + '.join(['core', *extras_wanted])} (about {size} to download the first time) ...")
-    if ("gpu" in extras_wanted and not _install_torch()) or not _pip("-e", target):
+    torches = {"gpu": TORCH, "train": TORCHVISION}
+    if not _install_torch(*(torches[e] for e in extras_wanted if e in torches)) or not _pip("-e", target):
         fail("pip could not install EX-4D; its message stands above: mend that (often the network), run this again.")
+    if "train" in extras_wanted:
+        _settle_torchvision()
     stamp.write_text("\n".join([digest, "core", *extras_wanted]))
     say(f"Installed in {time.monotonic() - begun:.0f} s.")
     return venv_python()
 
 
-def _install_torch() -> bool:
-    """Have torch in `.venv`, before anything asks for it and gets a build for GPUs; whether it is there."""
-    if _answers([str(venv_python())], "from importlib.metadata import version; version('torch')"):
-        return True
+def _install_torch(*packages: str) -> bool:
+    """Have torch in `.venv`, before anything asks for it and gets a build for GPUs; whether it is there.
+
+    What it depends on comes with the rest.
+    """
     for_cpus = ("--index-url", TORCH_FOR_CPUS, "--retries", "1", "--timeout", "15")
-    if sys.platform == "linux" and not shutil.which("nvidia-smi") and _pip("--no-deps", TORCH, *for_cpus, quietly=True):
-        return True
-    return _pip("--no-deps", TORCH)  # what it depends on comes with the rest
+    for package in packages:
+        if _answers(
+            [str(venv_python())], f"from importlib.metadata import version; version('{package.split('=')[0]}')"
+        ):
+            continue
+        small = sys.platform == "linux" and not shutil.which("nvidia-smi")
+        if not (small and _pip("--no-deps", package, *for_cpus, quietly=True)) and not _pip("--no-deps", package):
+            return False
+    return True
+
+
+def _settle_torchvision() -> None:
+    """Keep a torchvision out of the way that is built for another torch: with it, transformers cannot be imported.
+
+    PyPI has those for CUDA alone, and where PyTorch's own index cannot be reached, torch may still be one for CPUs. It
+    goes into a folder of its own, with the packages that need it, for tests that load it in a process of their own.
+    """
+    if _answers([str(venv_python())], "import torchvision"):
+        return
+    python = str(venv_python())
+    pip = [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", *OF_TORCHVISION]
+    if subprocess.run(pip, stdout=sys.stderr).returncode:
+        fail("pip could not remove the torchvision that does not go with torch: delete .venv, then run this again.")
+    _pip("--no-deps", "--upgrade", "--target", str(VENV / BESIDE), TORCHVISION, *OF_TORCHVISION)
+    say("torchvision is not to be had for the torch in .venv: what measures with it is tested beside it.")
 
 
 def _pip(*arguments: str, quietly: bool = False) -> bool:

@@ -45,7 +45,7 @@ def main() -> int:
     with_a_fitting_python()
     everything = "--all" in arguments
     arguments = [a for a in arguments if a != "--all"]
-    python = prepare(("dev", "gpu"))
+    python = prepare(("dev", "gpu", "train"))
     failed = [name for name, command in CHECKS if not _passes(name, [str(python), "-m", *command], dict(os.environ))]
     blenders, failed_blenders = _blenders(python, everything)
     failed += failed_blenders

@@ -22,7 +22,7 @@ from ex4d_core.generate.tensors import tensors
 LEAST_SIDE = 35
 """Pixels under which AlexNet's last layers see nothing."""
 _FIRST = "features.0.weight"
-_BACKBONES = {(64, 3, 11, 11): "alex", (64, 3, 3, 3): "vgg"}
+_BACKBONES: dict[tuple[int, ...], str] = {(64, 3, 11, 11): "alex", (64, 3, 3, 3): "vgg"}
 """Shape of the first convolution -> torchmetrics' name; DyCheck and most papers use AlexNet."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ex4d_core.evaluation.shot_lpips import Lpips
@@ -87,33 +87,28 @@ def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> float:
     """`ssim` over the pixels of a mask whose windows see nothing else: means and variances of co-visible pixels alone.
 
     Windows are normalised convolutions, as DyCheck's partial ones; theirs count a window's pixels alike, where ours
-    weigh them by the Gaussian, so that a window without holes is the plain one.
+    weigh them by the Gaussian, so that a window without holes is the plain one. Beyond the border, pictures and mask
+    are mirrored, as torchmetrics does it.
 
     Args:
         x: (1, 3, H, W) float32 in 0..1.
         y: (1, 3, H, W).
-        mask: (1, 1, H, W) float32 of 0 and 1.
-
-    Returns:
-        The mean over co-visible pixels at least 5 from the border, as torchmetrics'; NaN if there are none.
+        mask: (1, 1, H, W) float32 of 0 and 1, not empty.
     """
-    mask = mask.double()
-    kernel = _gaussian().to(x.device)
-    weight = conv2d(mask, kernel)  # (1, 1, H - 10, W - 10)
-    inner = mask[..., 5:-5, 5:-5] > 0
-    if not bool(inner.any()):
-        return math.nan
+    inside = (mask > 0).expand_as(x)
+    kernel, reach = _gaussian().to(x.device), LEAST_SIDE // 2
+    x, y, mask = (pad(p.double(), (reach,) * 4, mode="reflect") for p in (x, y, mask))
+    weight = conv2d(mask, kernel)  # (1, 1, H, W)
 
     def mean(values: Tensor) -> Tensor:
         return (conv2d((values * mask).transpose(0, 1), kernel) / weight.clamp(min=1e-12)).transpose(0, 1)
 
-    x, y = x.double(), y.double()
     mean_x, mean_y = mean(x), mean(y)
     variances = (mean(x * x) - mean_x**2).clamp(min=0) + (mean(y * y) - mean_y**2).clamp(min=0)
     covariance = mean(x * y) - mean_x * mean_y
     alike = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    alike = alike / ((mean_x**2 + mean_y**2 + _C1) * (variances + _C2))  # (1, 3, H - 10, W - 10)
-    return float(alike.mean(dim=1, keepdim=True)[inner].mean())
+    alike = alike / ((mean_x**2 + mean_y**2 + _C1) * (variances + _C2))  # (1, 3, H, W)
+    return float(alike[inside].mean())
 
 
 def _gaussian() -> Tensor:
