@@ -72,7 +72,7 @@ def psnr(x: Tensor, y: Tensor) -> float:
 
 def ssim(x: Tensor, y: Tensor) -> float:
     """Structural similarity of two pictures (1, 3, H, W) float32 in 0..1: Gaussian windows of 11x11, sigma 1.5."""
-    found = structural_similarity_index_measure(x.double(), y.double(), data_range=1.0)
+    found = structural_similarity_index_measure(x, y, data_range=1.0)
     return float(found) if isinstance(found, Tensor) else float(found[0])
 
 
@@ -96,12 +96,11 @@ def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> float:
         mask: (1, 1, H, W) float32 of 0 and 1, not empty.
     """
     inside = (mask > 0).expand_as(x)
-    kernel, reach = _gaussian().to(x.device), LEAST_SIDE // 2
-    x, y, mask = (pad(p.double(), (reach,) * 4, mode="reflect") for p in (x, y, mask))
-    weight = conv2d(mask, kernel)  # (1, 1, H, W)
+    x, y, mask = (pad(p.double(), (LEAST_SIDE // 2,) * 4, mode="reflect") for p in (x, y, mask))
+    weight = _blurred(mask).clamp(min=1e-12)  # (1, 1, H, W)
 
     def mean(values: Tensor) -> Tensor:
-        return (conv2d((values * mask).transpose(0, 1), kernel) / weight.clamp(min=1e-12)).transpose(0, 1)
+        return _blurred(values * mask) / weight
 
     mean_x, mean_y = mean(x), mean(y)
     variances = (mean(x * x) - mean_x**2).clamp(min=0) + (mean(y * y) - mean_y**2).clamp(min=0)
@@ -111,9 +110,10 @@ def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> float:
     return float(alike[inside].mean())
 
 
-def _gaussian() -> Tensor:
-    """(1, 1, 11, 11) float64, sums to 1."""
+def _blurred(values: Tensor) -> Tensor:
+    """(1, C, H + 10, W + 10) float64 under Gaussian windows: (1, C, H, W)."""
     at = torch.arange(LEAST_SIDE, dtype=torch.float64) - LEAST_SIDE // 2
     line = torch.exp(-0.5 * (at / _SIGMA) ** 2)
-    line = line / line.sum()
-    return (line[:, None] * line)[None, None]
+    line = (line / line.sum())[None, None]  # (1, 1, 11)
+    down = conv2d(values.transpose(0, 1), line[..., None])
+    return conv2d(down, line[:, :, None]).transpose(0, 1)
