@@ -31,6 +31,7 @@ MODEL_MODULES = (
     "ex4d_core.depth.depth_pro",
     "ex4d_core.depth.depthcrafter.",
     "ex4d_core.depth.hub_network",
+    "ex4d_core.evaluation.shot",
     "ex4d_core.training.",
     "ex4d_core.raster.torch_",
     "ex4d_core.raster.triton_",
