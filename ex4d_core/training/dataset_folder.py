@@ -168,7 +168,7 @@ def dataset_folder(path: Path, settings: Settings, overwrite: bool = False) -> G
             settings = settings.model_copy(update={"models": kept.models | settings.models})
         _write(path / SETTINGS, settings)
         with explained(path):
-            shutil.rmtree(path / WORK, ignore_errors=True)  # of a run that was killed
+            _clean(path)
             (path / WORK).mkdir()
         yield DatasetFolder(path, settings)
     finally:
@@ -190,6 +190,13 @@ def _clear(path: Path) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
+
+
+def _clean(path: Path) -> None:
+    """Remove what a run that was killed was at."""
+    shutil.rmtree(path / WORK, ignore_errors=True)
+    for leftover in (*path.glob(".*.partial.*"), *path.glob("*/.*.partial.*")):  # as `atomic_file` calls them
+        leftover.unlink()
 
 
 def _require_same(path: Path, kept: Settings, settings: Settings) -> None:

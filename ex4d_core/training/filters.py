@@ -13,8 +13,9 @@ FLAT = "It is flat: there is next to nothing to see."
 FROZEN = "Nothing moves in it."
 
 _CHANGED = 6
-"""Grey levels by which a pixel must change to count: more than compression and grain do at the size that is looked
-at."""
+"""Grey levels by which a pixel must change to count ..."""
+_BLUR = 1.5
+"""... after a blur of so many pixels (standard deviation), for grain and compression are no motion."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ class Watch:
     def see(self, frame: NDArray[np.uint8]) -> None:
         """Look at the next one: (h, w, 3) uint8 sRGB, all of one size; a few hundred pixels wide is enough."""
         grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
+        smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), _BLUR), np.uint8)
         moved = 0.0
         if self._before is not None:
-            moved = float((cv2.absdiff(grey, self._before) > _CHANGED).mean())
-        self._before = grey
+            moved = float((cv2.absdiff(smooth, self._before) > _CHANGED).mean())
+        self._before = smooth
         self._seen.append((float(grey.mean()), float(grey.std()), moved))
 
     def looks(self) -> Looks:
