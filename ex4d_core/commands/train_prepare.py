@@ -13,6 +13,7 @@ from ex4d_core.commands.console import Console, Rate, Size, command
 from ex4d_core.errors import InputError
 
 if TYPE_CHECKING:
+    from ex4d_core.masking import PointTracker
     from ex4d_core.training.preparing import Prepared
 
 _FOLDER = click.Path(path_type=Path)
@@ -57,6 +58,17 @@ _MOST_WORKERS = 4
 @click.option(
     "--sharpen-edges/--keep-edges", "sharpen", default=None, help="Put the depth's edges where the colour has them."
 )
+@click.option(
+    "--tracker",
+    type=click.Choice(["lucas-kanade", "cotracker3"]),
+    default="lucas-kanade",
+    show_default=True,
+    help="Who follows the patches of tracking masks; CoTracker3 is NON-COMMERCIAL (CC-BY-NC).",
+)
+@click.option(
+    "--tracker-dir", type=_FOLDER, metavar="CHECKOUT", help="CoTracker's own code: a clone of its repository."
+)
+@click.option("--tracker-weights", type=_FOLDER, metavar="FILE", help="Its weights: scaled_offline.pth.")
 @click.option("--fov", type=float, metavar="DEG", help="Horizontal field of view of videos whose lens nobody tells.")
 @click.option("--model-dir", type=_FOLDER, metavar="PATH", help="A folder with the engine's models; see `generate`.")
 @click.option("--device", default="", metavar="D", help="Of torch: cuda, cuda:1, cpu; default the best.")
@@ -82,6 +94,9 @@ def prepare_command(
     estimator: str | None,
     depth_model_dir: Path | None,
     sharpen: bool | None,
+    tracker: str,
+    tracker_dir: Path | None,
+    tracker_weights: Path | None,
     fov: float | None,
     model_dir: Path | None,
     device: str,
@@ -103,6 +118,7 @@ def prepare_command(
     _check(frames, size)
     cut = Cut(size, frames, stride or frames, fps, Filters(min_brightness, min_contrast, min_motion))
     footage = find_footage(videos, manifest, Told(licence, credit, prompt, fov))
+    follows = _tracker(tracker, tracker_dir, tracker_weights)
     name = estimator or default_estimator(depth_model_dir)
     estimator_facts(name)
     if name == "file":
@@ -112,7 +128,7 @@ def prepare_command(
     from ex4d_core.training.material import Recipe
     from ex4d_core.training.preparing import prepare
 
-    recipe = Recipe(cut, variants, seed, name, depth_model_dir, sharpen)
+    recipe = Recipe(cut, variants, seed, name, depth_model_dir, sharpen, follows)
     encoders = Encoders(model_dir, device)
     with console.progress() as on_progress:
         done = prepare(
@@ -134,6 +150,23 @@ def _check(frames: int, size: tuple[int, int]) -> None:
     if any(side % 16 for side in size):
         near = "x".join(str(max(16, round(side / 16) * 16)) for side in size)
         raise InputError(f"--size {size[0]}x{size[1]} is not of multiples of 16: give {near}.")
+
+
+def _tracker(name: str, checkout: Path | None, weights: Path | None) -> PointTracker:
+    from ex4d_core.masking import LucasKanade
+
+    if name == LucasKanade.name:
+        if checkout or weights:
+            raise InputError("--tracker-dir and --tracker-weights are of CoTracker3: add --tracker cotracker3.")
+        return LucasKanade()
+    from ex4d_core.masking.cotracker import SOURCE, WEIGHTS, CoTracker3
+
+    if checkout is None or weights is None:
+        raise InputError(
+            f"CoTracker3 is not part of ex4d and not for commercial use: clone {SOURCE}, download {WEIGHTS} as its "
+            "README says, and give --tracker-dir and --tracker-weights."
+        )
+    return CoTracker3(checkout, weights)
 
 
 def _workers() -> int:
