@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,8 +93,9 @@ class I3d:
         self._judge.empty_real_stats()
         self._judge.fake_stats.append(np.concatenate(features.made))
         self._judge.real_stats.append(np.concatenate(features.true))
-        with _quiet():
-            return float(self._judge.compute_fvd_from_stats())
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fewer clips than features: SciPy says that the covariance is singular
+            return max(float(self._judge.compute_fvd_from_stats()), 0.0)
 
 
 class _Given(nn.Module):

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torchmetrics", reason="the extra train is not installed")
 
 from ex4d_core.evaluation.shot_flicker import flickers
+from ex4d_core.evaluation.shot_frechet import Features, clips_of, fid
 from ex4d_core.evaluation.shot_metrics import score_frame
 from ex4d_core.evaluation.shot_ranges import range_of
 from ex4d_core.presets import Move, path_of
@@ -122,6 +123,26 @@ def test_flicker_is_what_motion_does_not_explain() -> None:
     blinking[1::2] = np.clip(blinking[1::2].astype(int) + 20, 0, 255)
     assert min(flickers(blinking)) > max(flickers(moving)) + 10
     assert flickers(moving[:1]) == []
+
+
+def test_fid_of_gaussian_features_is_the_closed_form() -> None:
+    draw = np.random.default_rng(9)
+    true = draw.normal(size=(400, 12)).astype(np.float32) * np.linspace(0.5, 2, 12, dtype=np.float32) + 3
+    spread = np.trace(np.cov(true, rowvar=False))
+    for scale, shift in ((1.0, 0.0), (1.0, 0.7), (1.6, 0.0), (0.5, -2.0)):
+        made = scale * true + np.float32(shift)
+        away = float(((made.mean(axis=0) - true.mean(axis=0)) ** 2).sum())
+        closed = away + (1 - scale) ** 2 * spread  # the square root of S and a^2 S is a S
+        assert fid(Features([made], [true])) == pytest.approx(closed, rel=1e-4, abs=1e-3)
+    parts = Features([made[:100], made[100:]], [true])
+    assert fid(parts) == pytest.approx(closed, rel=1e-4)
+    assert len(parts) == 400
+
+
+def test_a_video_is_cut_into_clips() -> None:
+    video = np.arange(40, dtype=np.uint8)[:, None, None, None]
+    assert [clip[0].item() for clip in clips_of(video)] == [0, 16]
+    assert clips_of(video[:15]) == []
 
 
 @pytest.mark.parametrize(
