@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,34 @@ def test_a_python_without_the_packages_runs_the_script_again_in_the_environment(
 def test_a_python_that_has_the_packages_goes_on(script: Path) -> None:
     pytest.importorskip("diffusers")
     assert run(sys.executable, script, "--size", "64") == "here --size 64\n"
+
+
+def test_the_extra_train_pins_the_pair_that_tests_run_with() -> None:
+    import environment
+
+    project = tomllib.loads((SCRIPTS.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {environment.TORCH, environment.TORCHVISION} <= set(project["optional-dependencies"]["train"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its Python of the virtual environment is a shell script")
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_torchvision_of_another_torch_is_put_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    import environment
+
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\n[ "$1" != -c ] || exit {0 if fits else 1}\n')
+    python.chmod(0o755)
+    environment._settle_torchvision()
+    tried, *pip = (tmp_path / "calls").read_text().splitlines()
+    assert tried == "-c import torchvision"
+    if fits:
+        assert not pip
+    else:
+        uninstall, install = pip
+        assert uninstall.endswith("uninstall --quiet --yes torchvision torch-fidelity cd-fvd")
+        assert "--no-deps" in install
+        assert f"--target {tmp_path}/torchvision-beside {environment.TORCHVISION} torch-fidelity cd-fvd" in install
