@@ -71,6 +71,7 @@ def test_a_torchvision_of_another_torch_is_put_beside(
     import environment
 
     monkeypatch.setattr(environment, "VENV", tmp_path)
+    monkeypatch.setattr(environment, "venv_python", lambda: tmp_path / "bin/python")
     python = tmp_path / "bin/python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\n[ "$1" != -c ] || exit {0 if fits else 1}\n')
