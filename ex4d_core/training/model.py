@@ -75,7 +75,8 @@ def build(config: TrainConfig, world: World) -> TrainingModel:
         MissingDependencyError: there is no base model.
     """
     require_scale(config.alpha, config.rank, "The configuration")
-    told = {"cpu": "float32"}.get(world.device, "bfloat16") if config.dtype == "auto" else config.dtype
+    native = "float32" if torch.device(world.device).type == "cpu" else "bfloat16"
+    told = native if config.dtype == "auto" else config.dtype
     plan = Plan("resident", world.device, told, tiled_vae=False, vram_bytes=0, ram_bytes=0)
     transformer: Any = load_transformer(find_parts("ex4d", config.model_dir, needed=())["transformer"], plan)
     exact_sinusoid(transformer)

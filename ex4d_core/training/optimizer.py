@@ -52,7 +52,7 @@ def load_schedule(
         state: of a schedule, perhaps with another `lr`.
         config: of the training.
     """
-    schedule.load_state_dict(state | {"base_lrs": schedule.base_lrs})
-    rate = config.lr * schedule.lr_lambdas[0](schedule.last_epoch)
+    rate = config.lr * schedule.lr_lambdas[0](state["last_epoch"])
+    schedule.load_state_dict(state | {"base_lrs": schedule.base_lrs, "_last_lr": [rate]})
     for group in optimizer.param_groups:
         group |= {"lr": rate, "initial_lr": config.lr, "weight_decay": config.weight_decay}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,15 +16,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
 import make_tiny_models
+import numpy as np
 import pytest
 import torch
-from train_cases import HIDDEN, dataset
+import torch.utils.checkpoint
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from train_cases import HIDDEN, dataset, sample
 
 from ex4d_core.cli import main
-from ex4d_core.training.config import read_config
+from ex4d_core.errors import BusyError, InputError
+from ex4d_core.generate.checkpoint import add_lora, read_checkpoint
+from ex4d_core.generate.sinusoid import exact_sinusoid
+from ex4d_core.training.config import TrainConfig, read_config
+from ex4d_core.training.model import TrainingModel, build
+from ex4d_core.training.objective import drawn, loss, predict
+from ex4d_core.training.parallel import World
+from ex4d_core.training.sampler import noise_of
 from ex4d_core.training.state import newest
 from ex4d_core.training.trainer import Outcome, Step, train
+from ex4d_core.training.validation import Validation
 
 STEPS = 16
 Configured = Callable[..., Path]
@@ -128,3 +146,289 @@ def test_killed_and_resumed_is_as_never_stopped(
         assert same(ours[name], theirs[name]), name
     rates = [values["train/learning_rate"] for values in logged(tmp_path / "whole").values()]
     assert rates[0] < rates[3] == max(rates) > rates[-1]
+
+
+def test_ctrl_c_writes_a_checkpoint(configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first signal in the middle of a training, the real one, in this process."""
+    file, out = configured("stopped", steps=200, checkpoint_every=100, validate_every=100), tmp_path / "stopped"
+    interrupted = False
+
+    def interrupt(frame: Any, event: str, _argument: Any) -> None:
+        nonlocal interrupted
+        if not interrupted and event == "call" and frame.f_code.co_name == "_step" and (out / "log.jsonl").is_file():
+            interrupted = len(logged(out)) >= 2
+            if interrupted:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    sys.setprofile(interrupt)
+    try:
+        assert command(str(file)) == 130
+    finally:
+        sys.setprofile(None)
+    assert "Interrupted after step 3 of 200: run the same command again to go on." in capsys.readouterr().err
+    saved = newest(out)
+    assert saved is not None
+    assert saved.told.step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    file.write_text(file.read_text(encoding="utf-8").replace("steps = 200\n", "steps = 4\n"), encoding="utf-8")
+    outcome, steps = run(file)
+    assert [step.number for step in steps] == [4]
+    assert outcome.steps == 4
+
+
+def test_a_training_that_is_done_is_done(configured: Configured) -> None:
+    file = configured("done", steps=2)
+    first, _ = run(file)
+    again, steps = run(file)
+    assert steps == []
+    assert again.checkpoint == first.checkpoint
+
+
+def test_the_checkpoint_is_what_was_trained(configured: Configured, tmp_path: Path, base: Path) -> None:
+    """Its ex4d.ckpt in the base model speaks as the averaged model did when its loss on held-out clips was taken."""
+    spoken: list[torch.Tensor] = []
+    given, state = sample(), drawn(sample().latents, 5.0, torch.Generator().manual_seed(0))
+
+    def listen(validation: Any, *_: Any) -> float:
+        model: TrainingModel = validation._model
+        with torch.no_grad():
+            spoken.append(model.velocity(given, state))
+        return 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Validation, "run", listen)
+        outcome, _ = run(configured("exported", steps=6, alpha=2.0))
+    checkpoint = read_checkpoint(outcome.checkpoint / "ex4d.ckpt")
+    assert (checkpoint.rank, checkpoint.alpha) == (4, 2.0)
+    transformer = make_tiny_models.wan_transformer(0)
+    before = predict(transformer, None, given, state.noisy, state.timestep, torch.float32)
+    add_lora(transformer, checkpoint)
+    exact_sinusoid(transformer)
+    geometry = checkpoint.geometry_encoder()(given.color, given.mask)
+    after = predict(transformer, geometry, given, state.noisy, state.timestep, torch.float32)
+    assert torch.equal(after, spoken[-1])
+    assert (after - before).abs().max() > 0.001
+
+
+def test_going_on_from_a_file(configured: Configured, tmp_path: Path) -> None:
+    first, steps = run(configured("first", steps=8, ema=0.0))
+    start = str(first.checkpoint / "ex4d.ckpt")
+    model = build(read_config(configured("second", start_from=start)), World(0, 1, "cpu"))
+    learnt = read_checkpoint(first.checkpoint / "ex4d.ckpt")
+    assert all(torch.equal(model.checkpoint().lora[name], tensor) for name, tensor in learnt.lora.items())
+    _, further = run(configured("second", steps=1, start_from=start))
+    assert further[0].loss < steps[0].loss
+
+
+def test_it_learns_and_the_log_tells(configured: Configured, tmp_path: Path) -> None:
+    outcome, steps = run(configured("learns", steps=40, batch=1, ema=0.0, warmup=5, validate_every=20))
+    assert sum(step.loss for step in steps[-10:]) < 0.93 * sum(step.loss for step in steps[:10])
+    log = logged(tmp_path / "learns")
+    assert [log[step.number]["train/loss"] for step in steps] == [step.loss for step in steps]
+    assert [number for number, values in log.items() if "validation/loss" in values] == [20, 40]
+    assert log[40]["validation/loss"] == outcome.validation
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch": 1}, "was trained with batch = 2, and the configuration says 1: set it back"),
+        ({"rank": 8}, "was trained with rank = 4, and the configuration says 8"),
+        ({"resume": False}, "has checkpoints of an earlier training: choose another `out`, or set resume to true"),
+        ({"eight_bit": True}, "was trained with eight_bit = False"),
+    ],
+)
+def test_another_training_is_not_gone_on_with(configured: Configured, change: dict[str, Any], says: str) -> None:
+    run(configured("mine", steps=1))
+    with pytest.raises(InputError, match=says):
+        run(configured("mine", steps=2, **change))
+
+
+def test_the_rate_may_change_when_it_goes_on(configured: Configured) -> None:
+    run(configured("mine", steps=4, warmup=0))
+    _, steps = run(configured("mine", steps=6, warmup=0, lr=0.005))
+    assert [(step.number, step.rate) for step in steps] == [(5, 0.005), (6, 0.005)]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"dataset": "nowhere"}, "has no dataset.json: make a dataset"),
+        ({"model_dir": "nowhere"}, "There is no .*nowhere: give a folder"),
+        ({"start_from": "nowhere.ckpt"}, "nowhere.ckpt"),
+        ({"alpha": 10_000.0}, "The configuration scales a LoRA of rank 4 by an alpha of 10000"),
+        ({"validation_clips": 6}, "has 6 clips that can be used, and 6 are to be held out"),
+        ({"eight_bit": True}, "needs bitsandbytes, which is not installed: run `pip install bitsandbytes`"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before(
+    configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], says: str
+) -> None:
+    if "eight_bit" in change and importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is there")
+    assert command(str(configured("bad", **change))) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(says, told)
+    assert told.startswith("ex4d: ")
+    assert not (tmp_path / "bad/checkpoints").exists()
+
+
+def test_a_dataset_of_other_models_is_refused(configured: Configured, tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "other", clips=2)
+    index = folder / "dataset.json"
+    index.write_text(index.read_text(encoding="utf-8").replace('"models": {}', '"models": {"vae": "1"}'), "utf-8")
+    with pytest.raises(InputError, match="were made with different models"):
+        run(configured("mixed", dataset=[str(folder), str(dataset(tmp_path / "third", clips=2))]))
+
+
+def test_two_trainings_do_not_share_a_folder(configured: Configured, tmp_path: Path) -> None:
+    file = configured("shared", steps=2)
+    with FileLock(tmp_path / "shared/.lock"), pytest.raises(BusyError, match="Another training writes to"):
+        run(file)
+    run(file)
+    assert not (tmp_path / "shared/.lock").exists()
+
+
+def spoilt_base(base: Path, folder: Path) -> Path:
+    """A base model of which nothing comes but what is no number."""
+    shutil.copytree(base, folder)
+    (file,) = folder.rglob("*.safetensors")
+    tensors = load_file(file)
+    tensors["proj_out.bias"][:] = float("nan")
+    save_file(tensors, file, {"format": "pt"})
+    return folder
+
+
+def test_what_is_no_number_stops_it(configured: Configured, tmp_path: Path, base: Path) -> None:
+    bad = str(spoilt_base(base, tmp_path / "bad-base"))
+    with pytest.raises(InputError, match="loss of step 1 .* there is no checkpoint yet: set lr to less"):
+        run(configured("new", model_dir=bad))
+    run(configured("old", steps=4))
+    with pytest.raises(InputError, match=r"loss of step 5 .*step-0000004 is kept: set lr to less"):
+        run(configured("old", model_dir=bad))
+    saved = newest(tmp_path / "old")
+    assert saved is not None
+    assert all(tensor.isfinite().all() for tensor in saved.state()["lora"].values())
+
+
+def test_a_full_disk_loses_no_checkpoint(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = configured("full", steps=8), tmp_path / "full"
+    replace = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if "step-0000008" in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert command(str(file)) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"step-0000008: the disk is full: free some space, then run the same command again\.$", told)
+    assert [each.name for each in (out / "checkpoints").iterdir()] == ["step-0000004"]
+    monkeypatch.undo()
+    _, steps = run(file)
+    assert [step.number for step in steps] == [5, 6, 7, 8]
+    assert logged(out).keys() == set(range(1, 9))
+
+
+def gradients(config: TrainConfig, numbers: list[int]) -> list[torch.Tensor]:
+    """Of the mean loss of some samples, one after the other, from a model that has learnt a little."""
+    model = build(config, World(0, 1, "cpu"))
+    draw = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters:
+            parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.05)
+    for number in numbers:
+        given = sample(number)
+        state = drawn(given.latents, 5.0, noise_of(0, number))
+        (loss(model.velocity(given, state), state.target) / len(numbers)).backward()
+    return [parameter.grad for parameter in model.parameters if parameter.grad is not None]
+
+
+def test_gradients_are_the_same_with_and_without_checkpointing(configured: Configured) -> None:
+    on, off = (read_config(configured("any", gradient_checkpointing=each)) for each in (True, False))
+    calls: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        real = torch.utils.checkpoint.checkpoint
+        patch.setattr(torch.utils.checkpoint, "checkpoint", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+        kept = gradients(off, [0])
+        assert not calls
+        again = gradients(on, [0])
+        assert len(calls) == make_tiny_models.LAYERS
+    assert len(again) == len(kept) == 2 * 10 * make_tiny_models.LAYERS + 8
+    assert all(torch.equal(*pair) for pair in zip(again, kept, strict=True))
+
+
+def test_accumulated_gradients_are_the_mean(configured: Configured) -> None:
+    config = read_config(configured("any"))
+    one, two, both = (gradients(config, numbers) for numbers in ([0], [1], [0, 1]))
+    for first, second, mean in zip(one, two, both, strict=True):
+        torch.testing.assert_close(mean, (first + second) / 2, rtol=1e-4, atol=1e-7)
+
+
+def test_the_frozen_part_is_in_bfloat16_and_the_trained_in_float32(configured: Configured, tmp_path: Path) -> None:
+    file = configured("half", steps=2, dtype="bfloat16")
+    model = build(read_config(file), World(0, 1, "cpu"))
+    assert {parameter.dtype for parameter in model.parameters} == {torch.float32}
+    linear = model.transformer.blocks[0].attn1.to_q
+    assert linear.base_layer.weight.dtype == torch.bfloat16
+    assert model.velocity(sample(), drawn(sample().latents, 5.0, noise_of(0, 0))).dtype == torch.bfloat16
+    outcome, _ = run(file)
+    assert {tensor.dtype for tensor in read_checkpoint(outcome.checkpoint / "ex4d.ckpt").lora.values()} == {
+        torch.float32
+    }
+
+
+def test_validation_makes_videos(configured: Configured, tmp_path: Path, tiny_ex4d: Path) -> None:
+    run(configured("seen", steps=2, validate_every=1, validation_clips=2, model_dir=str(tiny_ex4d)))
+    folder = tmp_path / "seen/validation"
+    assert sorted(each.name for each in folder.iterdir()) == ["step-0000001", "step-0000002"]
+    made = sorted(each.name for each in (folder / "step-0000002").iterdir())
+    assert len(made) == 4
+    sheet = cv2.imread(str(folder / "step-0000002" / made[1]))
+    assert sheet is not None
+    assert sheet.shape[1] > 5 * 300
+    with av.open(str(folder / "step-0000002" / made[0])) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert np.stack(frames).shape == (5, 64, 3 * 64, 3)
+    thirds = np.split(np.stack(frames).astype(float), 3, axis=2)
+    assert all(third.std() > 5 for third in thirds)
+    assert abs(thirds[0] - thirds[2]).mean() > 5
+
+
+def test_tensorboard_has_what_the_log_has(configured: Configured, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "board"
+    run(configured("board", steps=4))
+    run(configured("board", steps=6))
+    board = EventAccumulator(str(out / "tensorboard"))
+    board.Reload()
+    told = {event.step: event.value for event in board.Scalars("train/loss")}
+    assert told == pytest.approx({step: values["train/loss"] for step, values in logged(out).items()})
+
+
+def test_one_of_many_processes_on_cpus_computes_in_float32_too(configured: Configured) -> None:
+    assert build(read_config(configured("any")), World(1, 2, "cpu:0")).dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_train_as_one(configured: Configured, tmp_path: Path, sharded: bool) -> None:
+    run(configured("one", steps=4))
+    two = configured("two", steps=4, sharded=sharded)
+    call = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ex4d_core.cli"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([*call, "train", "run", str(two), "--json"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"steps": 4') == 1  # one of them speaks
+    for step, values in logged(tmp_path / "one").items():
+        assert logged(tmp_path / "two")[step] == pytest.approx(values, rel=1e-4)
+    ours, theirs = (newest(tmp_path / name) for name in ("one", "two"))
+    assert ours is not None
+    assert theirs is not None
+    for name, tensor in ours.adapter().lora.items():
+        torch.testing.assert_close(theirs.adapter().lora[name], tensor, rtol=0.02, atol=2e-4)
