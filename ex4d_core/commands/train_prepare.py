@@ -111,6 +111,7 @@ def prepare_command(
     the same command again to go on after an interruption, and with other videos to add them.
     """
     from ex4d_core.depth.registry import default_estimator, estimator_facts
+    from ex4d_core.import_request import ImportOptions
     from ex4d_core.training.filters import Filters
     from ex4d_core.training.footage import Told, find_footage
     from ex4d_core.training.scan import Cut
@@ -123,6 +124,9 @@ def prepare_command(
     estimator_facts(name)
     if name == "file":
         raise InputError("Depth files are told by a manifest: give a column depth with --manifest, not --estimator.")
+    options = ImportOptions(estimator=name, model_dir=depth_model_dir, fov_degrees=fov)
+    options.check()
+    options.lens(*size)  # an impossible one is told before any work
 
     from ex4d_core.training.encoding import Encoders  # torch: late, when what is asked for makes sense
     from ex4d_core.training.material import Recipe

@@ -53,12 +53,19 @@ class Settings(_Document):
 class Scanned(_Document):
     """A video that was looked through."""
 
+    name: str
+    """Its clips begin with it; kept when the video is renamed."""
     source: str
     sha256: str
     depth_sha256: str
     """Empty: its depth is estimated."""
     fps: tuple[int, int]
     pieces: tuple[Piece, ...]
+
+
+def short(digest: str) -> str:
+    """What names hold of a SHA-256."""
+    return digest[:8]
 
 
 _D = TypeVar("_D", bound=BaseModel)
@@ -116,18 +123,18 @@ class DatasetFolder:
         with atomic_file(self.strip_of(name)) as temporary:
             temporary.write_bytes(strip)
 
-    def scanned(self, name: str) -> Scanned | None:
-        """What is known about a video."""
-        return _read(self.path / VIDEOS / f"{name}.json", Scanned)
+    def scanned(self, digest: str) -> Scanned | None:
+        """What is known about a video, by its SHA-256."""
+        return next((video for video in self.videos(f"*-{short(digest)}") if video.sha256 == digest), None)
 
-    def keep_scanned(self, name: str, video: Scanned) -> None:
+    def keep_scanned(self, video: Scanned) -> None:
         """Write what is known about a video."""
-        _write(self.path / VIDEOS / f"{name}.json", video)
+        _write(self.path / VIDEOS / f"{video.name}.json", video)
 
-    def videos(self) -> list[Scanned]:
-        """All that were ever looked through."""
-        names = sorted(file.stem for file in (self.path / VIDEOS).glob("[!.]*.json"))
-        return [video for name in names if (video := self.scanned(name)) is not None]
+    def videos(self, pattern: str = "[!.]*") -> list[Scanned]:
+        """All that were ever looked through, of names of a pattern."""
+        files = sorted((self.path / VIDEOS).glob(f"{pattern}.json"))
+        return [video for file in files if (video := _read(file, Scanned)) is not None]
 
     def _entry_of(self, name: str) -> Path:
         return self.path / CLIPS / f"{name}.json"

@@ -127,6 +127,8 @@ def _scans(
             elif video.sha256 in found:
                 left_out.append(_left_out(one.source, Piece(0, 0), TWICE))
             else:
+                if folder.scanned(video.sha256) is None:
+                    folder.keep_scanned(video)
                 found[video.sha256] = (one, video)
             on_progress(number + 1, len(footage), "looking through videos")
     return list(found.values()), left_out

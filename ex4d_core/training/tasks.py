@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ex4d_core.errors import CameraError, InputError
-from ex4d_core.training.dataset_folder import DatasetFolder, Scanned
+from ex4d_core.training.dataset_folder import DatasetFolder, Scanned, short
 from ex4d_core.training.footage import Footage, slug
 from ex4d_core.training.material import Material, Recipe, make_material
 from ex4d_core.training.scan import Cut, Piece, scan
@@ -34,7 +34,7 @@ class Task:
     @property
     def name(self) -> str:
         """Of the clip."""
-        return f"{_video_name(self.footage, self.video.sha256)}-{self.piece.first:06d}"
+        return f"{self.video.name}-{self.piece.first:06d}"
 
 
 def looked(look: Look) -> Scanned | str:
@@ -42,15 +42,13 @@ def looked(look: Look) -> Scanned | str:
 
     Raises:
         InputError: it was prepared with other depth.
-        OutputError: the dataset cannot be written.
     """
     one = look.footage
     try:
         digest, depth_digest = one.digest(), one.depth_digest()
     except InputError as error:
         return str(error)
-    name = _video_name(one, digest)
-    known = look.folder.scanned(name)
+    known = look.folder.scanned(digest)
     if known is not None and known.depth_sha256 != depth_digest:
         raise InputError(
             f"{one.path} has other depth than when {look.folder.path} was made from it: give the same, choose another "
@@ -62,10 +60,14 @@ def looked(look: Look) -> Scanned | str:
         pieces, fps = scan(one, look.cut)
     except InputError as error:
         return str(error)
-    rate = (fps.numerator, fps.denominator)
-    video = Scanned(source=one.source, sha256=digest, depth_sha256=depth_digest, fps=rate, pieces=pieces)
-    look.folder.keep_scanned(name, video)
-    return video
+    return Scanned(
+        name=f"{slug(one.path.stem)}-{short(digest)}",
+        source=one.source,
+        sha256=digest,
+        depth_sha256=depth_digest,
+        fps=(fps.numerator, fps.denominator),
+        pieces=pieces,
+    )
 
 
 def made(task: Task) -> Material | str:
@@ -79,7 +81,3 @@ def made(task: Task) -> Material | str:
         return make_material(task.footage, task.piece, task.recipe, task.work)
     except (InputError, CameraError) as error:
         return str(error)
-
-
-def _video_name(footage: Footage, digest: str) -> str:
-    return f"{slug(footage.path.stem)}-{digest[:8]}"

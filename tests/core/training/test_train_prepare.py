@@ -283,6 +283,15 @@ def test_a_dataset_grows_by_other_videos(
     assert [(one.first_frame, one.reason) for one in done.index.left_out if one.reason == LOST] == [(0, LOST)]
 
 
+def test_a_video_that_was_renamed_is_known_again(
+    mine: Path, whole: Path, footage: list[Footage], encoders: Encoders, tmp_path: Path
+) -> None:
+    copy = tmp_path / "renamed.mp4"
+    copy.write_bytes(footage[0].path.read_bytes())
+    assert prepare([replace(footage[0], path=copy)], mine, RECIPE, encoders).made == 0
+    assert contents(mine) == contents(whole)
+
+
 def test_nothing_usable_is_an_error_that_binds_nobody(encoders: Encoders, tmp_path: Path) -> None:
     short = find_footage([video(tmp_path / "short.mp4", take(1, 8))])
     with pytest.raises(InputError, match=r"No clip could be made \(1 pieces left out; short.mp4: It is shorter"):
@@ -357,6 +366,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["--size", "100x64"], "--size 100x64 is not of multiples of 16: give 96x64"),
         (["--estimator", "none"], "no depth estimator 'none'"),
         (["--estimator", "file"], "told by a manifest"),
+        (["--fov", "400"], "field of view of 400.0 degrees is impossible"),
+        (["--estimator", "depth-pro", "--depth-model-dir", "/nowhere"], "There is no folder /nowhere"),
         (["--device", "warp"], "no device 'warp'"),
         (["--model-dir", "/nowhere"], "There is no /nowhere"),
     ],
