@@ -115,19 +115,20 @@ def find_files(engine: str, folders: Sequence[Path], rung: str = "") -> ModelFil
     )
 
 
-def find_parts(engine: str, folders: Sequence[Path], needed: Collection[Part]) -> Mapping[Part, Path]:
+def find_parts(engine: str, folders: Sequence[Path], needed: Collection[Part], rung: str = "") -> Mapping[Part, Path]:
     """Find what of an engine's models is there, for who does not need all of them.
 
     Args:
         engine: see `find_files`.
         folders: see `find_files`.
         needed: what must be there, besides the transformer.
+        rung: see `find_files`.
 
     Raises:
         InputError: as `find_files`.
         MissingDependencyError: as `find_files`.
     """
-    first, _, paths = _find(engine, folders, "", needed)
+    first, _, paths = _find(engine, folders, rung, needed)
     return {"transformer": first.path, **paths}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ex4d_core.commands.train_export import export_command
+from ex4d_core.commands.train_plan import plan_command
 from ex4d_core.commands.train_prepare import prepare_command
 from ex4d_core.commands.train_run import run_command
 
@@ -18,3 +20,5 @@ def train_command() -> None:
 
 train_command.add_command(prepare_command)
 train_command.add_command(run_command)
+train_command.add_command(plan_command)
+train_command.add_command(export_command)

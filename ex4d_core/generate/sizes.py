@@ -6,7 +6,7 @@ No torch, no weights read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -169,7 +169,31 @@ def sizes_of(files: ModelFiles) -> ComponentSizes:
         InputError: a file is damaged, or not a Wan transformer.
         MissingDependencyError: it is GGUF and the package gguf is not installed.
     """
-    tensors = entries(files.transformer)
+    sizes = transformer_sizes(files.transformer)
+    adapter, geometry = _count(files.adapter), _geometry(files.adapter, sizes.dim)
+    return replace(
+        sizes,
+        vae_parameters=_count(files.vae),
+        image_encoder_parameters=_count(files.image_encoder),
+        text_encoder_parameters=_count(files.text_encoder),
+        geometry_parameters=geometry,
+        lora_parameters=adapter - geometry,
+        distilled_parameters=_count(files.distilled),
+        transformers=1 if files.second_transformer is None else 2,
+    )
+
+
+def transformer_sizes(path: Path) -> ComponentSizes:
+    """Sizes of a transformer alone.
+
+    Args:
+        path: file or folder.
+
+    Raises:
+        InputError: it is damaged, or not a Wan transformer.
+        MissingDependencyError: it is GGUF and the package gguf is not installed.
+    """
+    tensors = entries(path)
     blocks: dict[str, int] = {}
     for name, entry in tensors.items():
         if match := _BLOCK.search(name):
@@ -178,8 +202,7 @@ def sizes_of(files: ModelFiles) -> ComponentSizes:
     patches = [e.shape for name, e in tensors.items() if name.endswith("patch_embedding.weight") and "vace" not in name]
     ffns = [entry.shape for name, entry in tensors.items() if _FFN.search(name)]
     if not blocks or not patches or not ffns:
-        raise InputError(f"{files.transformer} is not a transformer of Wan: give the file that the model's page names.")
-    adapter, geometry = _count(files.adapter), _geometry(files.adapter, patches[0][0])
+        raise InputError(f"{path} is not a transformer of Wan: give the file that the model's page names.")
     width = sum(entry.bytes for entry in tensors.values()) / total
     return ComponentSizes(
         dim=patches[0][0],
@@ -188,15 +211,9 @@ def sizes_of(files: ModelFiles) -> ComponentSizes:
         block_parameters=max(blocks.values()),
         blocks_parameters=sum(blocks.values()),
         outside_parameters=total - sum(blocks.values()),
-        vae_parameters=_count(files.vae),
-        image_encoder_parameters=_count(files.image_encoder),
-        text_encoder_parameters=_count(files.text_encoder),
-        geometry_parameters=geometry,
-        lora_parameters=adapter - geometry,
-        distilled_parameters=_count(files.distilled),
+        vae_parameters=0,
         hints=sum(name.startswith("vace") for name in blocks),
-        transformers=1 if files.second_transformer is None else 2,
-        stored=_stored(tensors, files.transformer, width),
+        stored=_stored(tensors, path, width),
         bytes_per_parameter=width,
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ex4d_core.errors import InputError
+from ex4d_core.training.memory_plan import Base
 
 Target = Literal[
     "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0",
@@ -70,6 +71,8 @@ class TrainConfig(BaseModel):
 
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Of the frozen model and what it computes in; auto: bfloat16 on a GPU, float32 on a CPU."""
+    base: Base = "whole"
+    """How the frozen weights are kept, see `memory_plan.SUMMARIES`; whole: in `dtype`."""
     gradient_checkpointing: bool = True
     """Compute each block again on the way back rather than keep what it computed: far less memory, a third slower."""
     sharded: bool = False

@@ -73,6 +73,11 @@ class Saved:
         """What is to be used."""
         return read_checkpoint(self.folder / ADAPTER)
 
+    def last(self) -> Ex4dCheckpoint:
+        """What the last step gave, whether there is an average or not."""
+        state, config = self.state(), self.told.config
+        return Ex4dCheckpoint(state["lora"], state["geometry"], int(str(config["rank"])), float(str(config["alpha"])))
+
     def state(self) -> dict[str, Any]:
         """What `save` was given.
 

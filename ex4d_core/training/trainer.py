@@ -20,11 +20,12 @@ from torch import nn
 from ex4d_core.errors import BusyError, CancelledError, InputError
 from ex4d_core.files import explained
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint
+from ex4d_core.generate.estimates import VideoSize
 from ex4d_core.progress import Cancelled, never_cancelled
 from ex4d_core.training.config import TrainConfig
 from ex4d_core.training.ema import averaged
 from ex4d_core.training.log import TrainingLog
-from ex4d_core.training.model import build, default_device
+from ex4d_core.training.model import build, default_device, require_memory
 from ex4d_core.training.objective import drawn, loss
 from ex4d_core.training.optimizer import adamw, load_schedule, rate_schedule
 from ex4d_core.training.parallel import World, agreed, average, joined, load_optimizer, mean, part, whole
@@ -111,6 +112,8 @@ class _Training:
         pool = open_pool(config.dataset, config.validation_clips, config.seed)
         saved = _resumed(config)
         self.reader = Reader(pool, config.seed, config.max_damaged)
+        indices = [place.dataset.index for place in (*pool.training, *pool.held_out)]
+        require_memory(config, (VideoSize(each.width, each.height, each.frames) for each in indices), world)
         self.model = build(config, world)
         require_fitting(pool, self.model.transformer)
         parameters = self.model.parameters

@@ -16,6 +16,7 @@ from torch import nn
 from train_cases import HIDDEN, dataset, sample
 from two_processes import shake
 
+from ex4d_core.cli import main
 from ex4d_core.errors import InputError, SpaceError
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint, add_lora, check_fits, read_checkpoint
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
@@ -24,6 +25,7 @@ from ex4d_core.training.adapter import AdapterShape, new_adapter, trainable, tra
 from ex4d_core.training.dataset import open_dataset
 from ex4d_core.training.export import Origin, export
 from ex4d_core.training.objective import drawn, predict
+from ex4d_core.training.state import Told, save
 
 SHARED = Path("/work/shared/data/golden_ex4d/ex4d_tiny.ckpt")
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden_ex4d" / "ex4d_tiny.ckpt"
@@ -181,3 +183,62 @@ def test_a_full_disk_is_told_before_anything_is_written(
     with pytest.raises(SpaceError, match=r"Cannot write .*: it takes 0\.0 GB and 0\.0 GB are free: free some space"):
         export(one()[0], origin, tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> tuple[Path, Ex4dCheckpoint, Ex4dCheckpoint]:
+    """Folder of a training with one checkpoint, its average, what its last step gave."""
+    average, _ = one()
+    last = replace(average, lora={name: tensor + 1 for name, tensor in average.lora.items()})
+    out = tmp_path_factory.mktemp("training")
+    config = {
+        "ema": 0.9,
+        "rank": 16,
+        "alpha": 16.0,
+        "lr": 1e-3,
+        "out": "/home/me/secret",
+        "dataset": ["/home/me/clips"],
+    }
+    told = Told(step=20, config=config, clips=origin.clips, size=(64, 64, 5))
+    save(out, told, average, {"lora": dict(last.lora), "geometry": dict(last.geometry)}, keep=3)
+    return out, average, last
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("given", ["", "checkpoints/step-0000020"])
+def test_the_command_exports_the_average_or_the_last(
+    training: tuple[Path, Ex4dCheckpoint, Ex4dCheckpoint], tmp_path: Path, raw: bool, given: str
+) -> None:
+    out, average, last = training
+    command = ["train", "export", str(out / given), "-o", str(tmp_path / "out"), "--quiet", *["--raw"] * raw]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+    found, told = read_checkpoint(tmp_path / "out" / "ex4d.ckpt"), last if raw else average
+    assert all(torch.equal(found.lora[name], tensor) for name, tensor in told.lora.items())
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| lr | 0.001 |" in text
+    assert ("the weights of the last step" if raw else "moving averages") in text
+    assert "/home/me" not in text  # a card is made to be published
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "told"),
+    [
+        ("nowhere", "out", "is no whole checkpoint of a training: choose another one"),
+        ("", "checkpoints", "which would be replaced: choose another name for the result"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(
+    training: tuple[Path, Ex4dCheckpoint, Ex4dCheckpoint],
+    capsys: pytest.CaptureFixture[str],
+    given: str,
+    out: str,
+    told: str,
+) -> None:
+    folder = training[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "export", str(folder / given), "-o", str(folder / out)])
+    assert ended.value.code == 1
+    assert told in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints"]

@@ -1,5 +1,6 @@
 """Two real processes (torchrun, gloo): the gradients, steps and files of one; the sharded way as well."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from train_cases import HIDDEN, dataset
 from two_processes import DTYPES, STEPS
 
 from ex4d_core.errors import InputError
 from ex4d_core.generate.checkpoint import read_checkpoint
+from ex4d_core.training.config import read_config
 from ex4d_core.training.parallel import World, agreed, average, mean, part, whole
+from ex4d_core.training.state import newest
+from ex4d_core.training.trainer import train
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -93,8 +98,72 @@ def test_samples_are_taken_once() -> None:
     assert [World(rank, 3, "cpu").leads for rank in range(3)] == [True, False, False]
 
 
+@pytest.fixture
+def configured(tmp_path: Path, tiny_ex4d: Path) -> Callable[..., Path]:
+    """Settings -> a file of them."""
+    clips = dataset(tmp_path / "clips", clips=4)
+
+    def write(out: str, **settings: Any) -> Path:
+        told: dict[str, Any] = {"dataset": str(clips), "model_dir": str(tiny_ex4d / "transformer"), "out": out}
+        told |= {"batch": 2, "lr": 1e-2, "warmup": 1, "rank": 4, "hidden": HIDDEN, "ema": 0.9, "validation_clips": 1}
+        told |= {"checkpoint_every": 2, "validate_every": 2, "validation_steps": 1, "steps": 2} | settings
+        file = tmp_path / f"{out}.toml"
+        file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in told.items()), encoding="utf-8")
+        return file
+
+    return write
+
+
+def in_two(file: Path) -> subprocess.CompletedProcess[str]:
+    call = [*TORCHRUN, "-m", "ex4d_core.cli", "train", "run", str(file), "--json"]
+    return subprocess.run(call, capture_output=True, text=True, env=environment(), timeout=300)
+
+
+def test_the_command_in_one_and_in_two_processes_goes_on_with_what_the_other_began(
+    configured: Callable[..., Path], tmp_path: Path
+) -> None:
+    train(read_config(configured("alone", steps=4)), lambda _: None)
+    train(read_config(configured("plain", steps=2)), lambda _: None)
+    results = [in_two(configured("plain", steps=4)), in_two(configured("sharded", steps=2, sharded=True))]
+    for result in results:
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("{") == 1  # one of them speaks
+    train(read_config(configured("sharded", steps=4)), lambda _: None)
+    alone = newest(tmp_path / "alone")
+    assert alone is not None
+    for out in ("plain", "sharded"):
+        other = newest(tmp_path / out)
+        assert other is not None
+        assert other.told.step == alone.told.step == 4
+        ours, theirs = other.state(), alone.state()
+        for name in ("lora", "geometry"):
+            assert all(near(ours[name][key], value) for key, value in theirs[name].items())
+        assert all(map(near, ours["average"]["shadow_params"], theirs["average"]["shadow_params"]))
+        for told in ("loss", "validation"):
+            assert numbers_of(tmp_path / out, told) == pytest.approx(numbers_of(tmp_path / "alone", told), rel=1e-5)
+
+
+def numbers_of(out: Path, word: str) -> list[float]:
+    """What the log says of losses, in order."""
+    lines = (json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    found = [value for line in lines for key, value in line.items() if word in key]
+    assert found
+    return found
+
+
+@pytest.mark.slow
+def test_what_one_process_would_refuse_is_said_once(configured: Callable[..., Path], tmp_path: Path) -> None:
+    result = in_two(configured("odd", batch=3))
+    assert result.returncode == 1
+    assert [json.loads(line)["error"]["message"] for line in result.stdout.splitlines()] == [
+        "3 samples a step cannot be shared by 2 processes: set batch to a multiple."
+    ]
+    assert not (tmp_path / "odd" / "checkpoints").exists()
+
+
 _ONE_FAILS = """
 from ex4d_core.errors import InputError
+from ex4d_core.training.config import read_config
 from ex4d_core.training.parallel import agreed, joined
 with joined("cpu") as world:
     for fail in ((), (0, 1), (1,)):

@@ -1,0 +1,41 @@
+"""`ex4d train export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ex4d_core.commands.console import Console, command
+
+
+@command(
+    "export",
+    """
+  ex4d train export street/checkpoints/step-0002000 -o street-adapter
+  ex4d generate SHOT --engine ex4d --model-dir street-adapter
+""",
+)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--raw", is_flag=True, help="The weights of the last step, not their moving average.")
+@click.option("--overwrite", is_flag=True, help="Replace an exported folder.")
+def export_command(console: Console, checkpoint: Path, out: Path, raw: bool, overwrite: bool) -> None:
+    """Write what was trained for other tools: ex4d.ckpt, a LoRA for diffusers and peft, a model card.
+
+    CHECKPOINT is a folder of `ex4d train run`: one of its checkpoints, or `out`, of which the newest is taken.
+    """
+    from ex4d_core.files import require_outside
+    from ex4d_core.training.export import CARD, Origin, export
+    from ex4d_core.training.state import newest, read_saved
+
+    saved = newest(checkpoint) or read_saved(checkpoint)
+    require_outside(saved.folder, out)
+    told = saved.told
+    averaged = bool(told.config.get("ema")) and not raw
+    private = ("dataset", "out", "model_dir", "start_from", "resume")
+    settings = {name: value for name, value in told.config.items() if name not in private}
+    adapter = saved.last() if raw else saved.adapter()
+    export(adapter, Origin(told.step, averaged, told.clips, told.size, settings), out, overwrite)
+    values = {"folder": str(out), "step": told.step, "averaged": averaged, "clips": len(told.clips)}
+    console.result(values, f"step {told.step}, learnt from {len(told.clips)} clips: {out} ({CARD} tells how to use it)")
