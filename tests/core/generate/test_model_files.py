@@ -18,7 +18,7 @@ from tiny import models
 from transformers import AutoTokenizer
 
 from ex4d_core.errors import InputError, MissingDependencyError
-from ex4d_core.model_files import ModelFiles, find_files, find_parts
+from ex4d_core.model_files import ModelFiles, find_encoders, find_files, find_parts
 from ex4d_core.model_kinds import candidate
 from ex4d_core.model_layouts import tokenizer_within
 from ex4d_core.models import CATALOGUE
@@ -280,6 +280,23 @@ def test_who_needs_less_is_content_with_less(mine: Callable[[str], Path]) -> Non
     assert "vae" not in found
     with pytest.raises(MissingDependencyError, match="There is no VAE for ex4d"):
         find_parts("ex4d", [folder], ["vae"])
+
+
+@pytest.mark.parametrize("layout", ["ex4d-diffusers", "ex4d-original", "ex4d-comfy"])
+def test_encoders_are_found_where_there_is_no_transformer(mine: Callable[[str], Path], layout: str) -> None:
+    folder = mine(layout)
+    files = find_files("ex4d", [folder])
+    if files.transformer == folder:
+        for shard in folder.glob("diffusion_pytorch_model*"):
+            shard.unlink()
+    elif files.transformer.is_dir():
+        shutil.rmtree(files.transformer)
+    else:
+        files.transformer.unlink()
+    found = find_encoders([folder])
+    assert {part: path for part, path in vars(files).items() if part in vars(found)} == vars(found)
+    with pytest.raises(MissingDependencyError, match="There is no transformer for ex4d"):
+        find_files("ex4d", [folder])
 
 
 def test_optional_parts_may_be_absent(mine: Callable[[str], Path]) -> None:

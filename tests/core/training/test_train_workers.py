@@ -1,0 +1,59 @@
+"""Jobs in other processes: their results in order, their errors as ours, and none left behind."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import time
+from contextlib import closing
+
+import psutil
+import pytest
+
+from ex4d_core.errors import Ex4dError
+from ex4d_core.training.workers import in_processes
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
+    numbers = list(range(12))
+    assert list(in_processes(math.factorial, numbers, workers)) == [math.factorial(n) for n in numbers]
+    assert list(in_processes(math.factorial, [], workers)) == []
+
+
+def test_an_error_arrives_as_what_it_was() -> None:
+    with pytest.raises(ValueError, match="not defined for negative"):
+        list(in_processes(math.factorial, [3, -1, 3], 1))
+
+
+def test_a_process_that_is_ended_is_told_with_what_to_do() -> None:
+    with pytest.raises(Ex4dError, match="ended from outside.*fewer --workers"):
+        list(in_processes(os._exit, [9], 1))
+
+
+def test_work_that_nobody_wants_any_more_ends() -> None:
+    results = in_processes(time.sleep, [0, 300, 300], 2)
+    with closing(results):
+        assert next(results) is None
+        started = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in str(child.cmdline())]
+        assert len(started) >= 2
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+
+
+def test_only_a_few_results_wait() -> None:
+    """Jobs are sent out as results are taken: each may be large."""
+    sent: list[int] = []
+
+    class Jobs(list[int]):
+        def __getitem__(self, index: slice) -> list[int]:  # type: ignore[override]
+            wanted = list.__getitem__(self, index)
+            sent.extend(wanted)
+            return wanted
+
+    results = in_processes(operator.neg, Jobs(range(50)), 2)
+    with closing(results):
+        assert [next(results) for _ in range(4)] == [0, -1, -2, -3]
+    assert sent == list(range(len(sent)))
+    assert len(sent) <= 4 + 2
