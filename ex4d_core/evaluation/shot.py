@@ -13,6 +13,7 @@ from ex4d_core.evaluation.shot_camera import PathError, estimate_path, path_erro
 from ex4d_core.evaluation.shot_flicker import flickers
 from ex4d_core.evaluation.shot_frechet import CLIP_FRAMES, Features, I3d, Inception, clips_of, fid
 from ex4d_core.evaluation.shot_inputs import AskedShot, Pair, read_pair
+from ex4d_core.evaluation.shot_lpips import LEAST_SIDE as LEAST_FOR_LPIPS
 from ex4d_core.evaluation.shot_lpips import Lpips, load_lpips
 from ex4d_core.evaluation.shot_metrics import score_frame
 from ex4d_core.evaluation.shot_ranges import RANGES
@@ -173,6 +174,8 @@ def _evaluate(
         missing["flicker"] = "the video has one frame"
     if pair.masks is None:
         missing["mpsnr"] = "it is not known which pixels are co-visible: give --mask, or a folder of ground truth"
+    if networks.lpips is not None and min(pair.video.shape[1:3]) < LEAST_FOR_LPIPS:
+        missing["lpips"] = f"LPIPS needs {LEAST_FOR_LPIPS} pixels on each side"
     means = {name: _mean([row[name] for row in rows if name in row]) for name in MEANS}
     means |= {"rotation": np.nan, "position": np.nan} if error is None else {"position": error.position}
     scores = ShotScores(

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ex4d_core.errors import InputError
+from ex4d_core.evaluation.shot_lpips import read_weights
 from ex4d_core.generate.state import require_weights
-from ex4d_core.generate.tensors import tensors
 
 CLIP_FRAMES = 16
 """Consecutive frames of a video that FVD looks at, as its authors do."""
@@ -128,7 +128,7 @@ def clips_of(video: Videos) -> list[Videos]:
 @contextlib.contextmanager
 def _rewritten(file: Path) -> Generator[str]:
     """The name of a copy of a file of weights that holds tensors alone."""
-    state = dict(tensors(file))
+    state = read_weights(file)
     for name, tensor in state.items():
         if not name.endswith("num_batches_tracked"):
             require_weights(name, tensor, str(file))

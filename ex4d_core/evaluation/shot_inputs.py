@@ -59,7 +59,8 @@ class Pair:
     masks: NDArray[np.bool_] | None
     """(K, H, W) bool, True = co-visible; None: not known."""
     camera: Trajectory | None
-    """The path that the video was made for, T frames at its size; None: not known."""
+    """The path that the video should follow, T frames at its size: the ground truth's, else the one that it was made
+    for; None: not known."""
     range: str
     """Of `shot_ranges.RANGES`; empty where the path is not known."""
 
@@ -95,10 +96,11 @@ def read_pair(asked: AskedShot, resize: bool = False) -> Pair:
         truths = _read(asked.truth, size, about.frames)
         views = None if camera is None or folder is None else _views(folder, camera)
     else:
-        shown, own_mask = _shown(truth, camera, about), None
+        moments = _moments(truth, camera, about)
+        shown, own_mask = _shown(truth, moments, about), None
         truths, masks = truth.target_colors(path), _visible(truth, path)
         views = invert_pose(truth.target_from_source[path])
-        camera = camera or _true_camera(truth, path, about)
+        camera = _true_camera(truth, path, moments, about)
     if (mask := asked.mask or own_mask) is not None:
         masks = _masks(mask, size, about.frames, shown, resize)
     group = "" if views is None else range_of(views)
@@ -171,25 +173,29 @@ def _trajectory(folder: Path, about: ClipInfo, size: tuple[int, int]) -> Traject
     return camera.resized(*size)
 
 
-def _shown(truth: Truth, camera: Trajectory | None, about: ClipInfo) -> tuple[int, ...]:
-    """The video's frame of each key frame of a ground truth."""
+def _moments(truth: Truth, camera: Trajectory | None, about: ClipInfo) -> tuple[int, ...]:
+    """The frame of a ground truth's clip that each frame of the video shows."""
     keys = truth.key_frames
     if camera is not None:
-        moments = [camera.source_frame(index, truth.frames) for index in range(len(camera))]
-        if any(moments.count(key) != 1 for key in keys):
-            raise InputError(
-                f"{about.path} does not show each of the frames {_listed(keys)} of {truth.folder} once: "
-                "render the shot without --freeze and --speed, over all of the clip."
-            )
-        return tuple(moments.index(key) for key in keys)
+        return tuple(camera.source_frame(index, truth.frames) for index in range(len(camera)))
     if about.frames == truth.frames:
-        return keys
+        return tuple(range(truth.frames))
     if about.frames == len(keys):
-        return tuple(range(len(keys)))
+        return keys
     raise InputError(
         f"{about.path} has {about.frames} frames, and {truth.folder} the views of {len(keys)} of its {truth.frames}: "
         f"give all {truth.frames}, or the frames {_listed(keys)} alone."
     )
+
+
+def _shown(truth: Truth, moments: tuple[int, ...], about: ClipInfo) -> tuple[int, ...]:
+    """The video's frame of each key frame of a ground truth."""
+    if any(moments.count(key) != 1 for key in truth.key_frames):
+        raise InputError(
+            f"{about.path} does not show each of the frames {_listed(truth.key_frames)} of {truth.folder} once: "
+            "render the shot without --freeze and --speed, over all of the clip."
+        )
+    return tuple(moments.index(key) for key in truth.key_frames)
 
 
 def _listed(keys: tuple[int, ...]) -> str:
@@ -230,10 +236,9 @@ def _views(folder: Path, camera: Trajectory) -> NDArray[np.float64]:
     return invert_pose(camera.c2w[0]) @ camera.c2w
 
 
-def _true_camera(truth: Truth, path: str, about: ClipInfo) -> Trajectory:
-    """The path that the true view was rendered along, of the video's frames."""
-    frames = range(truth.frames) if about.frames == truth.frames else truth.key_frames
+def _true_camera(truth: Truth, path: str, moments: tuple[int, ...], about: ClipInfo) -> Trajectory:
+    """The path of the true view, of the video's frames; it has what the source camera did, known or not."""
     poses = truth.source_c2w @ invert_pose(truth.target_from_source[path])
-    lens = np.repeat(np.array([truth.lens.as_tuple()]), len(frames), axis=0)
-    times = np.array(frames, np.float64)
-    return Trajectory(poses[list(frames)], lens, times, *truth.stored, Fraction(about.fps))
+    lens = np.repeat(np.array([truth.lens.as_tuple()]), len(moments), axis=0)
+    times = np.array(moments, np.float64)
+    return Trajectory(poses[list(moments)], lens, times, *truth.stored, Fraction(about.fps))

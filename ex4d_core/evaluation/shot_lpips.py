@@ -71,7 +71,7 @@ def load_lpips(file: Path) -> Lpips:
     """
     from torchmetrics.functional.image.lpips import _NoTrainLpips  # pyright: ignore[reportPrivateUsage]
 
-    state = dict(tensors(file))
+    state = read_weights(file)
     name = _BACKBONES.get(tuple(state[_FIRST].shape)) if _FIRST in state else None
     if name is None:
         raise InputError(f"{file} is no backbone of LPIPS: give torchvision's AlexNet or VGG16, alexnet-owt-*.pth.")
@@ -86,6 +86,18 @@ def load_lpips(file: Path) -> Lpips:
     kept = ((one, tensor) for one, tensor in state.items() if not one.startswith("classifier."))
     fill(whole.net, kept, rename, str(file), torch.float32)
     return Lpips(whole, name)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights, on the CPU.
+
+    Raises:
+        InputError: it is missing, damaged, holds more than tensors, or numbers that are not finite.
+    """
+    state = dict(tensors(file))
+    if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
+        raise InputError(f"{file} has numbers in {bad[0]} that are not finite: get it again.")
+    return state
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -115,9 +115,11 @@ def test_masks_are_the_users_or_the_shots_own(world: World, view: Path, tmp_path
     holes[:, 60:180, 200:300] = True
     broken = np.where(holes[..., None], 255 - true, true).astype(np.uint8)
     broken[:, ::2] = np.clip(broken[:, ::2].astype(int) + 6, 0, 255)
-    shot = write_shot(tmp_path / "broken", broken)
+    shot = write_shot(tmp_path / "broken" / "shot", broken)  # as `ex4d reshoot` has it
+    (shot / "shot.json").write_text("{}")
     write_lossless(tmp_path / "white.mp4", [np.full((HEIGHT, WIDTH), 255, np.uint8)] * FRAMES, FPS)
-    (white,) = evaluate(shot, "--truth", view, "--no-camera", "--mask", tmp_path / "white.mp4")["shots"]
+    (white,) = evaluate(shot.parent, "--truth", view, "--no-camera", "--mask", tmp_path / "white.mp4")["shots"]
+    assert white["shot"] == "broken"
     assert white["mpsnr"] == pytest.approx(white["psnr"], abs=1e-5)
     assert white["mssim"] == pytest.approx(white["ssim"], abs=1e-5)
     assert white["covisible"] == 1

@@ -171,6 +171,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             load(code)
         with pytest.raises((InputError, MissingDependencyError), match="nothing.pth"):
             load(tmp_path / "nothing.pth")
+        torch.save({"features.0.weight": torch.full((64, 3, 11, 11), math.nan)}, tmp_path / "nan.pth")
+        with pytest.raises(InputError, match="nan.pth has numbers in features.0.weight that are not finite"):
+            load(tmp_path / "nan.pth")
     (tmp_path / "cut.pth").write_bytes(other.read_bytes()[:200])
     with pytest.raises(InputError, match="cut.pth"):
         load_lpips(tmp_path / "cut.pth")
@@ -247,11 +250,19 @@ def test_the_command_with_weights(inception: Path, i3d: Path, tmp_path: Path) ->
     net = Inception(inception)
     assert together["fid"] == pytest.approx(frechet(net.features(made[:4]), net.features(true[:4]), 1), rel=0.01)
     assert together["fvd"] is None
+    done = CliRunner().invoke(ex4d, ["evaluate", "shot", *tiny(tmp_path), "--lpips-weights", str(alexnet)])
+    assert "LPIPS needs 35 pixels on each side" in done.stderr
     (together,) = run(32, "--i3d-weights", i3d)["ranges"]
     judge = I3d(i3d)
     clips = [[video[:16], video[16:]] for video in (made, true)]
     assert together["fvd"] == pytest.approx(frechet(*map(judge.features, clips), 0), rel=0.01)
     assert together["fid"] is None
+
+
+def tiny(folder: Path) -> list[str]:
+    """Arguments: a shot of 16 pixels that is its own truth."""
+    write_lossless(folder / "tiny.mp4", [np.zeros((16, 16, 3), np.uint8)], 12)
+    return [str(folder / "tiny.mp4"), "--truth", str(folder / "tiny.mp4")]
 
 
 def frechet(made: np.ndarray, true: np.ndarray, ddof: int) -> float:
