@@ -8,6 +8,9 @@ import click
 
 from ex4d_core.commands.console import Console, command
 
+_WORDS = ("schedule", "targets", "dtype", "base")
+"""Settings that are no numbers, and no paths."""
+
 
 @command(
     "export",
@@ -33,8 +36,8 @@ def export_command(console: Console, checkpoint: Path, out: Path, raw: bool, ove
     require_outside(saved.folder, out)
     told = saved.told
     averaged = bool(told.config.get("ema")) and not raw
-    private = ("dataset", "out", "model_dir", "start_from", "resume")
-    settings = {name: value for name, value in told.config.items() if name not in private}
+    # a card is made to be published: no paths of this machine, which are all other texts
+    settings = {n: v for n, v in told.config.items() if isinstance(v, int | float) or n in _WORDS}
     adapter = saved.last() if raw else saved.adapter()
     export(adapter, Origin(told.step, averaged, told.clips, told.size, settings), out, overwrite)
     values = {"folder": str(out), "step": told.step, "averaged": averaged, "clips": len(told.clips)}

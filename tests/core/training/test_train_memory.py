@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ex4d_core.cli import main
 from ex4d_core.errors import MissingDependencyError
 from ex4d_core.generate.estimates import VideoSize
 from ex4d_core.generate.sizes import known_sizes
@@ -216,3 +219,25 @@ def test_the_advice_is_true() -> None:
             for larger in SIZES[: SIZES.index(size)]
             for other in ways(way)
         )
+
+
+def test_the_command_tells_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "plan", "--json", "--vram", "48", "--vram", "80", "--size", "512x512x49"])
+    assert ended.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    whole = told["ways"][0]
+    assert (whole["base"], whole["gpus"], whole["fits"]) == ("whole", 1, {"48": False, "80": True})
+    assert whole["vram_bytes"] == estimate(REAL, SMALL, Setup()).vram_bytes
+    assert [(way["base"], way["gpus"]) for way in told["ways"][4:]] == [("whole", 2), ("whole", 4), ("whole", 8)]
+    assert told["largest"]["48"] == {"width": 512, "height": 512, "frames": 81, "base": "fp8"}
+
+
+def test_the_command_plans_for_a_model_on_disk(tiny_ex4d: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "plan", "--model-dir", str(tiny_ex4d / "transformer"), "--size", "64x64x5"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["weights", "trained", "step", "all", "24", "GB", "48", "GB", "80", "GB"]
+    assert lines[2].split()[0] == "whole"
+    assert lines[2].split()[-3:] == ["fits"] * 3
