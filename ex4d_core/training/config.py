@@ -84,7 +84,9 @@ class TrainConfig(BaseModel):
     """Share of the clips that may be damaged before the training stops."""
 
     validation_clips: int = Field(default=1, ge=0)
-    """How many are held out of the dataset; they are chosen by the seed."""
+    """How many are held out of the dataset; they are drawn by the seed."""
+    validation_dataset: Paths = ()
+    """Folders to draw them from in its stead."""
     validate_every: int = Field(default=200, ge=1)
     validation_steps: int = Field(default=10, ge=1)
     """Denoising steps of a validation render."""
@@ -114,6 +116,7 @@ def read_config(path: Path) -> TrainConfig:
     return config.model_copy(
         update={
             "dataset": tuple(folder / each for each in config.dataset),
+            "validation_dataset": tuple(folder / each for each in config.validation_dataset),
             "model_dir": tuple(folder / each for each in config.model_dir),
             "out": folder / config.out,
             "start_from": None if config.start_from is None else folder / config.start_from,

@@ -47,35 +47,41 @@ class Pool:
         return tuple(f"{each.name}: {each.reason}" for dataset in datasets.values() for each in dataset.skipped)
 
 
-def open_pool(folders: Sequence[Path], held_out: int, seed: int) -> Pool:
+def open_pool(folders: Sequence[Path], held_out: int, seed: int, apart: Sequence[Path] = ()) -> Pool:
     """Open datasets that the same models made; they may differ in size.
 
     Args:
         folders: of the datasets.
         held_out: clips that are not trained on, drawn by the seed.
         seed: of the training.
+        apart: datasets to draw those from; none: from the ones that are trained on.
 
     Raises:
         InputError: a dataset cannot be used, the datasets do not go together, or no clip is left to train on.
     """
-    datasets = [open_dataset(folder) for folder in folders]
+    datasets, others = ([open_dataset(folder) for folder in each] for each in (folders, apart))
     first = datasets[0]
-    for other in datasets[1:]:
+    for other in (*datasets, *others):
         if other.index.models != first.index.models:
             raise InputError(
                 f"{other.folder} and {first.folder} were made with different models: prepare them with the same ones,"
                 " or train on one of them."
             )
-    places = [Place(dataset, number) for dataset in datasets for number in range(len(dataset))]
-    if held_out >= len(places):
+    places = _places(datasets)
+    drawn_from = _places(others) if apart else places
+    if held_out > len(drawn_from) - (not apart):
         raise InputError(
-            f"The dataset has {len(places)} clips that can be used, and {held_out} are to be held out of it: prepare"
-            " more clips, or set validation_clips to less."
+            f"The dataset has {len(drawn_from)} clips that can be used, and {held_out} are to be held out of it:"
+            " prepare more clips, or set validation_clips to less."
         )
-    order = np.random.default_rng([seed, len(places)]).permutation(len(places))
-    kept = sorted(order[held_out:].tolist())
-    listed = sum(len(dataset.index.clips) for dataset in datasets)
-    return Pool(tuple(places[n] for n in kept), tuple(places[n] for n in order[:held_out]), listed)
+    order = np.random.default_rng([seed, len(drawn_from)]).permutation(len(drawn_from))
+    held = tuple(drawn_from[number] for number in order[:held_out])
+    listed = sum(len(dataset.index.clips) for dataset in (*datasets, *others))
+    return Pool(tuple(place for place in places if apart or place not in held), held, listed)
+
+
+def _places(datasets: Sequence[Dataset]) -> list[Place]:
+    return [Place(dataset, number) for dataset in datasets for number in range(len(dataset))]
 
 
 def require_fitting(pool: Pool, transformer: Any) -> None:

@@ -109,7 +109,7 @@ class _Training:
             )
         self.config, self.world, self.done = config, world, 0
         set_seed(config.seed)
-        pool = open_pool(config.dataset, config.validation_clips, config.seed)
+        pool = open_pool(config.dataset, config.validation_clips, config.seed, config.validation_dataset)
         saved = _resumed(config)
         self.reader = Reader(pool, config.seed, config.max_damaged)
         indices = [place.dataset.index for place in (*pool.training, *pool.held_out)]

@@ -1,11 +1,12 @@
 """The file that a training is told by: what it may say, and one sentence about what it may not."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ex4d_core.errors import InputError
-from ex4d_core.training.config import TARGETS, read_config
+from ex4d_core.training.config import TARGETS, TrainConfig, read_config
 
 
 def written(folder: Path, text: str) -> Path:
@@ -21,6 +22,17 @@ def test_two_lines_are_enough(tmp_path: Path) -> None:
     assert (config.rank, config.alpha, config.lr, config.shift) == (16, 16.0, 3e-5, 5.0)
     assert config.targets == TARGETS
     assert len(TARGETS) == 10
+
+
+def test_the_manual_shows_every_setting_with_its_default(tmp_path: Path) -> None:
+    manual = (Path(__file__).resolve().parents[3] / "docs/training.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)
+    shown = read_config(written(tmp_path, text))
+    plain = read_config(written(tmp_path, 'dataset = "my_dataset"\nout = "runs/street"'))
+    assert shown == plain
+    assert all(re.search(rf"^(# )?{name} = ", text, re.MULTILINE) for name in TrainConfig.model_fields)
+    every = read_config(written(tmp_path, re.sub(r"(?m)^# ", "", text)))
+    assert every.start_from == tmp_path / "ex4d.ckpt"
 
 
 def test_paths_begin_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,16 @@ def test_held_out_clips_are_never_trained_on(tmp_path: Path) -> None:
         open_pool([one, two], 7, seed=0)
 
 
+def test_held_out_clips_may_come_from_elsewhere(tmp_path: Path) -> None:
+    one, two = dataset(tmp_path / "one", clips=3), dataset(tmp_path / "two", clips=2, seed=1)
+    pool = open_pool([one], 2, seed=5, apart=[two])
+    assert [place.dataset.folder for place in pool.training] == [one] * 3
+    assert {place.dataset.folder for place in pool.held_out} == {two}
+    assert sorted(place.number for place in pool.held_out) == [0, 1]
+    with pytest.raises(InputError, match="has 2 clips that can be used, and 3 are to be held out"):
+        open_pool([one], 3, seed=5, apart=[two])
+
+
 def spoilt(folder: Path, clip: int) -> None:
     """Its numbers are none; size and header are as they were."""
     file = folder / f"clips/clip-{clip}.safetensors"
