@@ -87,6 +87,10 @@ def shot_command(
     from ex4d_core.evaluation.shot_inputs import AskedShot
     from ex4d_core.evaluation.shot_ranges import RANGES
 
+    if model_dir is not None and (not camera or estimator == "embedded"):
+        raise InputError(
+            "Nothing here loads weights of depth: leave out --depth-model-dir, or name an --estimator that does."
+        )
     each = len(shots)
     asked = [
         AskedShot(*one)

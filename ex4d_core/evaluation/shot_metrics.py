@@ -19,8 +19,8 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from ex4d_core.evaluation.shot_lpips import Lpips
 
-LEAST_SIDE = 11
-"""Pixels of the window of SSIM."""
+_WINDOW = 11
+"""Pixels of the window of SSIM; `shot_inputs.LEAST_SIDE` is no less."""
 _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -46,7 +46,7 @@ def score_frame(
     """Compare a generated frame with the true one.
 
     Args:
-        picture: (H, W, 3) uint8 sRGB, at least `LEAST_SIDE` on each side.
+        picture: (H, W, 3) uint8 sRGB, at least 11 on each side.
         truth: (H, W, 3) uint8 sRGB.
         mask: (H, W) bool, True = co-visible; None: not known.
         lpips: its network; None: no weights.
@@ -96,7 +96,7 @@ def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> float:
         mask: (1, 1, H, W) float32 of 0 and 1, not empty.
     """
     inside = (mask > 0).expand_as(x)
-    x, y, mask = (pad(p.double(), (LEAST_SIDE // 2,) * 4, mode="reflect") for p in (x, y, mask))
+    x, y, mask = (pad(p.double(), (_WINDOW // 2,) * 4, mode="reflect") for p in (x, y, mask))
     weight = _blurred(mask).clamp(min=1e-12)  # (1, 1, H, W)
 
     def mean(values: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> float:
 
 def _blurred(values: Tensor) -> Tensor:
     """(1, C, H + 10, W + 10) float64 under Gaussian windows: (1, C, H, W)."""
-    at = torch.arange(LEAST_SIDE, dtype=torch.float64) - LEAST_SIDE // 2
+    at = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
     line = torch.exp(-0.5 * (at / _SIGMA) ** 2)
     line = (line / line.sum())[None, None]  # (1, 1, 11)
     down = conv2d(values.transpose(0, 1), line[..., None])

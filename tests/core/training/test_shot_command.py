@@ -203,6 +203,7 @@ def test_what_does_not_go_together_is_refused(world: World, truth: Path, view: P
     assert f"has {FRAMES + 1} frames and" in refused(longer, "--truth", view)
     (longer / "trajectory.json").write_text('{"schema": "ex4d.trajectory/1", "width": NaN}')
     assert "is not a trajectory" in refused(longer, "--truth", view)
+    assert "leave out --depth-model-dir" in refused(whole, "--truth", view, "--depth-model-dir", tmp_path)
     assert "no depth estimator" in refused(whole, "--truth", view, "--estimator", "none").lower()
 
 
