@@ -48,10 +48,26 @@ _MOST_WORKERS = 4
 @click.option("--size", type=Size(), default=(512, 512), show_default="512x512", help="Of clips; the middle is taken.")
 @click.option("--variants", type=click.IntRange(1, 64), default=4, show_default=True, help="Masks for each clip.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the masks.")
-@click.option("--min-brightness", type=click.FloatRange(0, 255), default=16.0, show_default=True, help="0: any.")
-@click.option("--min-contrast", type=click.FloatRange(0, 128), default=8.0, show_default=True, help="0: any.")
 @click.option(
-    "--min-motion", type=click.FloatRange(0, 1), default=0.002, show_default=True, help="Changing pixels; 0: any."
+    "--min-brightness",
+    type=click.FloatRange(0, 255),
+    default=16.0,
+    show_default=True,
+    help="Mean grey level that a clip must have; 0: any.",
+)
+@click.option(
+    "--min-contrast",
+    type=click.FloatRange(0, 128),
+    default=8.0,
+    show_default=True,
+    help="Standard deviation of grey levels that it must have; 0: any.",
+)
+@click.option(
+    "--min-motion",
+    type=click.FloatRange(0, 1),
+    default=0.002,
+    show_default=True,
+    help="Share of its pixels that must change from frame to frame; 0: any.",
 )
 @click.option("--estimator", metavar="NAME", help="Who finds the depth: see `ex4d depth list`.")
 @click.option("--depth-model-dir", type=_FOLDER, metavar="DIR", help="A folder with its weights or checkout.")
@@ -72,7 +88,12 @@ _MOST_WORKERS = 4
 @click.option("--fov", type=float, metavar="DEG", help="Horizontal field of view of videos whose lens nobody tells.")
 @click.option("--model-dir", type=_FOLDER, metavar="PATH", help="A folder with the engine's models; see `generate`.")
 @click.option("--device", default="", metavar="D", help="Of torch: cuda, cuda:1, cpu; default the best.")
-@click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes for the rest; 0: this one alone.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Processes for all but the encoding; 0: this one.",
+)
 @click.option("--overwrite", is_flag=True, help="Begin the dataset anew.")
 def prepare_command(
     console: Console,
@@ -181,6 +202,8 @@ def _workers() -> int:
 
 
 def _tell(console: Console, output: Path, done: Prepared) -> None:
+    from ex4d_core.models import gigabytes
+
     index = done.index
     unlicensed = sorted({clip.source for clip in index.clips if clip.licence == "unknown"})
     if unlicensed:
@@ -198,7 +221,7 @@ def _tell(console: Console, output: Path, done: Prepared) -> None:
         "bytes": size,
     }
     lines = [
-        f"{output}: {len(index.clips)} clips ({done.made} new), {variants} variants, {size / 1e9:.2f} GB",
+        f"{output}: {len(index.clips)} clips ({done.made} new), {variants} variants, {gigabytes(size)}",
         *(f"  {count} left out: {reason}" for reason, count in reasons.most_common()),
     ]
     console.result(values, "\n".join(lines))

@@ -12,6 +12,7 @@ from ex4d_core.depth.registry import missing, sharpens
 from ex4d_core.errors import InputError, MissingDependencyError, SpaceError
 from ex4d_core.files import atomic_file, explained
 from ex4d_core.images import encode_png
+from ex4d_core.models import gigabytes
 from ex4d_core.progress import OnProgress, silent
 from ex4d_core.training.contact import encoded, sheet, strip
 from ex4d_core.training.dataset import write_index, write_shard
@@ -243,6 +244,6 @@ def _require_space(out: Path, recipe: Recipe, clips: int) -> None:
     needed = clips * shard_bytes(recipe.cut, recipe.variants)
     if needed > free:
         raise SpaceError(
-            f"{clips} clips take about {needed / 1e9:.1f} GB, and the disk of {out} has {free / 1e9:.1f} GB free: free "
+            f"{clips} clips take about {gigabytes(needed)}, and the disk of {out} has {gigabytes(free)} free: free "
             "some space, give fewer --variants, a smaller --size, or fewer videos."
         )
