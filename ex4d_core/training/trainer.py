@@ -21,6 +21,7 @@ from ex4d_core.errors import BusyError, CancelledError, InputError
 from ex4d_core.files import explained
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint
 from ex4d_core.generate.estimates import VideoSize
+from ex4d_core.generate.memory import is_out_of_memory
 from ex4d_core.progress import Cancelled, never_cancelled
 from ex4d_core.training.config import TrainConfig
 from ex4d_core.training.ema import averaged
@@ -85,12 +86,13 @@ def train(config: TrainConfig, on_step: OnStep, stop: Cancelled = never_cancelle
         stop: asked after each step; then a checkpoint is written.
 
     Raises:
-        InputError: dataset, base model, checkpoint or configuration cannot be used, or the loss is no number.
+        InputError: dataset, base model, checkpoint or configuration cannot be used, the loss is no number, or there is
+            not enough memory.
         CancelledError: `stop` said so.
         OutputError: a checkpoint cannot be written; those before it stay.
         BusyError: another training writes there.
     """
-    with joined(default_device()) as world, _alone(config.out, world):
+    with joined(default_device()) as world, _alone(config.out, world), _enough_memory():
         with agreed(world):
             training = _Training(config, world)
         try:
@@ -265,6 +267,24 @@ def _alone(out: Path, world: World) -> Generator[None]:
         if lock.is_locked:
             lock.release()
             Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def _enough_memory() -> Generator[None]:
+    """Tell in one sentence where memory runs out.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            "There is not enough memory to train like this: see with `ex4d train plan` what fits, turn"
+            " gradient_checkpointing on, or prepare clips of a smaller size or fewer frames."
+        ) from error
 
 
 def _resumed(config: TrainConfig) -> Saved | None:

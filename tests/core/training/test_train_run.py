@@ -333,6 +333,15 @@ def test_a_full_disk_loses_no_checkpoint(
     assert logged(out).keys() == set(range(1, 9))
 
 
+def test_no_memory_is_told_in_one_sentence(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(TrainingModel, "velocity", full)
+    with pytest.raises(InputError, match="There is not enough memory to train like this: see with `ex4d train plan`"):
+        run(configured("large", steps=1))
+
+
 def gradients(config: TrainConfig, numbers: list[int]) -> list[torch.Tensor]:
     """Of the mean loss of some samples, one after the other, from a model that has learnt a little."""
     model = build(config, World(0, 1, "cpu"))
