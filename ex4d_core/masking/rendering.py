@@ -31,14 +31,12 @@ class Wander:
     """Degrees over or under the subject at most."""
     amount: float = 0.5
     """Share of the radius that a camera rides ahead or back at most."""
-    both_sides: float = 0.25
-    """How often a path goes from one side through the source view to the other."""
     rides: float = 0.2
     """How often it rides ahead or back instead of going around."""
 
 
 def wander(seed: int, how: Wander | None = None) -> Move:
-    """A random path.
+    """A random path; it begins at the clip's own view, as every video that the model makes.
 
     Args:
         seed: the same seed gives the same path.
@@ -52,8 +50,6 @@ def wander(seed: int, how: Wander | None = None) -> Move:
         return Move("dolly", amount=amount, easing=easing, there_and_back=there_and_back)
     yaw = float(draw.uniform(*how.yaw) * draw.choice([-1.0, 1.0]))
     pitch = float(draw.uniform(-how.pitch, how.pitch))
-    if draw.random() < how.both_sides:
-        return Move("arc", yaw=yaw, pitch=pitch, easing=easing)
     return Move("orbit", yaw=yaw, pitch=pitch, easing=easing, there_and_back=there_and_back)
 
 
