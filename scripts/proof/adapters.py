@@ -26,12 +26,13 @@ from proof.base import SHIFT, Encoders, joined, noised, whole_sample
 from proof.clips import Footage
 from proof.vae import Say, as_video
 
-SHAPE = AdapterShape(rank=16, alpha=16.0, hidden=128)
+SHAPE = AdapterShape(rank=16, alpha=16.0, hidden=256)
 TRAINED, HELD_OUT = 2, 1
 """Variants of masks of each window, to train on and to score on."""
 _DRAWS = 4
 """Levels of noise for each held-out mask."""
 _STEPS = 20
+_RATE = 3e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +83,11 @@ def train(
     """
     model = copy.deepcopy(base)
     encoder = new_adapter(model, SHAPE, seed)
-    optimizer = torch.optim.AdamW(trainable(model, encoder), lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trainable(model, encoder), lr=_RATE, weight_decay=0.0)
     draw, torch_draw = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 20) * (1 - 0.9 * step / steps)
+            group["lr"] = _RATE * min(1, (step + 1) / 20) * (1 - 0.9 * step / steps)
         batch = joined([clip[draw.integers(len(clip))].sample for clip in pairs])
         if shuffled:
             batch = _shifted_geometry(batch, int(draw.integers(1, len(pairs))))

@@ -22,7 +22,7 @@ from ex4d_core.training.dataset import Sample
 from proof.clips import FRAMES, crops
 from proof.vae import LATENT_CHANNELS, Say
 
-WIDTH = 128
+WIDTH = 192
 SHIFT = 5.0
 _BATCH = 8
 
@@ -80,7 +80,7 @@ def train_base(
         in_channels=2 * LATENT_CHANNELS + 4,
         out_channels=LATENT_CHANNELS,
         text_dim=tiny.TEXT_DIM,
-        ffn_dim=4 * WIDTH,
+        ffn_dim=3 * WIDTH,
         num_layers=4,
         image_dim=tiny.IMAGE_DIM,
         added_kv_proj_dim=WIDTH,

@@ -22,7 +22,7 @@ SIDE = 64
 """Pixels, width and height of all clips."""
 FRAMES = 9
 """Of all clips."""
-_SOFT = 1.0
+_SOFT = 1.3
 """Sigma of a blur, pixels: at this size pictures are sharper than a VAE learns to show in minutes."""
 
 

@@ -23,20 +23,29 @@ _PIECE = 32
 """Pixels: many small steps teach it more than few large ones."""
 
 
-def train_vae(videos: list[NDArray[np.uint8]], seconds: float, seed: int, say: Say) -> AutoencoderKLWan:
+def new_vae(seed: int) -> AutoencoderKLWan:
+    """One of random weights that takes a video for pictures of their own."""
+    torch.manual_seed(seed)
+    vae = AutoencoderKLWan(base_dim=12, num_res_blocks=1, z_dim=LATENT_CHANNELS)
+    _begin_without_time(vae)
+    return vae
+
+
+def train_vae(
+    vae: AutoencoderKLWan, videos: list[NDArray[np.uint8]], seconds: float, seed: int, say: Say
+) -> AutoencoderKLWan:
     """Train on pieces of videos for so long (of this process on its core): pictures, and from the middle on clips too.
 
     The mean and deviation of its latents are measured and written into its configuration, as Wan's are.
     """
-    torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
-    vae = AutoencoderKLWan(base_dim=12, num_res_blocks=1, z_dim=LATENT_CHANNELS)
-    _begin_without_time(vae)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    rate = _RATE if seed == 0 else _RATE / 2  # a later round begins with what is known
+    vae.train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
     begin, step = time.process_time(), 0
     while (done := (time.process_time() - begin) / seconds) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = _RATE * min(1, (step + 1) / 50) * (1 - 0.98 * done)
+            group["lr"] = rate * min(1, (step + 1) / 50) * (1 - 0.98 * done)
         long = done > 0.5 and step % 3 == 0
         batch = torch.from_numpy(crops(videos, 2 if long else 8, FRAMES if long else 1, draw, _PIECE))
         with nullcontext() if long else _as_pictures():
