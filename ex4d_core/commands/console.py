@@ -108,9 +108,14 @@ def command(name: str, examples: str) -> Callable[[Callable[..., int | None]], c
         @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
         @wraps(function)
         def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> int | None:
+            root = logging.getLogger()
+            level = root.level
             if quiet:
-                logging.getLogger().setLevel(logging.ERROR)
-            return function(Console(as_json, quiet), *args, **options)
+                root.setLevel(logging.ERROR)
+            try:
+                return function(Console(as_json, quiet), *args, **options)
+            finally:
+                root.setLevel(level)  # who runs commands one after another in a process wants it for this one alone
 
         return run
 

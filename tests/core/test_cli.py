@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -33,16 +33,14 @@ class Outcome:
 
 
 @pytest.fixture
-def ex4d(capsys: pytest.CaptureFixture[str]) -> Generator[Callable[..., Outcome]]:
+def ex4d(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     def run(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as exit_:
             main([str(a) for a in arguments])
         captured = capsys.readouterr()
         return Outcome(int(exit_.value.code or 0), captured.out, captured.err)
 
-    level = logging.getLogger().level
-    yield run
-    logging.getLogger().setLevel(level)  # --quiet raises it for the rest of a process
+    return run
 
 
 def refused(outcome: Outcome, *says: str) -> None:
@@ -251,8 +249,10 @@ def test_doctor_finds_this_machine_fit_for_the_core(ex4d) -> None:
 
 
 def test_quiet_says_nothing(scene: Path, tmp_path: Path, ex4d) -> None:
+    level = logging.getLogger().level
     done = ex4d("camera", scene, "--preset", "crane", "-o", tmp_path / "c.json", "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
+    assert logging.getLogger().level == level  # for this command alone
 
 
 @pytest.mark.parametrize("name", ["reshoot", "import", "camera", "render", "generate", "mesh", "info", "doctor"])
