@@ -18,7 +18,7 @@ from ex4d_core.generate.geometry_encoder import GeometryEncoder
 from ex4d_core.generate.latents import decode
 from ex4d_core.generate.sampling import denoise
 from ex4d_core.generate.schedule import euler
-from ex4d_core.masking import simulated_masks
+from ex4d_core.masking import Mixture, Wander, simulated_masks
 from ex4d_core.training import objective
 from ex4d_core.training.adapter import AdapterShape, new_adapter, trainable
 from ex4d_core.training.dataset import Sample
@@ -32,6 +32,8 @@ TRAINED, HELD_OUT = 2, 1
 _DRAWS = 4
 """Levels of noise for each held-out mask."""
 _STEPS = 20
+MIXTURE = Mixture(wander=Wander(yaw=(5.0, 40.0), pitch=10.0, amount=0.3))
+"""Moderate paths: at 64 pixels the VAE sees the whole picture at once, and what is left of a frame must tell a lot."""
 _RATE = 3e-3
 
 
@@ -62,7 +64,7 @@ def masked(parts: Encoders, clips: list[Footage], variants: range) -> list[list[
             whole = whole_sample(parts, as_video(window))
             for variant in variants:
                 seed = 10000 * number + 100 * place + variant
-                mask = simulated_masks(window.frames, window.depths, window.lens, window.radius, seed).masks
+                mask = simulated_masks(window.frames, window.depths, window.lens, window.radius, seed, MIXTURE).masks
                 color, holes = geometry_inputs(parts.vae, videos(window.frames, mask))
                 found[number].append(Masked(window, mask, replace(whole, color=color, mask=holes)))
     return found
