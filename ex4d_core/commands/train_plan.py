@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 
 from ex4d_core.commands.console import Console, command
 from ex4d_core.commands.doctor_engine import ShotSize
+from ex4d_core.errors import InputError
 
 if TYPE_CHECKING:
     from ex4d_core.training.memory_plan import Estimate
@@ -48,6 +50,14 @@ def plan_command(
     from ex4d_core.model_files import find_parts
     from ex4d_core.training.memory_plan import CARDS, SUMMARIES, Setup, estimate, largest_clips, ways
 
+    if size[0] % 16 or size[1] % 16 or size[2] % 4 != 1:
+        near = (*(max(16, round(side / 16) * 16) for side in size[:2]), max(5, round((size[2] - 1) / 4) * 4 + 1))
+        raise InputError(
+            f"Clips are of multiples of 16 pixels and 4n+1 frames: give --size {'x'.join(map(str, near))} instead of"
+            f" {'x'.join(map(str, size))}."
+        )
+    if any(math.isnan(card) for card in vram):
+        raise InputError("--vram is no number: give the GB of a GPU.")
     sizes = known_sizes("ex4d")
     if model_dir is not None:
         sizes = transformer_sizes(find_parts("ex4d", (model_dir,), needed=())["transformer"])

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from ex4d_core.errors import InputError
 from ex4d_core.training.memory_plan import Base
@@ -20,26 +20,35 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 """The linear layers of a block that the released LoRA is on: both attentions and the feed-forward network."""
 
 
+def _named(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("no name of a file or folder")
+    return value
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | Path) else value
 
 
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+_Lax = Strict(False)  # a path is a text in TOML, and a tuple a list
+Named = Annotated[Path, _Lax, BeforeValidator(_named)]
+"""A path."""
+Paths = Annotated[tuple[Named, ...], _Lax, BeforeValidator(_listed)]
 """One path, or several."""
 
 
 class TrainConfig(BaseModel):
     """A training; `read_config` reads it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     dataset: Paths = Field(min_length=1)
     """Folders that `ex4d train prepare` made."""
-    out: Path
+    out: Named
     """Folder for checkpoints, log and validation."""
     model_dir: Paths = ()
     """Where the base model lies; empty: as `ex4d models` has it."""
-    start_from: Path | None = None
+    start_from: Named | None = None
     """An ex4d.ckpt to go on from, ours or the released one; none: LoRA and encoder begin as nothing."""
     resume: bool = True
     """Go on from the newest checkpoint in `out`, where there is one."""
@@ -66,7 +75,7 @@ class TrainConfig(BaseModel):
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=16.0, gt=0)
     hidden: int = Field(default=1024, ge=1, le=16384)
-    targets: tuple[Target, ...] = Field(default=TARGETS, min_length=1)
+    targets: Annotated[tuple[Target, ...], _Lax] = Field(default=TARGETS, min_length=1)
     """See `adapter.AdapterShape`."""
 
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -103,7 +112,7 @@ def read_config(path: Path) -> TrainConfig:
     except FileNotFoundError as error:
         raise InputError(f"There is no {path}: give a TOML file as docs/training.md shows one.") from error
     except OSError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
+        raise InputError(f"Cannot read {path} ({error.strerror}): check the name and its permissions.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text: give a TOML file as docs/training.md shows one.") from error
     except tomllib.TOMLDecodeError as error:
@@ -113,7 +122,7 @@ def read_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         raise InputError(_sentence(path, error)) from error
     folder = path.resolve().parent
-    return config.model_copy(
+    config = config.model_copy(
         update={
             "dataset": tuple(folder / each for each in config.dataset),
             "validation_dataset": tuple(folder / each for each in config.validation_dataset),
@@ -122,6 +131,22 @@ def read_config(path: Path) -> TrainConfig:
             "start_from": None if config.start_from is None else folder / config.start_from,
         }
     )
+    _check_folders(path, config)
+    return config
+
+
+def _check_folders(path: Path, config: TrainConfig) -> None:
+    """Refuse folders that would get in each other's way.
+
+    Raises:
+        InputError: `out` is a dataset or the folder of the file, or a dataset is named twice.
+    """
+    datasets = [each.resolve() for each in (*config.dataset, *config.validation_dataset)]
+    if twice := [each for number, each in enumerate(datasets) if each in datasets[:number]]:
+        raise InputError(f"{path} names the dataset {twice[0]} twice: leave one out.")
+    out = config.out.resolve()
+    if out in datasets or out == path.resolve().parent:
+        raise InputError(f"{path} sets out to a folder that holds other things, {out}: name one for this training.")
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
@@ -134,4 +159,5 @@ def _sentence(path: Path, error: ValidationError) -> str:
     if missing := [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]:
         return f"{path} lacks {' and '.join(missing)}: add it, as docs/training.md shows."
     first = faults[0]
-    return f"{path} sets {first['loc'][0]} to {first['input']!r} ({first['msg'].lower()}): mend it."
+    reason = first["msg"].lower().removeprefix("value error, ")
+    return f"{path} sets {first['loc'][0]} to {first['input']!r} ({reason}): mend it."

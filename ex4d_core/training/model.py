@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ex4d_core.errors import InputError
+from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint, read_checkpoint, require_scale
 from ex4d_core.generate.estimates import VideoSize
 from ex4d_core.generate.geometry_encoder import GeometryEncoder
@@ -140,4 +140,12 @@ def require_memory(config: TrainConfig, clips: Iterable[VideoSize], world: World
 def _transformer(config: TrainConfig) -> Path:
     """The base model's file or folder."""
     rung = config.base if config.base.startswith("gguf") else ""
-    return find_parts("ex4d", config.model_dir, needed=(), rung=rung)["transformer"]
+    try:
+        return find_parts("ex4d", config.model_dir, needed=(), rung=rung)["transformer"]
+    except MissingDependencyError as error:
+        if not rung:
+            raise
+        raise MissingDependencyError(
+            f'base "{config.base}" needs the transformer as a GGUF file: download one that `ex4d models list` names,'
+            ' name its folder in model_dir, or set base to "fp8".'
+        ) from error

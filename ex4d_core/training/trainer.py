@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,8 @@ class _Training:
             raise InputError(
                 f"{config.batch} samples a step cannot be shared by {world.size} processes: set batch to a multiple."
             )
+        if config.start_from is not None and not config.start_from.is_file():
+            raise InputError(f"There is no file {config.start_from} to start from: check `start_from`.")
         self.config, self.world, self.done = config, world, 0
         set_seed(config.seed)
         pool = open_pool(config.dataset, config.validation_clips, config.seed, config.validation_dataset)
@@ -267,6 +269,8 @@ def _alone(out: Path, world: World) -> Generator[None]:
         if lock.is_locked:
             lock.release()
             Path(lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something: it stays
+                out.rmdir()
 
 
 @contextmanager
