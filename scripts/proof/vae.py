@@ -72,6 +72,11 @@ def held_out_psnr(vae: AutoencoderKLWan, clips: list[Footage]) -> float:
     return psnr(torch.cat(errors))
 
 
+def grey_psnr(clips: list[Footage]) -> float:
+    """dB, of the clips themselves without their colours: what a VAE that knows light alone may reach."""
+    return psnr(torch.cat([video.mean(dim=1, keepdim=True) - video for video in map(as_video, clips)]))
+
+
 def as_video(clip: Footage) -> Tensor:
     """(1, 3, T, h, w) float32, -1 to 1."""
     return torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
