@@ -137,6 +137,7 @@ def prepare_blender(version: str) -> tuple[Path | None, str]:
         "--quiet",
         f"bpy=={version}",
         "pytest>=8",
+        "pytest-timeout>=2.3",
     ]
     if made.returncode or subprocess.run(pip, stdout=sys.stderr).returncode:
         return None, f"pip could not install bpy {version} (its message stands above)"

@@ -10,15 +10,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
 from ex4d_core.errors import Ex4dError
 
 _AHEAD = 1
 """Results beyond one for each worker that may wait to be taken: each may be large."""
-
-_POLL_SECONDS = 0.5
 
 _Job = TypeVar("_Job")
 _T = TypeVar("_T")
@@ -39,8 +37,9 @@ def in_processes(work: Callable[[_Job], _T], jobs: Sequence[_Job], workers: int)
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with CUDA or threads is none that works
-    unwanted = context.Event()
-    pool = ProcessPoolExecutor(min(workers, max(1, len(jobs))), context, _follow_parent, (unwanted,))
+    # Not an Event: a worker that is killed while it waits for one holds up whoever sets it, for ever.
+    until_closed, wanted = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(min(workers, max(1, len(jobs))), context, _follow_parent, (until_closed,))
     waiting: deque[Future[_T]] = deque()
     try:
         for number in range(len(jobs)):
@@ -54,20 +53,18 @@ def in_processes(work: Callable[[_Job], _T], jobs: Sequence[_Job], workers: int)
             "--workers, and run the same command again to go on."
         ) from error
     finally:
-        unwanted.set()
+        wanted.close()
         pool.shutdown(wait=False, cancel_futures=True)
+        until_closed.close()
 
 
-def _follow_parent(unwanted: Event) -> None:
-    """End when nobody wants the work any more, or the parent ends, however it does: a worker that waits for jobs does
-    so at a pipe that it holds open itself."""
+def _follow_parent(until_closed: Connection) -> None:
+    """End when nobody wants the work any more, or the parent ends, however it does: its end of the pipe is closed
+    then. (A worker that waits for jobs does so at a pipe that it holds open itself.)"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the parent's is enough
-    parent = multiprocessing.parent_process()
-    assert parent is not None
 
     def follow() -> None:
-        while parent.is_alive() and not unwanted.wait(_POLL_SECONDS):
-            pass
+        wait([until_closed])  # nothing is ever sent
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

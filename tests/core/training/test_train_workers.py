@@ -32,11 +32,27 @@ def test_a_process_that_is_ended_is_told_with_what_to_do() -> None:
         list(in_processes(os._exit, [9], 1))
 
 
+def test_a_worker_that_is_killed_at_work_holds_nobody_up() -> None:
+    """As a machine does that is out of memory: long after it began, and with another one beside it."""
+    results = in_processes(time.sleep, [0, 300, 300], 2)
+    next(results)
+    first, *others = _workers()
+    first.kill()
+    with pytest.raises(Ex4dError, match="ended from outside"):
+        next(results)
+    _, alive = psutil.wait_procs([first, *others], timeout=20)
+    assert others and not alive
+
+
+def _workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in str(child.cmdline())]
+
+
 def test_work_that_nobody_wants_any_more_ends() -> None:
     results = in_processes(time.sleep, [0, 300, 300], 2)
     with closing(results):
         assert next(results) is None
-        started = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in str(child.cmdline())]
+        started = _workers()
         assert len(started) >= 2
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
