@@ -5,13 +5,15 @@
 --all runs the long soaks too, and the extension's tests in each Blender instead of one. Makes `.venv`, and
 `.venv-bpy-VERSION` with Blender as a Python module, with what they need.
 
-The tests of the library and those of the extension run beside each other; those marked `timed` afterwards, one by
-one, for they measure time.
+Two suites run beside each other until none is left; the tests marked `timed` afterwards, one by one, for they measure
+time.
 """
 
 import os
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,8 @@ def main() -> int:
         for suite in (library, *blenders):
             failed += [] if _passes(suite.name, suite.command(plain, arguments), suite.environment) else [suite.name]
     else:
-        failed += _beside_each_other([library, *blenders], _both(plain, "not timed"))
+        parts = [Suite(f"pytest {' '.join(part)}", python, part, library.environment) for part in PARTS]
+        failed += _beside_each_other([parts[0], *blenders, *parts[1:]], _both(plain, "not timed"))
         for suite in (library, *blenders):
             name = f"{suite.name}, timed"
             passed = _passes(name, suite.command(_both(plain, "timed"), []), suite.environment)
@@ -70,6 +73,9 @@ CHECKS = (
     ("ruff format", ["ruff", "format", "--check", "."]),
     ("pyright", ["pyright"]),
 )
+_LONG = ("tests/core/training", "tests/core/generate")
+PARTS = (("tests", "--ignore=tests/core"), ("tests/core", *(f"--ignore={folder}" for folder in _LONG)), _LONG)
+"""The library's tests in parts that run in processes of their own, the longest first."""
 _NO_TESTS = 5
 """pytest's exit code where the arguments select none."""
 
@@ -84,13 +90,20 @@ def _passes(name: str, command: list[str], environment: dict[str, str]) -> bool:
 
 
 def _beside_each_other(suites: list[Suite], selected: str) -> list[str]:
-    """Run the first suite, and the others one after another beside it; the names of those that failed."""
-    first, *others = suites
+    """Run suites two at a time, the second one quietly; the names of those that failed."""
+    waiting = deque(suites)
+    failed: list[str] = []
+
+    def run(one: Callable[[Suite, str], bool]) -> None:
+        while waiting:
+            suite = waiting.popleft()
+            failed.extend([] if one(suite, selected) else [suite.name])
+
     with ThreadPoolExecutor(1) as beside:
-        passing = [beside.submit(_passes_quietly, suite, selected) for suite in others]
-        failed = [] if _passes(first.name, first.command(selected, []), first.environment) else [first.name]
-        # `result` raises what went wrong there: a suite that could not be started has not passed
-        return failed + [suite.name for suite, passed in zip(others, passing, strict=True) if not passed.result()]
+        quietly = beside.submit(run, _passes_quietly)
+        run(lambda suite, marks: _passes(suite.name, suite.command(marks, []), suite.environment))
+        quietly.result()  # raises what went wrong there: a suite that could not be started has not passed
+    return failed
 
 
 def _passes_quietly(suite: Suite, selected: str) -> bool:
