@@ -164,7 +164,7 @@ def _vae(
 ) -> tuple[AutoencoderKLWan, float]:
     """The VAE, trained in rounds until it is good enough, and its PSNR; what an earlier run has left is taken up."""
     folder = options.out / "vae"
-    vae, psnr, first = new_vae(0), 0.0, 0
+    vae, psnr, first = new_vae(others, 0), 0.0, 0
     if folder.is_dir():
         vae, first = AutoencoderKLWan.from_pretrained(folder).eval(), 1
         psnr = held_out_psnr(vae, unseen)

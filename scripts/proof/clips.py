@@ -22,7 +22,7 @@ SIDE = 64
 """Pixels, width and height of all clips."""
 FRAMES = 9
 """Of all clips."""
-_SOFT = 1.3
+_SOFT = 0.8
 """Sigma of a blur, pixels: at this size pictures are sharper than a VAE learns to show in minutes."""
 
 
@@ -98,7 +98,7 @@ def videos_of(truths: tuple[Path, ...]) -> list[NDArray[np.uint8]]:
 def crops(
     videos: list[NDArray[np.uint8]], count: int, frames: int, draw: np.random.Generator, size: int = SIDE
 ) -> NDArray[np.float32]:
-    """Random pieces of videos, mirrored, sped up, their colours swapped.
+    """Random pieces of videos, mirrored, sped up, lighter or darker.
 
     Returns:
         (count, 3, frames, size, size) float32, -1 to 1, as large in the picture as those of 64 pixels are.
@@ -112,10 +112,10 @@ def crops(
         side = int(draw.integers(SIDE, video.shape[1] + 1)) * size // SIDE
         top, left = draw.integers(0, video.shape[1] - side + 1, 2)
         cut = video[begin : begin + step * (frames - 1) + 1 : step, top : top + side, left : left + side]
-        small = np.stack([_soft(_small(frame, size)) for frame in cut])[..., draw.permutation(3)]
+        small = np.stack([_soft(_small(frame, size)) for frame in cut])
         if draw.random() < 0.5:
             small = small[:, :, ::-1]
-        grey, vivid, light = small.mean(axis=-1, keepdims=True), draw.uniform(0.7, 2.0), draw.uniform(0.6, 1.2)
+        grey, vivid, light = small.mean(axis=-1, keepdims=True), draw.uniform(0.7, 1.4), draw.uniform(0.7, 1.2)
         small = (grey + vivid * (small - grey)) * light
         piece[:] = np.clip(small.transpose(3, 0, 1, 2) / 127.5 - 1, -1, 1)
     return pieces

@@ -15,19 +15,24 @@ from torch import Tensor
 
 from ex4d_core.generate.latents import decode, encode
 from proof.clips import FRAMES, Footage, crops
+from proof.principal import begin_as_components
 
 Say = Callable[[str], None]
 LATENT_CHANNELS = 16
 _RATE = 3e-3
+_OF_ENCODER = 0.1
+"""Share of the rate: it begins as principal components, the decoder with nothing."""
 _PIECE = 32
 """Pixels: many small steps teach it more than few large ones."""
 
 
-def new_vae(seed: int) -> AutoencoderKLWan:
-    """One of random weights that takes a video for pictures of their own."""
+def new_vae(videos: list[NDArray[np.uint8]], seed: int) -> AutoencoderKLWan:
+    """One that takes a video for pictures of their own, encodes principal components and shows nothing of them yet."""
     torch.manual_seed(seed)
     vae = AutoencoderKLWan(base_dim=12, num_res_blocks=1, z_dim=LATENT_CHANNELS)
     _begin_without_time(vae)
+    pictures = torch.from_numpy(crops(videos, 256, 1, np.random.default_rng(seed), _PIECE))[:, :, 0]
+    begin_as_components(vae, pictures)
     return vae
 
 
@@ -41,19 +46,26 @@ def train_vae(
     draw = np.random.default_rng(seed)
     rate = _RATE if seed == 0 else _RATE / 2  # a later round begins with what is known
     vae.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": vae.decoder.parameters(), "share": 1.0},
+            {"params": vae.encoder.parameters(), "share": _OF_ENCODER},
+        ],
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+    )
     begin, step = time.process_time(), 0
     while (done := (time.process_time() - begin) / seconds) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 50) * (1 - 0.98 * done)
+            group["lr"] = group["share"] * rate * min(1, (step + 1) / 50) * (1 - 0.98 * done)
         long = done > 0.5 and step % 3 == 0
         batch = torch.from_numpy(crops(videos, 2 if long else 8, FRAMES if long else 1, draw, _PIECE))
         with nullcontext() if long else _as_pictures():
             latents = vae.encode(batch).latent_dist.mean  # pyright: ignore[reportAttributeAccessIssue]
             shown = vae.decode(latents, return_dict=False)[0]
             error = shown - batch
-            # Squares are what PSNR counts; latents are held near the unit sphere, not forced onto it
-            loss = error.square().mean() + 0.05 * error.abs().mean() + 1e-5 * latents.square().mean()
+            # Squares are what PSNR counts
+            loss = error.square().mean() + 0.05 * error.abs().mean()
             optimizer.zero_grad()
             loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -41,7 +41,8 @@ def test_a_worker_that_is_killed_at_work_holds_nobody_up() -> None:
     with pytest.raises(Ex4dError, match="ended from outside"):
         next(results)
     _, alive = psutil.wait_procs([first, *others], timeout=20)
-    assert others and not alive
+    assert others
+    assert not alive
 
 
 def _workers() -> list[psutil.Process]:
