@@ -74,8 +74,8 @@ CHECKS = (
     ("pyright", ["pyright"]),
 )
 _LONG = ("tests/core/training", "tests/core/generate")
-PARTS = (("tests", "--ignore=tests/core"), ("tests/core", *(f"--ignore={folder}" for folder in _LONG)), _LONG)
-"""The library's tests in parts that run in processes of their own, the longest first."""
+PARTS = (("tests/core", *(f"--ignore={folder}" for folder in _LONG)), ("tests", "--ignore=tests/core"), _LONG)
+"""The library's tests in parts that run in processes of their own. The first compiles what the others need."""
 _NO_TESTS = 5
 """pytest's exit code where the arguments select none."""
 

@@ -83,8 +83,9 @@ def test_a_frame_looks_at_its_own_token_alone() -> None:
     for name, (seen, across_time) in first.items():
         other, other_across_time = second[name]
         assert torch.equal(seen[[0, 2]], other[[0, 2]])
-        assert torch.equal(seen[order], other)  # one key a frame: what is seen is a function of the token
-        assert not torch.equal(seen[[1, 3, 4]], other[[1, 3, 4]])
+        # One key a frame: what is seen is a function of the token, but for where in memory a row happens to lie
+        torch.testing.assert_close(seen[order], other)
+        assert not torch.allclose(seen[[1, 3, 4]], other[[1, 3, 4]], atol=1e-3)
         assert torch.equal(across_time, other_across_time)
 
 

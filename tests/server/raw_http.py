@@ -128,7 +128,7 @@ def ask(
 def wait_job(server: Server, job: str, *states: str) -> dict[str, Any]:
     """Wait until a job is in one of the states (default: any final one); its document."""
     wanted = states or ("succeeded", "failed", "cancelled")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + 3 * PATIENCE  # the first one may compile kernels first
     while True:
         document = ask(server, "GET", f"/v1/jobs/{job}").json()
         if document["state"] in wanted:
