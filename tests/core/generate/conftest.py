@@ -1,46 +1,11 @@
-"""Folders of tiny models, made once in a run when first asked for; read them only, copy to change them."""
+"""More tiny models, which only generators read."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait spin: beside other work all takes 20 times as long
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Whoever runs the tests may have models; here there are those that a test makes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
-        patch.setenv("EX4D_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("EX4D_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("EX4D_MODELS", raising=False)
-        yield
-
-
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Name of a layout of `scripts/make_tiny_models.py` -> folder with it."""
-    root = tmp_path_factory.mktemp("tiny")
-
-    def folder(layout: str) -> Path:
-        if not (root / layout).exists():
-            from tiny import models
-
-            models.LAYOUTS[layout](root / layout, 0)
-        return root / layout
-
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_ex4d(tiny_models: Callable[[str], Path]) -> Path:
-    """EX-4D in diffusers' layout, float32."""
-    return tiny_models("ex4d-diffusers")
 
 
 @pytest.fixture(scope="session")
