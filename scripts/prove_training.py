@@ -156,7 +156,11 @@ def _picture(path: Path, pairs: list[Masked], shown: dict[str, NDArray[np.uint8]
         for n, pair in enumerate(pairs)
     ]
     sheet = cv2.resize(np.concatenate(rows), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    cv2.imwrite(str(path), sheet[..., ::-1])
+    names = ["true", "given", *shown]
+    head, width = np.full((24, sheet.shape[1], 3), 255, np.uint8), sheet.shape[1] // len(names)
+    for number, name in enumerate(names):
+        cv2.putText(head, name, (number * width + 4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.imwrite(str(path), np.concatenate([head, sheet])[..., ::-1])
 
 
 def _vae(
