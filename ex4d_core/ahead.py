@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import TypeVar
 
 from ex4d_core.progress import Cancelled, stop_if
@@ -59,4 +60,6 @@ def beside(work: Callable[[Cancelled], _T], cancelled: Cancelled, name: str) -> 
     Raises:
         CancelledError: `cancelled` said so.
     """
-    return next(in_order(lambda _, unwanted: work(unwanted), 1, 1, cancelled, name))
+    # closed here: a Ctrl-C that arrives while Python itself clears a generator away is lost
+    with closing(in_order(lambda _, unwanted: work(unwanted), 1, 1, cancelled, name)) as made:
+        return next(made)

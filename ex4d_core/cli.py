@@ -6,10 +6,14 @@ through the entry-point group `ex4d.commands`.
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import json
 import logging
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -37,6 +41,8 @@ _COMMANDS = {
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+_INTERRUPTED = "Interrupted: run the same command again to go on."
+_AGAIN_SECONDS = 0.01
 
 
 class Commands(click.Group):
@@ -84,7 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
     keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        code = ex4d.main(arguments, prog_name="ex4d", standalone_mode=False)
+        with ctrl_c_counts():
+            code = ex4d.main(arguments, prog_name="ex4d", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except Ex4dError as error:
         _fail(error.code, str(error), error.exit_code, as_json)
@@ -98,9 +105,33 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail("error", error.format_message(), error.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", "Interrupted: run the same command again to go on.", INTERRUPTED, as_json)
+        _fail("interrupted", _INTERRUPTED, INTERRUPTED, as_json)
+    except RuntimeError as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):  # which leaves `threading` with a lock it cannot give
+            raise
+        _fail("interrupted", _INTERRUPTED, INTERRUPTED, as_json)
     except MemoryError:
         _fail("out-of-memory", "This machine ran out of memory: give a smaller --size or --max-side.", 1, as_json)
+
+
+@contextmanager
+def ctrl_c_counts() -> Generator[None]:
+    """Python swallows a Ctrl-C that arrives in what is called while something is cleared away: let it come again."""
+    before = sys.unraisablehook
+
+    def told(what: sys.UnraisableHookArgs) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            before(what)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _fail(code: str, message: str, exit_code: int, as_json: bool) -> None:

@@ -50,11 +50,11 @@ def plan_command(
     from ex4d_core.model_files import find_parts
     from ex4d_core.training.memory_plan import CARDS, SUMMARIES, Setup, estimate, largest_clips, ways
 
-    if size[0] % 16 or size[1] % 16 or size[2] % 4 != 1:
+    if size[0] % 16 or size[1] % 16 or size[2] < 5 or size[2] % 4 != 1:
         near = (*(max(16, round(side / 16) * 16) for side in size[:2]), max(5, round((size[2] - 1) / 4) * 4 + 1))
         raise InputError(
-            f"Clips are of multiples of 16 pixels and 4n+1 frames: give --size {'x'.join(map(str, near))} instead of"
-            f" {'x'.join(map(str, size))}."
+            "Clips are of multiples of 16 pixels and 4n+1 frames, 5 or more: give --size"
+            f" {'x'.join(map(str, near))} instead of {'x'.join(map(str, size))}."
         )
     if any(math.isnan(card) for card in vram):
         raise InputError("--vram is no number: give the GB of a GPU.")

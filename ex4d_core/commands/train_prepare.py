@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -138,6 +139,8 @@ def prepare_command(
     from ex4d_core.training.scan import Cut
 
     _check(frames, size)
+    if any(math.isnan(limit) for limit in (min_brightness, min_contrast, min_motion)):
+        raise InputError("--min-brightness, --min-contrast and --min-motion are numbers: give 0 to turn one off.")
     cut = Cut(size, frames, stride or frames, fps, Filters(min_brightness, min_contrast, min_motion))
     footage = find_footage(videos, manifest, Told(licence, credit, prompt, fov))
     follows = _tracker(tracker, tracker_dir, tracker_weights)

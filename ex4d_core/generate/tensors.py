@@ -48,6 +48,10 @@ def pickled(file: Path) -> dict[str, Tensor]:
         InputError: it is damaged, or holds more than tensors.
     """
     try:
+        with file.open("rb") as stream:
+            begin = stream.read(2)
+        if begin and begin != b"PK" and begin[:1] != pickle.PROTO:  # of a zip file, and of what torch wrote before
+            raise InputError(f"{file} holds no weights: name a file that does.")
         state: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
         raise InputError(f"{file} holds code besides tensors, which is not run: take the .safetensors file.") from error

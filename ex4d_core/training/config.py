@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from ex4d_core.errors import InputError
 from ex4d_core.training.memory_plan import Base
@@ -21,13 +21,28 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 def _named(value: Any) -> Any:
-    if isinstance(value, str) and (not value.strip() or "\0" in value):
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("no name of a file or folder")
     return value
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
+    listed = [value] if isinstance(value, str | Path) else value
+    if not isinstance(listed, list | tuple):
+        raise ValueError("neither a text nor a list of texts")
+    return listed
+
+
+def _filled(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise ValueError("an empty list")
+    return value
+
+
+def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if twice := [each for number, each in enumerate(value) if each in value[:number]]:
+        raise ValueError(f"{twice[0]} is named twice")
+    return value
 
 
 _Lax = Strict(False)  # a path is a text in TOML, and a tuple a list
@@ -35,6 +50,10 @@ Named = Annotated[Path, _Lax, BeforeValidator(_named)]
 """A path."""
 Paths = Annotated[tuple[Named, ...], _Lax, BeforeValidator(_listed)]
 """One path, or several."""
+Targets = Annotated[
+    tuple[Target, ...], _Lax, BeforeValidator(_listed), AfterValidator(_filled), AfterValidator(_distinct)
+]
+"""Layers, each once."""
 
 
 class TrainConfig(BaseModel):
@@ -42,7 +61,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    dataset: Paths = Field(min_length=1)
+    dataset: Annotated[Paths, AfterValidator(_filled)]
     """Folders that `ex4d train prepare` made."""
     out: Named
     """Folder for checkpoints, log and validation."""
@@ -75,7 +94,7 @@ class TrainConfig(BaseModel):
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=16.0, gt=0)
     hidden: int = Field(default=1024, ge=1, le=16384)
-    targets: Annotated[tuple[Target, ...], _Lax] = Field(default=TARGETS, min_length=1)
+    targets: Targets = TARGETS
     """See `adapter.AdapterShape`."""
 
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -160,4 +179,4 @@ def _sentence(path: Path, error: ValidationError) -> str:
         return f"{path} lacks {' and '.join(missing)}: add it, as docs/training.md shows."
     first = faults[0]
     reason = first["msg"].lower().removeprefix("value error, ")
-    return f"{path} sets {first['loc'][0]} to {first['input']!r} ({reason}): mend it."
+    return f"{path} sets {first['loc'][0]} to {first['input']!r:.200} ({reason}): mend it."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -155,6 +156,7 @@ def dataset_folder(path: Path, settings: Settings, overwrite: bool = False) -> G
         OutputError: it cannot be written.
     """
     kept = _read(path / SETTINGS, Settings)
+    is_new = not os.path.lexists(path)
     with explained(path):
         if path.exists() and not _is_ours(path):
             raise InputError(f"{path} exists and is not a dataset of `ex4d train prepare`: choose another name.")
@@ -166,7 +168,7 @@ def dataset_folder(path: Path, settings: Settings, overwrite: bool = False) -> G
     except Timeout as error:
         raise BusyError(f"Another ex4d is writing {path}: wait for it, or choose another name.") from error
     try:
-        if overwrite or not any((path / CLIPS).glob("[!.]*.json")):
+        if overwrite or not _has_clips(path):
             _clear(path)
         elif kept is None:
             raise InputError(f"{path / SETTINGS} is damaged: add --overwrite to make the dataset anew.")
@@ -180,8 +182,17 @@ def dataset_folder(path: Path, settings: Settings, overwrite: bool = False) -> G
         yield DatasetFolder(path, settings)
     finally:
         shutil.rmtree(path / WORK, ignore_errors=True)
+        if not _has_clips(path):  # the next run would begin anew
+            _clear(path)
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
+        if is_new:
+            with suppress(OSError):  # it holds something: it stays
+                path.rmdir()
+
+
+def _has_clips(path: Path) -> bool:
+    return any((path / CLIPS).glob("[!.]*.json"))
 
 
 def _is_ours(path: Path) -> bool:

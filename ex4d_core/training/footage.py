@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+from ex4d_core.camera import FIELDS_OF_VIEW
 from ex4d_core.depth import DEPTH_KINDS, DepthKind
 from ex4d_core.errors import InputError
 from ex4d_core.images import IMAGE_SUFFIXES
@@ -93,13 +95,13 @@ def find_footage(given: Sequence[Path], manifest: Path | None = None, told: Told
         InputError: one is not there, a folder holds none, or the manifest cannot be used.
     """
     told = told or Told()
-    rows = {} if manifest is None else {row.path.resolve(): row for row in read_manifest(manifest)}
+    rows = {} if manifest is None else {_place(row.path): row for row in read_manifest(manifest)}
     if not given and manifest is None:
         raise InputError("No video is given: name videos or folders, or a --manifest that lists them.")
     paths = [path for one in given for path in _videos(one)] if given else [row.path for row in rows.values()]
     found: dict[Path, Footage] = {}
     for path in paths:
-        key = path.resolve()
+        key = _place(path)
         one = rows.get(key) or (_sample() if _is_sample(path) else Footage(path, path.name))
         found.setdefault(key, _completed(one, told))
     return list(found.values())
@@ -117,9 +119,14 @@ def read_manifest(path: Path) -> list[Footage]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True, restkey="")
-            if unknown := sorted(set(reader.fieldnames or ()) - set(_COLUMNS)):
-                raise InputError(f"{path} has a column {unknown[0]!r}: name columns {', '.join(_COLUMNS)}.")
-            if "file" not in (reader.fieldnames or ()):
+            columns = list(reader.fieldnames or ())
+            if unknown := sorted(set(columns) - set(_COLUMNS)):
+                raise InputError(
+                    f"{path} has a column {unknown[0]!r}: name columns {', '.join(_COLUMNS)}, with commas between them."
+                )
+            if twice := [name for number, name in enumerate(columns) if name in columns[:number]]:
+                raise InputError(f"{path} has two columns {twice[0]!r}: leave one out.")
+            if "file" not in columns:
                 raise InputError(f"{path} has no column 'file': begin it with a line of column names.")
             rows = [(reader.line_num, row) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -128,7 +135,32 @@ def read_manifest(path: Path) -> list[Footage]:
         raise InputError(f"Cannot read {path} ({error.strerror}): check the name and its permissions.") from error
     if not rows:
         raise InputError(f"{path} lists no video: add a line for each.")
-    return [_row(path, line, {cast(_Column, k): (v or "").strip() for k, v in row.items() if k}) for line, row in rows]
+    found: dict[Path, tuple[int, Footage]] = {}
+    for line, row in rows:
+        if "" in row:
+            raise InputError(
+                f"{path}, line {line}, has more cells than there are columns: put text that has commas in quotes."
+            )
+        one = _row(path, line, {cast(_Column, name): (text or "").strip() for name, text in row.items()})
+        before, _ = found.setdefault(_place(one.path), (line, one))
+        if before != line:
+            raise InputError(f"{path} lists {one.path.name} in line {before} and in line {line}: leave one out.")
+    return [one for _, one in found.values()]
+
+
+def _place(path: Path) -> Path:
+    """Where a file lies, whatever it is called by.
+
+    Raises:
+        InputError: no file can have such a name, or nobody may look.
+    """
+    try:
+        place = path.resolve()
+        place.exists()  # tells of a name that is too long
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"Cannot read {str(path)!r} ({reason}): check the name and its permissions.") from error
+    return place
 
 
 def _row(manifest: Path, line: int, row: dict[_Column, str]) -> Footage:
@@ -140,14 +172,22 @@ def _row(manifest: Path, line: int, row: dict[_Column, str]) -> Footage:
         raise InputError(f"{where} has the depth_kind {kind!r}: choose one of {', '.join(DEPTH_KINDS)}.")
     range_ = _numbers(row.get("depth_range", ""), 2, f"{where} has the depth_range")
     fov = _numbers(row.get("fov", ""), 1, f"{where} has the fov")
+    least, most = FIELDS_OF_VIEW
+    if fov is not None and not least <= fov[0] <= most:
+        raise InputError(f"{where} has the fov {fov[0]:g}: give {least:g} to {most:g} degrees.")
+    if lacks := [name for name in ("depth_kind", "depth_range") if row.get(name) and not row.get("depth")]:
+        raise InputError(f"{where} has a {lacks[0]} and no depth: fill in the column 'depth', or leave it out.")
     video = manifest.parent / row["file"]
+    depth = manifest.parent / row["depth"] if row.get("depth") else None
+    for place in (video, *([depth] if depth else [])):
+        _place(place)
     return Footage(
         path=video,
         source=row.get("source") or video.name,
         licence=row.get("licence") or UNKNOWN,
         credit=row.get("credit", ""),
         prompt=row.get("prompt", ""),
-        depth=manifest.parent / row["depth"] if row.get("depth") else None,
+        depth=depth,
         depth_kind=kind,
         depth_range=None if range_ is None else (range_[0], range_[1]),
         fov_degrees=None if fov is None else fov[0],
@@ -161,7 +201,7 @@ def _numbers(text: str, count: int, what: str) -> list[float] | None:
         numbers = [float(word) for word in text.split()]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise InputError(f"{what} {text!r}: write {'a number' if count == 1 else f'{count} numbers, with a space'}.")
     return numbers
 
@@ -198,9 +238,9 @@ def _videos(given: Path) -> Iterator[Path]:
         from ex4d_core import sample
 
         yield sample.clip_path()
-    elif is_pattern(given) or given.is_file():
+    elif not (place := _place(given)).is_dir() and (is_pattern(given) or place.is_file()):
         yield given
-    elif not given.exists():
+    elif not place.exists():
         raise InputError(f"There is no file or folder {given}: check the name.")
     else:
         yield from _in_folder(given)

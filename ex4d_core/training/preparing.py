@@ -207,7 +207,7 @@ def _index(
         left_out += [_left_out(source, piece, piece.fault) for piece in video.pieces if piece.fault]
     if not clips:
         why = f" {left_out[0].source}: {left_out[0].reason.rstrip('.')}" if left_out else ""
-        raise InputError(f"No clip could be made ({len(left_out)} pieces left out;{why}): give other footage.")
+        raise InputError(f"No clip could be made (pieces left out: {len(left_out)};{why}): give other footage.")
     shapes = {name: entry.shape for name, entry in entries(shard_of(folder.path, clips[0].name)).items()}
     return Index(
         width=recipe.cut.size[0],

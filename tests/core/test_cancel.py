@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ex4d_core import sample
+from ex4d_core import cli, sample
 from ex4d_core.ahead import beside, in_order
 from ex4d_core.errors import CancelledError
 from ex4d_core.generate import generate_shot
@@ -87,6 +89,33 @@ def test_work_beside() -> None:
         beside(lambda _: release.wait(30), lambda: time.monotonic() > begun + 0.2, "test")
     assert time.monotonic() - begun < 1.0
     release.set()
+
+
+def test_ctrl_c_while_work_beside_is_cleared_away_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ThreadPoolExecutor.shutdown
+
+    def shutdown(self: ThreadPoolExecutor, **how: bool) -> None:
+        real(self, **how)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutdown)
+    with pytest.raises(KeyboardInterrupt):
+        beside(lambda _: None, never_cancelled, "test")
+
+
+def test_ctrl_c_that_python_swallows_comes_again() -> None:
+    class Cleared:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def work() -> None:
+        with cli.ctrl_c_counts():
+            Cleared()
+            for _ in range(500):
+                time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from tiny import models
 
 from ex4d_core.errors import InputError, MissingDependencyError
 from ex4d_core.generate import loading
+from ex4d_core.generate.checkpoint import read_checkpoint
 from ex4d_core.generate.distilled import read_distilled
 from ex4d_core.generate.loading import (
     load_components,
@@ -187,6 +188,13 @@ def test_a_scale_that_drowns_the_model_is_refused(tiny_ex4d: Path, tmp_path: Pat
     save_file(state | {name: torch.tensor(alpha)}, tmp_path / LORA)
     with pytest.raises(InputError, match="scales a LoRA of rank 4 by an alpha of" if len(alpha) == 1 else name):
         read_distilled(tmp_path / LORA)
+
+
+@pytest.mark.parametrize("text", ["cool", '{"a": 1}', "the weights are elsewhere"])
+def test_a_text_holds_no_weights(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ex4d.ckpt").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"ex4d.ckpt holds no weights: name a file that does"):
+        read_checkpoint(tmp_path / "ex4d.ckpt")
 
 
 def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:

@@ -149,12 +149,29 @@ def test_what_is_told_of_videos(tmp_path: Path) -> None:
         ("file,fov\na,wide\n", "fov 'wide'"),
         ("file,depth_range\na,3\n", "depth_range '3'"),
         ('file\n"a\n', "no table"),
+        ("file;licence\na;b\n", "a column 'file;licence': name columns .*with commas between them"),
+        ("file,file\na,b\n", "two columns 'file'"),
+        ("file,prompt\na,a street, in the rain\n", "line 2, has more cells .* put text that has commas in quotes"),
+        ("file,licence\na,CC0\n./a,own\n", "lists a in line 2 and in line 3"),
+        ("file,fov\na,400\n", "line 2, has the fov 400: give 1 to 175 degrees"),
+        ("file,fov\na,nan\n", "fov 'nan': write a number"),
+        ("file,depth,depth_range\na,z,0 inf\n", "depth_range '0 inf'"),
+        ("file,depth_kind\na,metric\n", "line 2, has a depth_kind and no depth"),
+        ("file,depth_range\na,0 1\n", "line 2, has a depth_range and no depth"),
+        ("file\n" + "a" * 300, "Cannot read .*File name too long"),
+        ("file,depth\na,z\0z\n", "Cannot read .*null"),
     ],
 )
 def test_a_manifest_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         read_manifest(tmp_path / "m.csv")
+
+
+def test_an_impossible_name_is_told() -> None:
+    for name in ("a" * 300 + ".mp4", "a" * 300 + "_####.png", "a\0b"):
+        with pytest.raises(InputError, match="Cannot read .*: check the name"):
+            find_footage([Path(name)])
 
 
 def test_names_of_clips_are_names_everywhere() -> None:

@@ -233,6 +233,13 @@ def test_the_command_tells_what_fits(capsys: pytest.CaptureFixture[str]) -> None
     assert told["largest"]["48"] == {"width": 512, "height": 512, "frames": 81, "base": "fp8"}
 
 
+def test_the_command_plans_for_no_clips_that_cannot_be_prepared(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "plan", "--size", "512x512x1"])
+    assert ended.value.code == 1
+    assert "give --size 512x512x5 instead of 512x512x1" in capsys.readouterr().err
+
+
 def test_the_command_plans_for_a_model_on_disk(tiny_ex4d: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["train", "plan", "--model-dir", str(tiny_ex4d / "transformer"), "--size", "64x64x5"])

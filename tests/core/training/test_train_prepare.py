@@ -294,9 +294,9 @@ def test_a_video_that_was_renamed_is_known_again(
 
 def test_nothing_usable_is_an_error_that_binds_nobody(encoders: Encoders, tmp_path: Path) -> None:
     short = find_footage([video(tmp_path / "short.mp4", take(1, 8))])
-    with pytest.raises(InputError, match=r"No clip could be made \(1 pieces left out; short.mp4: It is shorter"):
+    with pytest.raises(InputError, match=r"No clip could be made \(pieces left out: 1; short.mp4: It is shorter"):
         prepare(short, tmp_path / "out", replace(RECIPE, cut=replace(CUT, frames=9)), encoders)
-    assert not (tmp_path / "out" / INDEX).exists()
+    assert not (tmp_path / "out").exists()
     assert prepare(short, tmp_path / "out", RECIPE, encoders).made == 1
 
 
@@ -366,6 +366,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["--size", "100x64"], "--size 100x64 is not of multiples of 16: give 96x64"),
         (["--estimator", "none"], "no depth estimator 'none'"),
         (["--estimator", "file"], "told by a manifest"),
+        (["--min-contrast", "nan"], "--min-contrast and --min-motion are numbers: give 0"),
         (["--fov", "400"], "field of view of 400.0 degrees is impossible"),
         (["--estimator", "depth-pro", "--depth-model-dir", "/nowhere"], "There is no folder /nowhere"),
         (["--device", "warp"], "no device 'warp'"),
