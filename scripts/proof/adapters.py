@@ -23,7 +23,7 @@ from ex4d_core.training import objective
 from ex4d_core.training.adapter import AdapterShape, new_adapter, trainable
 from ex4d_core.training.dataset import Sample
 from proof.base import SHIFT, Encoders, joined, noised, whole_sample
-from proof.clips import Footage
+from proof.clips import Footage, Scene
 from proof.vae import Say, as_video
 
 SHAPE = AdapterShape(rank=16, alpha=16.0, hidden=256)
@@ -56,7 +56,7 @@ class Adapted:
     """None: the base alone."""
 
 
-def masked(parts: Encoders, clips: list[Footage], variants: range) -> list[list[Masked]]:
+def masked(parts: Encoders, clips: list[Scene], variants: range) -> list[list[Masked]]:
     """Of each clip its windows, each with its variants of masks."""
     found: list[list[Masked]] = [[] for _ in clips]
     for number, clip in enumerate(clips):

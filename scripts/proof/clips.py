@@ -26,34 +26,64 @@ _SOFT = 0.8
 """Sigma of a blur, pixels: at this size pictures are sharper than a VAE learns to show in minutes."""
 
 
+_HEIGHT = SIDE * 4 // 3
+"""Pixels of a whole picture, of which clips are pieces."""
+_PAN = 1.25
+"""Pixels from a frame to the next, of a window that pans or tilts."""
+
+
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """A clip with its depth; what is trained on are windows of it."""
+    """A clip with its depth."""
 
     name: str
     frames: NDArray[np.uint8]
-    """(T, 64, 64, 3) uint8 sRGB."""
+    """(T, h, w, 3) uint8 sRGB."""
     depths: NDArray[np.float32]
-    """(T, 64, 64) float32, z-depth, metres."""
+    """(T, h, w) float32, z-depth, metres."""
     lens: Intrinsics
-    """Of 64x64 pixels."""
 
     @property
     def radius(self) -> float:
         """Distance of the subject, metres."""
         return subject_distance(self.depths[0])
 
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A clip of whole pictures; what is trained on are windows of it, 64x64 pixels and 9 frames."""
+
+    footage: Footage
+    left: int
+    """Column where windows begin, pixels."""
+
     def windows(self) -> list[Footage]:
-        """Pieces of 9 frames: pairs that begin alike and go on unlike, slow or fast, forwards or backwards."""
-        last = len(self.frames) - 1
-        found: list[Footage] = []
-        for begin, step in ((0, 1), (0, 3), (last // 2, 2), (last // 2, -2), (last, -1), (last, -3)):
-            picked = begin + step * np.arange(FRAMES)
-            found.append(Footage(f"{self.name} {begin}{step:+}", self.frames[picked], self.depths[picked], self.lens))
-        return found
+        """Most begin with the same picture and go on unlike: slow or fast, to the middle, up or down. What is not seen
+        of them, the first picture alone cannot tell."""
+        last, across = len(self.footage.frames) - 1, 1 if self.left == 0 else -1
+        plans = ((0, 1, (1, 0)), (0, 3, (0, 1)), (0, 2, (0, -1)), (0, 1, (1, 1)), (0, 3, (1, -1)), (last, -2, (0, 0)))
+        return [
+            self._window(begin + step * np.arange(FRAMES), (across * pan, tilt)) for begin, step, (pan, tilt) in plans
+        ]
+
+    def _window(self, picked: NDArray[np.int64], direction: tuple[int, int]) -> Footage:
+        name = f"{self.footage.name} {picked[0]}{picked[1] - picked[0]:+} {direction[0]:+}{direction[1]:+}"
+        top = (_HEIGHT - SIDE) // 2
+        moved = np.rint(np.arange(FRAMES)[:, None] * _PAN * np.array(direction)).astype(int)
+        pieces = [
+            np.s_[n, top + y : top + y + SIDE, self.left + x : self.left + x + SIDE]
+            for n, (x, y) in zip(picked, moved, strict=True)
+        ]
+        lens = self.footage.lens
+        # The principal point stays that of the first frame: masks are simulated, and need no better
+        square = Intrinsics(lens.fx, lens.fy, lens.cx - self.left, lens.cy - top, SIDE, SIDE)
+        frames, depths = (
+            np.stack([video[piece] for piece in pieces]) for video in (self.footage.frames, self.footage.depths)
+        )
+        return Footage(name, frames, depths, square)
 
 
-def of_benchmark(folders: tuple[Path, ...]) -> Iterator[Footage]:
+def of_benchmark(folders: tuple[Path, ...]) -> Iterator[Scene]:
     """Two of the source clip of each scene: its left and its right."""
     for folder in find_truths(folders):
         truth = open_truth(folder)
@@ -61,7 +91,7 @@ def of_benchmark(folders: tuple[Path, ...]) -> Iterator[Footage]:
         yield from _halves(truth.name, truth.colors, depths, truth.lens)
 
 
-def of_sample() -> Iterator[Footage]:
+def of_sample() -> Iterator[Scene]:
     """Two of the bundled clip."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "sample.ex4d"
@@ -71,18 +101,16 @@ def of_sample() -> Iterator[Footage]:
         yield from _halves("sample", frames, depths, scene.intrinsics(0))
 
 
-def _halves(name: str, frames: NDArray[np.uint8], depths: NDArray[np.float32], lens: Intrinsics) -> Iterator[Footage]:
-    """Squares at the left and the right, three quarters as wide as the picture is high."""
-    side = lens.height * 3 // 4
-    top, scale = lens.height // 8, SIDE / side
-    for part, left in (("left", 0), ("right", lens.width - side)):
-        crop = np.s_[:, top : top + side, left : left + side]
-        small = np.stack([_soft(_small(frame)) for frame in frames[crop]])
-        near = np.stack([_small(1 / depth) for depth in depths[crop]])
-        square = Intrinsics(
-            lens.fx * scale, lens.fy * scale, (lens.cx - left) * scale, (lens.cy - top) * scale, SIDE, SIDE
-        )
-        yield Footage(f"{name} {part}", small, np.asarray(1 / near, np.float32), square)
+def _halves(name: str, frames: NDArray[np.uint8], depths: NDArray[np.float32], lens: Intrinsics) -> Iterator[Scene]:
+    """Two scenes, whose windows begin at the left and at the right."""
+    scale = _HEIGHT / lens.height
+    width = round(lens.width * scale)
+    small = np.stack([_soft(_small(frame, width, _HEIGHT)) for frame in frames])
+    near = np.stack([_small(1 / depth, width, _HEIGHT) for depth in depths])
+    whole = Intrinsics(lens.fx * scale, lens.fy * scale, lens.cx * scale, lens.cy * scale, width, _HEIGHT)
+    footage = Footage(name, small, np.asarray(1 / near, np.float32), whole)
+    yield Scene(footage, 0)
+    yield Scene(footage, width - SIDE)
 
 
 def videos_of(truths: tuple[Path, ...]) -> list[NDArray[np.uint8]]:
@@ -92,7 +120,7 @@ def videos_of(truths: tuple[Path, ...]) -> list[NDArray[np.uint8]]:
         truth: Truth = open_truth(folder)
         found.append(truth.colors)
         found += [truth.target_colors(path) for path in truth.paths]
-    return [np.stack([_small(frame, SIDE * 3 // 2) for frame in video]) for video in found]
+    return [np.stack([_small(frame, SIDE * 3 // 2, SIDE * 3 // 2) for frame in video]) for video in found]
 
 
 def crops(
@@ -110,9 +138,9 @@ def crops(
         step = int(draw.integers(1, min((len(video) - 1) // max(frames - 1, 1), 4) + 1))
         begin = int(draw.integers(len(video) - step * (frames - 1)))
         side = int(draw.integers(SIDE, video.shape[1] + 1)) * size // SIDE
-        top, left = draw.integers(0, video.shape[1] - side + 1, 2)
-        cut = video[begin : begin + step * (frames - 1) + 1 : step, top : top + side, left : left + side]
-        small = np.stack([_soft(_small(frame, size)) for frame in cut])
+        corners = _panned(frames, video.shape[1] - side, _PAN * side / SIDE, draw)
+        cut = [frame[y : y + side, x : x + side] for frame, (y, x) in zip(video[begin::step], corners, strict=False)]
+        small = np.stack([_soft(_small(frame, size, size)) for frame in cut])
         if draw.random() < 0.5:
             small = small[:, :, ::-1]
         grey, vivid, light = small.mean(axis=-1, keepdims=True), draw.uniform(0.7, 1.4), draw.uniform(0.7, 1.2)
@@ -121,8 +149,15 @@ def crops(
     return pieces
 
 
-def _small(picture: NDArray[Any], side: int = SIDE) -> NDArray[Any]:
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
+def _panned(frames: int, room: int, speed: float, draw: np.random.Generator) -> NDArray[np.int64]:
+    """Upper left corners (T, 2), row and column, of pieces that pan and tilt, or stay; whole pixels, 0 to room."""
+    first, last = draw.integers(0, room + 1, (2, 2))
+    most = speed * (frames - 1) * draw.integers(2)
+    return np.rint(np.linspace(first, np.clip(last, first - most, first + most), frames)).astype(np.int64)
+
+
+def _small(picture: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), picture.dtype)
 
 
 def _soft(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
