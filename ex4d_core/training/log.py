@@ -58,6 +58,16 @@ class TrainingLog:
                     self._board.add_scalar(name, value, step)
                 self._board.flush()
 
+    def has(self, step: int, name: str) -> bool:
+        """Whether a number of a step is logged.
+
+        Raises:
+            OutputError: the log cannot be read.
+        """
+        with explained(self._file):
+            lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.is_file() else []
+        return any(name in json.loads(line) for line in lines if _step(line) == step)
+
     def picture(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """Show a picture, (H, W, 3) uint8 sRGB, in TensorBoard."""
         if self._board is not None:

@@ -34,6 +34,7 @@ from ex4d_core.training.pool import Pool, open_pool, require_fitting
 from ex4d_core.training.random_state import random_state, set_random_state
 from ex4d_core.training.sampler import Reader, noise_of
 from ex4d_core.training.state import Saved, Told, checkpoint_folder, newest, save
+from ex4d_core.training.validation import LOSS as VALIDATION_LOSS
 from ex4d_core.training.validation import Validation
 
 _FIXED = ("seed", "batch", "rank", "alpha", "hidden", "targets", "eight_bit", "shift")
@@ -133,7 +134,8 @@ class _Training:
 
     def run(self, on_step: OnStep, stop: Cancelled) -> Outcome:
         """See `train`."""
-        config, world, error, validated = self.config, self.world, None, None
+        config, world, error = self.config, self.world, None
+        validated = None if self._validated_before() else self._validate()
         while self.done < config.steps:
             begin = time.monotonic()
             error, norm = self._step()
@@ -147,11 +149,10 @@ class _Training:
                     self.log.add(self.done, values | {"train/seconds": step.seconds})
                     on_step(step)
             is_last, stopped = self.done == config.steps, mean(float(stop()), world) > 0
-            if (self.done % config.validate_every == 0 or is_last) and not stopped:
-                with averaged(self.ema, self.model.parameters):
-                    validated = self.validation.run(self.done, self.log)
             if self.done % config.checkpoint_every == 0 or is_last or stopped:
                 self._save()
+            if not stopped:  # after the checkpoint: a full disk costs the pictures alone
+                validated = self._validate()
             if stopped and not is_last:
                 raise CancelledError(
                     f"Interrupted after step {self.done} of {config.steps}: run the same command again to go on."
@@ -188,6 +189,18 @@ class _Training:
         if self.ema is not None:
             self.ema.step(model.parameters)
         return total, norm
+
+    def _validate(self) -> float | None:
+        """The mean loss on the held-out clips, if it is time for it."""
+        if self.done == 0 or (self.done % self.config.validate_every and self.done < self.config.steps):
+            return None
+        with averaged(self.ema, self.model.parameters):
+            return self.validation.run(self.done, self.log)
+
+    def _validated_before(self) -> bool:
+        """Whether the run that wrote the checkpoint got to the validation that follows it."""
+        found = self.log is not None and self.log.has(self.done, VALIDATION_LOSS)
+        return mean(float(found), self.world) > 0
 
     def _require_finite(self, error: float, norm: float) -> None:
         """Stop before what is no number gets into the weights.

@@ -32,6 +32,8 @@ from ex4d_core.training.pool import Place, Pool
 from ex4d_core.video_out import write_viewing
 
 FOLDER = "validation"
+LOSS = "validation/loss"
+"""What the log calls the mean loss."""
 LEVELS = 4
 """Of noise, at which the loss of a clip is measured."""
 _LOG = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class Validation:
         mean = sum(losses) / len(losses)
         with agreed(self._world):
             if log is not None:
-                log.add(step, {"validation/loss": mean})
+                log.add(step, {LOSS: mean})
         return mean
 
     @torch.no_grad()

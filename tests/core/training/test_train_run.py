@@ -333,6 +333,28 @@ def test_a_full_disk_loses_no_checkpoint(
     assert logged(out).keys() == set(range(1, 9))
 
 
+def test_a_validation_that_cannot_be_written_loses_no_step(
+    configured: Configured, tmp_path: Path, tiny_ex4d: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk: the checkpoint of that step stands, and going on makes up for the validation."""
+    out = tmp_path / "blocked"
+    file = configured("blocked", steps=3, validate_every=2, checkpoint_every=2, model_dir=str(tiny_ex4d))
+    out.mkdir()
+    (out / "validation").write_text("in the way")
+    assert command(str(file)) == 1
+    assert "validation" in capsys.readouterr().err.splitlines()[-1]
+    assert "validation/loss" not in logged(out)[2]
+    (out / "validation").unlink()
+    _, steps = run(file)
+    assert [step.number for step in steps] == [3]
+    assert sorted(each.name for each in (out / "validation").iterdir()) == ["step-0000002", "step-0000003"]
+    assert "validation/loss" in logged(out)[2]
+    assert "validation/loss" in logged(out)[3]
+    lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    run(file)
+    assert (out / "log.jsonl").read_text(encoding="utf-8").splitlines() == lines  # nor is it made up for twice
+
+
 def test_no_memory_is_told_in_one_sentence(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
