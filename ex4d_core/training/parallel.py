@@ -147,10 +147,10 @@ def shard(transformer: WanTransformer3DModel, encoder: nn.Module, world: World) 
     # the output is a view, which nobody changes in place
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(torch.device(world.device).type, (world.size,))
-    for block in transformer.blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(transformer, mesh=mesh)
-    fully_shard(encoder, mesh=mesh)
+    for module in (*transformer.blocks, transformer, encoder):
+        # Unless told, FSDP2 keeps the outermost ones whole until a backward pass. Validation has none: the next step
+        # would compute with the average that was validated.
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
 
 def whole(value: Any) -> Any:

@@ -124,6 +124,7 @@ def test_the_command_goes_on_in_two_processes_with_what_one_began_and_back(
 ) -> None:
     train(read_config(configured("alone", steps=5)), lambda _: None)
     train(read_config(configured("turns", steps=1)), lambda _: None)
+    # between its two steps the average is validated, and must leave no trace
     result = in_two(configured("turns", steps=3, sharded=True))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("{") == 1  # one of them speaks
