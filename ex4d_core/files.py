@@ -55,6 +55,12 @@ def explained(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise explain_os_error(error, path) from error
+    except Ex4dError:
+        raise
+    except Exception as error:
+        if not is_no_space(error):
+            raise
+        raise explain_os_error(OSError(errno.ENOSPC, str(error)), path) from error
 
 
 @contextmanager
@@ -80,6 +86,9 @@ def atomic_file(path: Path) -> Generator[Path]:
 def partial_folder(final: Path) -> Generator[Path]:
     """Grow a folder under `NAME.partial` and rename it to `final` when whole (DESIGN section 3).
 
+    What is there before stays whole until then: it is renamed to `NAME.partial.replaced`, and removed when the new one
+    is in its place. A link to a folder stays a link.
+
     Bad input (any `Ex4dError` but a failure to write or a cancel) removes the partial folder; Ctrl-C, a
     cancel, a full disk or a crash leaves it for the rerun to go on. The block finds what an earlier run left
     in the folder it is given, and decides what of it can be used.
@@ -88,10 +97,12 @@ def partial_folder(final: Path) -> Generator[Path]:
         BusyError: another process is growing it.
         OutputError: it cannot be written.
     """
-    partial = final.with_name(final.name + ".partial")
-    parent_is_ours = not final.parent.exists()
-    lock = FileLock(partial.with_name(partial.name + ".lock"), timeout=0)
     with explained(final):
+        place = Path(os.path.realpath(final))
+        partial = place.with_name(f"{place.name}.partial")
+        replaced = place.with_name(f"{partial.name}.replaced")
+        lock = FileLock(place.with_name(f"{partial.name}.lock"), timeout=0)
+        parent_is_ours = not place.parent.exists()
         partial.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
@@ -99,10 +110,14 @@ def partial_folder(final: Path) -> Generator[Path]:
             raise BusyError(f"Another ex4d is writing {final}: wait for it, or choose another name.") from error
     try:
         with explained(final):
+            if replaced.exists() and not place.exists():  # an earlier run was killed between the two
+                os.replace(replaced, place)
             yield partial
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(partial, final)
+            shutil.rmtree(replaced, ignore_errors=True)
+            if place.is_dir():
+                os.replace(place, replaced)
+            os.replace(partial, place)
+            shutil.rmtree(replaced, ignore_errors=True)
     except (OutputError, CancelledError):
         raise
     except Ex4dError:
@@ -113,7 +128,7 @@ def partial_folder(final: Path) -> Generator[Path]:
         Path(lock.lock_file).unlink(missing_ok=True)
         if parent_is_ours:
             with suppress(OSError):  # it holds something: it stays
-                final.parent.rmdir()
+                place.parent.rmdir()
 
 
 def require_space(path: Path, needed: int) -> None:

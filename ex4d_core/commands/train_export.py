@@ -20,10 +20,10 @@ _WORDS = ("schedule", "targets", "dtype", "base")
 """,
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--raw", is_flag=True, help="The weights of the last step, not their moving average.")
 @click.option("--overwrite", is_flag=True, help="Replace an exported folder.")
-def export_command(console: Console, checkpoint: Path, out: Path, raw: bool, overwrite: bool) -> None:
+def export_command(console: Console, checkpoint: Path, output: Path, raw: bool, overwrite: bool) -> None:
     """Write what was trained for other tools: ex4d.ckpt, a LoRA for diffusers and peft, a model card.
 
     CHECKPOINT is a folder of `ex4d train run`: one of its checkpoints, or `out`, of which the newest is taken.
@@ -33,12 +33,13 @@ def export_command(console: Console, checkpoint: Path, out: Path, raw: bool, ove
     from ex4d_core.training.state import newest, read_saved
 
     saved = newest(checkpoint) or read_saved(checkpoint)
-    require_outside(saved.folder, out)
+    require_outside(saved.folder, output)
     told = saved.told
     averaged = bool(told.config.get("ema")) and not raw
     # a card is made to be published: no paths of this machine, which are all other texts
     settings = {n: v for n, v in told.config.items() if isinstance(v, int | float) or n in _WORDS}
     adapter = saved.last() if raw else saved.adapter()
-    export(adapter, Origin(told.step, averaged, told.clips, told.size, settings), out, overwrite)
-    values = {"folder": str(out), "step": told.step, "averaged": averaged, "clips": len(told.clips)}
-    console.result(values, f"step {told.step}, learnt from {len(told.clips)} clips: {out} ({CARD} tells how to use it)")
+    export(adapter, Origin(told.step, averaged, told.clips, told.size, settings), output, overwrite)
+    values = {"folder": str(output), "step": told.step, "averaged": averaged, "clips": len(told.clips)}
+    text = f"step {told.step}, learnt from {len(told.clips)} clips: {output} ({CARD} tells how to use it)"
+    console.result(values, text)

@@ -28,6 +28,7 @@ from peft.utils import constants as peft_names
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ex4d_core.errors import InputError
 from ex4d_core.files import partial_folder, require_replaceable, require_space
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint, write_checkpoint
 from ex4d_core.training.dataset_format import Clip
@@ -70,12 +71,14 @@ def export(checkpoint: Ex4dCheckpoint, origin: Origin, out: Path, overwrite: boo
         overwrite: replace an exported folder.
 
     Raises:
-        InputError: the folder is there.
+        InputError: the folder is there, or a tensor is not of finite floats.
         OutputError: it cannot be written.
     """
     require_replaceable(out, overwrite, CHECKPOINT, "trained model's")
-    tensors = (*checkpoint.lora.values(), *checkpoint.geometry.values())
-    require_space(out, _COPIES * sum(tensor.nbytes for tensor in tensors) + _OTHER_BYTES)
+    tensors = {**checkpoint.lora, **checkpoint.geometry}
+    if bad := [name for name, tensor in tensors.items() if not _is_finite(tensor)]:
+        raise InputError(f"What was trained has in {bad[0]} what is no finite number: export an earlier checkpoint.")
+    require_space(out, _COPIES * sum(tensor.nbytes for tensor in tensors.values()) + _OTHER_BYTES)
     with partial_folder(out) as folder:
         write_checkpoint(released(checkpoint), folder / CHECKPOINT)
         _lora_config(checkpoint).save_pretrained(str(folder))
@@ -169,6 +172,10 @@ In diffusers the LoRA alone is `pipe.load_lora_weights("THIS_FOLDER")`; what it 
 too: `ex4d_core.generate.geometry_encoder.GeometryEncoder.from_pretrained("THIS_FOLDER/{_GEOMETRY}")`, whose output is
 added to the transformer's patch tokens (`geometry_added` in the same module).
 """
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _lora_config(checkpoint: Ex4dCheckpoint) -> LoraConfig:

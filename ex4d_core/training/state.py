@@ -18,12 +18,13 @@ import pickle
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from torch import Tensor
 
 from ex4d_core.errors import InputError, OutputError
 from ex4d_core.files import explained
@@ -74,9 +75,16 @@ class Saved:
         return read_checkpoint(self.folder / ADAPTER)
 
     def last(self) -> Ex4dCheckpoint:
-        """What the last step gave, whether there is an average or not."""
-        state, config = self.state(), self.told.config
-        return Ex4dCheckpoint(state["lora"], state["geometry"], int(str(config["rank"])), float(str(config["alpha"])))
+        """What the last step gave, whether there is an average or not.
+
+        Raises:
+            InputError: a file cannot be read, or its tensors are not those of what is to be used.
+        """
+        used, state = self.adapter(), self.state()
+        lora, geometry = state.get("lora"), state.get("geometry")
+        if not (_alike(lora, used.lora) and _alike(geometry, used.geometry)):
+            raise InputError(f"{self.folder / _STATE} has other tensors than {ADAPTER}: choose another checkpoint.")
+        return replace(used, lora=lora, geometry=geometry)
 
     def state(self) -> dict[str, Any]:
         """What `save` was given.
@@ -86,9 +94,12 @@ class Saved:
         """
         file = self.folder / _STATE
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
             raise InputError(f"{file} cannot be read: remove {self.folder}, and the one before is taken.") from error
+        if not isinstance(state, dict):
+            raise InputError(f"{file} holds no state of a training: choose another checkpoint.")
+        return state
 
 
 def save(out: Path, told: Told, adapter: Ex4dCheckpoint, state: Mapping[str, Any], keep: int) -> Path:
@@ -166,6 +177,8 @@ def read_saved(folder: Path) -> Saved:
         wrong = [name for name, fingerprint in told.files.items() if _fingerprint(folder / name) != fingerprint]
     except (OSError, ValidationError) as error:
         raise InputError(f"{folder} is no whole checkpoint of a training: choose another one.") from error
+    if lacking := sorted({_STATE, ADAPTER} - told.files.keys()):
+        raise InputError(f"{folder / _TOLD} does not name {lacking[0]}: choose another checkpoint.")
     if wrong:
         raise InputError(f"{folder / wrong[0]} is damaged: choose another checkpoint.")
     return Saved(folder, told)
@@ -180,6 +193,13 @@ def _numbered(out: Path) -> dict[int, Path]:
     except OSError as error:
         raise InputError(f"Cannot read {out / CHECKPOINTS} ({error.strerror}): check its permissions.") from error
     return dict(sorted(found.items()))
+
+
+def _alike(tensors: Any, wanted: Mapping[str, Tensor]) -> bool:
+    """Whether they have these names, and the shape of each."""
+    if not isinstance(tensors, dict) or tensors.keys() != wanted.keys():
+        return False
+    return all(isinstance(each := tensors[n], Tensor) and each.shape == like.shape for n, like in wanted.items())
 
 
 def _fingerprint(file: Path) -> Fingerprint:

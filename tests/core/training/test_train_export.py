@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import make_tiny_models
 import pytest
@@ -25,7 +27,7 @@ from ex4d_core.training.adapter import AdapterShape, new_adapter, trainable, tra
 from ex4d_core.training.dataset import open_dataset
 from ex4d_core.training.export import Origin, export
 from ex4d_core.training.objective import drawn, predict
-from ex4d_core.training.state import Told, save
+from ex4d_core.training.state import Told, read_saved, save
 
 SHARED = Path("/work/shared/data/golden_ex4d/ex4d_tiny.ckpt")
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden_ex4d" / "ex4d_tiny.ckpt"
@@ -210,7 +212,7 @@ def test_the_command_exports_the_average_or_the_last(
     training: tuple[Path, Ex4dCheckpoint, Ex4dCheckpoint], tmp_path: Path, raw: bool, given: str
 ) -> None:
     out, average, last = training
-    command = ["train", "export", str(out / given), "-o", str(tmp_path / "out"), "--quiet", *["--raw"] * raw]
+    command = ["train", "export", str(out / given), "--output", str(tmp_path / "out"), "--quiet", *["--raw"] * raw]
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 0
@@ -242,3 +244,50 @@ def test_the_command_refuses_in_one_sentence(
     assert ended.value.code == 1
     assert told in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints"]
+
+
+def test_what_is_no_number_is_not_exported(tmp_path: Path, origin: Origin) -> None:
+    checkpoint, _ = one()
+    name = "latent_encoder.2.bias"
+    for value in (float("nan"), float("inf")):
+        bad = {**checkpoint.geometry, name: torch.full_like(checkpoint.geometry[name], value)}
+        with pytest.raises(InputError, match=rf"has in {name} what is no finite number: export an earlier checkpoint"):
+            export(replace(checkpoint, geometry=bad), origin, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def _no_lora(state: dict[str, Any]) -> None:
+    del state["lora"]
+
+
+def _a_tensor_less(state: dict[str, Any]) -> None:
+    state["geometry"].popitem()
+
+
+def _another_shape(state: dict[str, Any]) -> None:
+    state["lora"][next(iter(state["lora"]))] = torch.zeros(2)
+
+
+@pytest.mark.parametrize("spoil", [_no_lora, _a_tensor_less, _another_shape])
+def test_a_state_that_does_not_go_with_its_adapter(
+    tmp_path: Path, origin: Origin, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    average, _ = one()
+    state: dict[str, Any] = {"lora": dict(average.lora), "geometry": dict(average.geometry)}
+    spoil(state)
+    told = Told(step=20, config={"rank": 16, "alpha": 16.0}, clips=origin.clips, size=(64, 64, 5))
+    saved = read_saved(save(tmp_path, told, average, state, keep=3))
+    assert saved.adapter().rank == 16
+    with pytest.raises(InputError, match=r"state\.pt has other tensors than ex4d\.ckpt: choose another checkpoint"):
+        saved.last()
+
+
+def test_a_checkpoint_that_does_not_name_its_files(
+    training: tuple[Path, Ex4dCheckpoint, Ex4dCheckpoint], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(training[0] / "checkpoints" / "step-0000020", tmp_path / "step-0000020")
+    told = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+    del told["files"]["ex4d.ckpt"]
+    (folder / "checkpoint.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(InputError, match=r"does not name ex4d\.ckpt: choose another checkpoint"):
+        read_saved(folder)
