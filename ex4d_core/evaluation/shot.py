@@ -174,6 +174,8 @@ def _evaluate(
         missing["flicker"] = "the video has one frame"
     if pair.masks is None:
         missing["mpsnr"] = "it is not known which pixels are co-visible: give --mask, or a folder of ground truth"
+    elif not pair.masks.any():
+        missing["mpsnr"] = "no pixel is co-visible: look at the mask, which is white where the footage shows something"
     if networks.lpips is not None and min(pair.video.shape[1:3]) < LEAST_FOR_LPIPS:
         missing["lpips"] = f"LPIPS needs {LEAST_FOR_LPIPS} pixels on each side"
     means = {name: _mean([row[name] for row in rows if name in row]) for name in MEANS}
@@ -234,6 +236,7 @@ def _together(name: str, scored: Sequence[_Scored], networks: Networks) -> Range
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Of what is known."""
+    """Of what is known; infinite, which the PSNR of equal pictures is, only where nothing else is."""
     known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    finite = [value for value in known if np.isfinite(value)]
+    return float(np.mean(finite or known)) if known else float("nan")

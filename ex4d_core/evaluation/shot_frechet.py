@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ex4d_core.errors import InputError
-from ex4d_core.evaluation.shot_lpips import read_weights
-from ex4d_core.generate.state import require_weights
+from ex4d_core.evaluation.shot_lpips import read_weights, require_finite
 
 CLIP_FRAMES = 16
 """Consecutive frames of a video that FVD looks at, as its authors do."""
@@ -62,7 +61,9 @@ class Inception:
         """(N, H, W, 3) uint8 sRGB -> (N, 2048)."""
         parts = [pictures[n : n + _BATCH] for n in range(0, len(pictures), _BATCH)]
         found = [self._net(torch.from_numpy(np.ascontiguousarray(p)).permute(0, 3, 1, 2)) for p in parts]
-        return torch.cat(found).numpy()
+        features = torch.cat(found).numpy()
+        require_finite(features, "Inception")  # SciPy crashes on them
+        return features
 
 
 class I3d:
@@ -85,7 +86,9 @@ class I3d:
         self._judge.fake_stats.capture_all = True
         for video in videos:
             self._judge.add_fake_stats(video[None])
-        return np.asarray(self._judge.fake_stats.get_all(), np.float32)
+        features = np.asarray(self._judge.fake_stats.get_all(), np.float32)
+        require_finite(features, "I3D")
+        return features
 
     def distance(self, features: Features) -> float:
         """FVD; at least two samples of each."""
@@ -129,9 +132,6 @@ def clips_of(video: Videos) -> list[Videos]:
 def _rewritten(file: Path) -> Generator[str]:
     """The name of a copy of a file of weights that holds tensors alone."""
     state = read_weights(file)
-    for name, tensor in state.items():
-        if not name.endswith("num_batches_tracked"):
-            require_weights(name, tensor, str(file))
     with tempfile.TemporaryDirectory(prefix="ex4d-weights-") as folder:
         clean = Path(folder) / "weights.pt"
         torch.save(state, clean)

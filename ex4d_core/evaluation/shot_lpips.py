@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ex4d_core.errors import InputError
-from ex4d_core.generate.state import fill
+from ex4d_core.generate.state import fill, require_weights
 from ex4d_core.generate.tensors import tensors
 
 LEAST_SIDE = 35
@@ -37,7 +39,11 @@ class Lpips:
     @torch.inference_mode()
     def __call__(self, x: Tensor, y: Tensor) -> float:
         """Distance of two pictures (1, 3, H, W) float32 in 0..1; NaN below `LEAST_SIDE` pixels."""
-        return math.nan if min(x.shape[-2:]) < LEAST_SIDE else float(self._net(x, y, normalize=True))
+        if min(x.shape[-2:]) < LEAST_SIDE:
+            return math.nan
+        found = float(self._net(x, y, normalize=True))
+        require_finite(found, "LPIPS")
+        return found
 
     @torch.inference_mode()
     def masked(self, x: Tensor, y: Tensor, mask: Tensor) -> float:
@@ -92,12 +98,28 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """The tensors of a file of weights, on the CPU.
 
     Raises:
-        InputError: it is missing, damaged, holds more than tensors, or numbers that are not finite.
+        InputError: it is missing, damaged, holds more than weights, or numbers that are not finite.
     """
+    if not file.exists():
+        raise InputError(f"There is no file {file}: check the name.")
     state = dict(tensors(file))
-    if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
-        raise InputError(f"{file} has numbers in {bad[0]} that are not finite: get it again.")
+    for name, tensor in state.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        require_weights(name, tensor, str(file))
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{file} has numbers in {name} that are not finite: get it again.")
     return state
+
+
+def require_finite(found: NDArray[np.float32] | float, network: str) -> None:
+    """Refuse what came of weights that are finite, but far too large.
+
+    Raises:
+        InputError: the network's output is no number.
+    """
+    if not np.isfinite(found).all():
+        raise InputError(f"The weights of {network} give no finite numbers: get the file again.")
 
 
 def _unit(features: Tensor) -> Tensor:

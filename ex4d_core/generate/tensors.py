@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,10 +53,13 @@ def pickled(file: Path) -> dict[str, Tensor]:
             begin = stream.read(2)
         if begin and begin != b"PK" and begin[:1] != pickle.PROTO:  # of a zip file, and of what torch wrote before
             raise InputError(f"{file} holds no weights: name a file that does.")
-        state: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{file} holds code besides tensors, which is not run: take the .safetensors file.") from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is refused below
+            state: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
+        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
+            wrong = f"{file} holds code besides tensors, which is not run: take the .safetensors file."
+            raise InputError(wrong) from error
         raise damaged(file) from error
     for inner in ("state_dict", "model_state"):
         state = state.get(inner, state) if isinstance(state, dict) else state

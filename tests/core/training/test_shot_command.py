@@ -135,6 +135,23 @@ def test_masks_are_the_users_or_the_shots_own(world: World, view: Path, tmp_path
     assert changed["psnr"] != own["psnr"]
 
 
+def test_a_mask_without_a_covisible_pixel_is_a_dash_with_the_reason(world: World, view: Path, tmp_path: Path) -> None:
+    shot = write_shot(tmp_path / "shot", pictures(world))
+    write_lossless(tmp_path / "mask.mp4", [np.zeros((HEIGHT, WIDTH), bool)] * FRAMES, FPS)
+    (row,) = evaluate(shot, "--truth", view, "--mask", tmp_path / "mask.mp4", "--no-camera")["shots"]
+    assert (row["covisible"], row["mpsnr"], row["psnr"]) == (0, None, "inf")
+    assert "no pixel is co-visible" in row["missing"]["mpsnr"]
+
+
+def test_a_frame_that_equals_the_truth_does_not_hide_the_others(world: World, view: Path, tmp_path: Path) -> None:
+    still = write_shot(tmp_path / "still", np.repeat(pictures(world)[:1], FRAMES, axis=0))
+    found = evaluate(still, "--truth", view, "--no-camera")
+    frames = [frame["psnr"] for frame in found["shots"][0]["per_frame"]]
+    assert frames[0] == "inf"
+    assert found["shots"][0]["psnr"] == pytest.approx(np.mean(frames[1:]))
+    assert found["ranges"][0]["psnr"] == found["shots"][0]["psnr"]
+
+
 def test_the_camera_is_estimated_and_shots_are_grouped_by_range(world: World, truth: Path, tmp_path: Path) -> None:
     along = write_shot(tmp_path / "along", pictures(world), trajectory(world))
     stuck = write_shot(tmp_path / "stuck", np.repeat(pictures(world)[:1], FRAMES, axis=0), trajectory(world))

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from ex4d_core.cli import ex4d
 from ex4d_core.clip import write_lossless
-from ex4d_core.errors import InputError, MissingDependencyError
+from ex4d_core.errors import InputError
 
 BESIDE = Path(sys.prefix) / "torchvision-beside"
 INNER = """
@@ -60,7 +60,7 @@ def test_these_in_a_process_with_the_torchvision_that_lies_beside() -> None:
         [sys.executable, "-c", INNER, __file__], env=environment, capture_output=True, text=True, cwd=Path.cwd()
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed, 2 skipped" in done.stdout, done.stdout  # skipped: this one, and the one of a misfit
+    assert "8 passed, 2 skipped" in done.stdout, done.stdout  # skipped: this one, and the one of a misfit
 
 
 @pytest.mark.skipif(not WHY_NOT or not BESIDE.is_dir(), reason="no torchvision of another torch lies beside")
@@ -163,14 +163,21 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     other, code = tmp_path / "other.pth", tmp_path / "code.pth"
     torch.save({"features.0.weight": torch.zeros(64, 3, 11, 11), "layer.weight": torch.zeros(3)}, other)
     torch.save({"model": torch.nn.Linear(2, 2)}, code)
+    script = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), script)
     for load in (load_lpips, Inception, I3d):
         with pytest.raises(InputError, match="other.pth") as error:
             load(other)
         assert "\n" not in str(error.value)
         with pytest.raises(InputError, match="holds code besides tensors"):
             load(code)
-        with pytest.raises((InputError, MissingDependencyError), match="nothing.pth"):
+        with pytest.raises(InputError, match="holds code besides tensors"):
+            load(script)
+        with pytest.raises(InputError, match="There is no file .*nothing.pth: check the name"):
             load(tmp_path / "nothing.pth")
+        torch.save({"features.0.weight": torch.zeros(64, 3, 11, 11).to_sparse()}, tmp_path / "sparse.pth")
+        with pytest.raises(InputError, match="sparse.pth has sparse_coo float32 in features.0.weight"):
+            load(tmp_path / "sparse.pth")
         torch.save({"features.0.weight": torch.full((64, 3, 11, 11), math.nan)}, tmp_path / "nan.pth")
         with pytest.raises(InputError, match="nan.pth has numbers in features.0.weight that are not finite"):
             load(tmp_path / "nan.pth")
@@ -203,6 +210,32 @@ def i3d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("i3d") / "i3d_pretrained_400.pt"
     torch.save(InceptionI3d(400, in_channels=3).state_dict(), file)
     return file
+
+
+@with_networks
+def test_weights_that_are_far_too_large_are_refused(inception: Path, i3d: Path, tmp_path: Path) -> None:
+    """Their features are no numbers, on which SciPy crashes."""
+    import torchvision
+
+    from ex4d_core.evaluation.shot_frechet import I3d, Inception
+    from ex4d_core.evaluation.shot_lpips import load_lpips
+
+    def enlarged(state: dict[str, torch.Tensor]) -> Path:
+        file = tmp_path / "huge.pth"
+        torch.save({n: torch.full_like(t, 3e38) if t.is_floating_point() else t for n, t in state.items()}, file)
+        return file
+
+    pictures = np.full((16, *SHAPE), 200, np.uint8)
+    huge = Inception(enlarged(torch.load(inception, weights_only=True)))
+    with pytest.raises(InputError, match="The weights of Inception give no finite numbers: get the file again"):
+        huge.features(pictures[:2])
+    huge = I3d(enlarged(torch.load(i3d, weights_only=True)))
+    with pytest.raises(InputError, match="The weights of I3D give no finite numbers"):
+        huge.features([pictures])
+    state = torchvision.models.alexnet(weights=None).features.state_dict()
+    huge = load_lpips(enlarged({f"features.{name}": t for name, t in state.items()}))
+    with pytest.raises(InputError, match="The weights of LPIPS give no finite numbers"):
+        huge(tensor(pictures[0]), tensor(pictures[0] // 2))
 
 
 @with_networks
