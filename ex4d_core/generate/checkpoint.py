@@ -144,15 +144,24 @@ def write_checkpoint(checkpoint: Ex4dCheckpoint, path: Path) -> None:
     originals = Dimensions(blocks, 0, 0, 0, 0, 0).lora(checkpoint.adapter)
     back = {new: name for name, new in _diffusers_names(originals, checkpoint.adapter).items()}
     state = {back[name]: tensor for name, tensor in checkpoint.lora.items()}
-    try:
-        torch.save(state | dict(checkpoint.geometry), path)
-    except RuntimeError as error:  # torch says no more than that it cannot
-        if not any(word in str(error) for word in ("inline_container", "iostream")):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    save_state(state | dict(checkpoint.geometry), path)
     if checkpoint.alpha != checkpoint.rank:
         text = json.dumps({"r": checkpoint.rank, "lora_alpha": checkpoint.alpha})
         path.with_suffix(".json").write_text(text, encoding="utf-8")
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """`torch.save`, which says no more than that it cannot where a disk is full.
+
+    Raises:
+        OSError: it is.
+    """
+    try:
+        torch.save(dict(state), path)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("inline_container", "iostream")):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def add_lora(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class TrainingLog:
                     kept = [line for line in lines if _step(line) <= step]
                     temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._board = _board(out / BOARD, step)
+        self._hook = threading.excepthook
+        threading.excepthook = self._told
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Log numbers of a step.
@@ -76,9 +79,17 @@ class TrainingLog:
 
     def close(self) -> None:
         """No more."""
-        if self._board is not None:
-            with explained(self._file):
-                self._board.close()
+        try:
+            if self._board is not None:
+                with explained(self._file):
+                    self._board.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _told(self, what: threading.ExceptHookArgs) -> None:
+        """Print no traceback of TensorBoard's thread: what it meets, a full disk, is raised again by the next call."""
+        if not type(what.thread).__module__.startswith("tensorboard."):
+            self._hook(what)
 
 
 def _board(folder: Path, step: int) -> Any:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ex4d_core.errors import InputError, OutputError
 from ex4d_core.files import explained
-from ex4d_core.generate.checkpoint import Ex4dCheckpoint, read_checkpoint, write_checkpoint
+from ex4d_core.generate.checkpoint import Ex4dCheckpoint, read_checkpoint, save_state, write_checkpoint
 from ex4d_core.training.dataset_format import Clip
 
 CHECKPOINTS = "checkpoints"
@@ -125,8 +125,7 @@ def save(out: Path, told: Told, adapter: Ex4dCheckpoint, state: Mapping[str, Any
         with explained(final):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            with (partial / _STATE).open("wb") as file:
-                torch.save(dict(state), file)
+            save_state(state, partial / _STATE)
             write_checkpoint(adapter, partial / ADAPTER)
             files = {file.name: _fingerprint(file) for file in sorted(partial.iterdir())}
             text = told.model_copy(update={"files": files}).model_dump_json(by_alias=True, indent=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ex4d_core.errors import InputError, OutputError, SpaceError
 from ex4d_core.generate.checkpoint import Ex4dCheckpoint
 from ex4d_core.training.adapter import new_adapter, trained
 from ex4d_core.training.ema import averaged
+from ex4d_core.training.log import TrainingLog
 from ex4d_core.training.random_state import random_state, set_random_state
 from ex4d_core.training.state import Told, newest, read_saved, save
 
@@ -167,3 +169,43 @@ def test_the_average_follows_its_formula() -> None:
     assert torch.equal(weight, values[-1])
     with averaged(None, [weight]):
         assert torch.equal(weight, values[-1])
+
+
+def test_what_torch_says_in_its_stead_is_a_sentence(
+    tmp_path: Path, adapter: Ex4dCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, adapter, 2)
+
+    def full(_state: Any, place: Path) -> None:
+        assert place.name == "state.pt"
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 574976 vs 574896")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(SpaceError, match="step-0000004: the disk is full"):
+        written(tmp_path, adapter, 4)
+    assert names(tmp_path) == ["step-0000002"]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_thread_of_tensorboard_prints_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def logged() -> None:
+        for step in range(1, 100):
+            log.add(step, {"train/loss": 1.0})
+
+    hook, log = threading.excepthook, TrainingLog(tmp_path, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordWriter, "write", full)
+        with pytest.raises(SpaceError, match="the disk is full"):
+            logged()
+    with pytest.raises(SpaceError, match="the disk is full"):
+        log.close()
+    assert threading.excepthook is hook
+    assert "Traceback" not in capsys.readouterr().err
