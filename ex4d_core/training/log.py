@@ -35,7 +35,7 @@ class TrainingLog:
         self._file = out / LINES
         with explained(self._file):
             if self._file.is_file():
-                lines = self._file.read_text(encoding="utf-8").splitlines()
+                lines = self._lines()
                 with atomic_file(self._file) as temporary:
                     kept = [line for line in lines if _step(line) <= step]
                     temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
@@ -68,8 +68,12 @@ class TrainingLog:
             OutputError: the log cannot be read.
         """
         with explained(self._file):
-            lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.is_file() else []
+            lines = self._lines() if self._file.is_file() else []
         return any(name in json.loads(line) for line in lines if _step(line) == step)
+
+    def _lines(self) -> list[str]:
+        """What a crash has made of a line is none, whatever bytes are in it."""
+        return self._file.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def picture(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """Show a picture, (H, W, 3) uint8 sRGB, in TensorBoard."""
@@ -106,5 +110,5 @@ def _step(line: str) -> float:
     """Of a line; one that a crash has cut counts as none."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError):
         return float("inf")

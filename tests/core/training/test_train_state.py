@@ -209,3 +209,14 @@ def test_the_thread_of_tensorboard_prints_no_traceback(
         log.close()
     assert threading.excepthook is hook
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_log_with_damaged_lines_goes_on(tmp_path: Path) -> None:
+    lines = [b'{"step": 1, "train/loss": 2.0}', b"\xff\xfe\x00", b'{"step": Infinity}', b'{"step": 2, "tr']
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    log = TrainingLog(tmp_path, 2)
+    assert log.has(1, "train/loss")
+    log.add(2, {"train/loss": 1.0})
+    log.close()
+    text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+    assert text == '{"step": 1, "train/loss": 2.0}\n{"step": 2, "train/loss": 1.0}\n'
