@@ -210,9 +210,9 @@ def _tell(console: Console, output: Path, done: Prepared) -> None:
     index = done.index
     unlicensed = sorted({clip.source for clip in index.clips if clip.licence == "unknown"})
     if unlicensed:
-        named = ", ".join(unlicensed[:3]) + (f" and {len(unlicensed) - 3} more" if len(unlicensed) > 3 else "")
-        console.say(f"note: the licence of {named} is unknown: tell it with --licence or a manifest.")
+        console.say(f"note: the licence of {_named(unlicensed)} is unknown: tell it with --licence or a manifest.")
     reasons = Counter(one.reason for one in index.left_out)
+    sources = {why: sorted({one.source for one in index.left_out if one.reason == why}) for why in reasons}
     variants, size = sum(len(clip.variants) for clip in index.clips), sum(clip.bytes for clip in index.clips)
     values = {
         "dataset": str(output),
@@ -225,6 +225,11 @@ def _tell(console: Console, output: Path, done: Prepared) -> None:
     }
     lines = [
         f"{output}: {len(index.clips)} clips ({done.made} new), {variants} variants, {gigabytes(size)}",
-        *(f"  {count} left out: {reason}" for reason, count in reasons.most_common()),
+        *(f"  {count} left out of {_named(sources[why])}: {why}" for why, count in reasons.most_common()),
     ]
     console.result(values, "\n".join(lines))
+
+
+def _named(sources: list[str]) -> str:
+    """The first of them, and how many there are besides."""
+    return ", ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")

@@ -403,3 +403,20 @@ def test_the_transformer_is_not_needed_and_an_unknown_licence_is_told(tiny_ex4d:
     assert "1 clips (1 new), 2 variants" in result.stdout
     assert "the licence of a.mp4 is unknown" in result.stderr
     assert open_dataset(tmp_path / "out").clips[0].licence == "unknown"
+
+
+def test_what_a_manifest_lists_and_is_not_there_is_named(tiny_ex4d: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        video(tmp_path / f"good{number}.mp4", take(number, 6))
+    (tmp_path / "list.csv").write_text("file,licence\ngood1.mp4,CC0\nabsent.mp4,CC0\ngood2.mp4,CC0\n", encoding="utf-8")
+    arguments = ["prepare", "--manifest", str(tmp_path / "list.csv"), "-o", str(tmp_path / "out")]
+    arguments += ["--model-dir", str(tiny_ex4d), *OPTIONS, "--workers", "0"]
+    result = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "2 clips (2 new)" in lines[0]
+    assert f"  2 left out of good1.mp4, good2.mp4: {TOO_SHORT}" in lines
+    absent = tmp_path / "absent.mp4"
+    assert (
+        f"  1 left out of absent.mp4: Cannot read {absent} (No such file or directory): check the name" in result.stdout
+    )
