@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -43,21 +44,8 @@ def find_cuts(disparity: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def turned(image: NDArray[Number]) -> NDArray[Number]:
-    """A transposed copy (W, H) of an image (H, W), made several times as fast as NumPy makes one of 512x512."""
-    result = np.empty(image.shape[::-1], image.dtype)
-    _turn(image, result)
-    return result
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _turn(image: Any, result: Any) -> None:  # pragma: no cover
-    """Block by block: rows of a power of two lie so that of a whole column hardly anything stays in the cache."""
-    height, width = image.shape
-    for top in range(0, height, 8):
-        for left in range(0, width, 8):
-            for x in range(left, min(left + 8, width)):
-                for y in range(top, min(top + 8, height)):
-                    result[x, y] = image[y, x]
+    """A transposed copy (W, H) of an image (H, W), which OpenCV makes many times as fast as NumPy."""
+    return cv2.transpose(image)  # type: ignore[return-value]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
