@@ -26,7 +26,7 @@ _PLAIN = 0.51
 """Where samples are no further apart than this, in source pixels, and no edge is near, the centre alone is sampled, by
 a kernel that interpolates: there is nothing to average, and the source view stays what it is."""
 
-_LEAST_WEIGHT = 0.5
+_LEAST_WEIGHT = 0.8
 """Least weight that a surface's own pixels need in the cubic kernel; with less, they are blended bilinearly."""
 
 _AVERAGED, _ALONE = 1, 2

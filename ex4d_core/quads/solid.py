@@ -18,6 +18,7 @@ quad has a corner that is NaN, in both of its triangles.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,12 @@ THICKENING = 3.75
 
 THICKEST = 0.1
 """How far behind the surface the shell gets, as a share of the surface's depth."""
+
+RIM = 0.6
+"""How much of a rim that bends away is believed to be as round as a ball's or a pipe's, see `_to_edge`."""
+
+_FLAT, _ROUND = 1.0, 1.3
+"""How many times the step before it a surface's last step to its silhouette is: it does not bend, or is round."""
 
 FLAP = 0.4
 """How far flaps reach out of the frame at most, as a share of its side; else as far as their surface runs into the
@@ -248,15 +255,54 @@ def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cove
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _edge(disparity: Any, shift: Any, y: Any, x: Any, v: Any, u: Any, axis: Any, own: Any) -> Any:  # pragma: no cover
+    """By how much the edge between pixels (y, x) and (v, u), right of it or below, is moved for disparity `own`.
+
+    A surface ends where the colours say. What is behind it begins there too, but not behind half way: of a pixel whose
+    centre shows it, all of it is taken to be seen.
+    """
+    by, here, there = np.float64(shift[y, x, axis]), disparity[y, x], disparity[v, u]
+    behind = own < np.float32(0.5) * (here + there)
+    return 0.0 if behind & ((by > 0) == (here > there)) else by
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _to_edge(
+    disparity: Any, cuts: Any, shift: Any, y: Any, x: Any, axis: Any, sign: Any, slope: Any
+) -> Any:  # pragma: no cover
+    """Disparity's change from a pixel's centre to its edge: on axis 0 the left (sign -1) or right one (1), on 1 the
+    upper or lower one.
+
+    Towards its silhouette a round thing's depth changes with the root of the distance from it: of a step of
+    `sqrt(d + 1) - sqrt(d)` to the last pixel `sqrt(d)` is left. That it is round is told by steps that grow.
+    """
+    height, width = disparity.shape
+    down, across = (sign, 0) if axis == 1 else (0, sign)
+    v, u, step = y + down, x + across, np.float64(sign) * slope
+    bit = BELOW if axis == 1 else RIGHT
+    if not (0 <= v < height and 0 <= u < width) or not cuts[min(y, v), min(x, u)] & bit:
+        return 0.5 * step
+    far = 0.5 + sign * _edge(disparity, shift, min(y, v), min(x, u), max(y, v), max(x, u), axis, disparity[y, x])
+    y1, x1, y2, x2 = y - down, x - across, y - 2 * down, x - 2 * across
+    bent = 0.0
+    if step < 0 and disparity[y, x] > disparity[v, u] and 0 <= y2 < height and 0 <= x2 < width:
+        before = np.float64(disparity[y1, x1] - disparity[y2, x2])
+        if before < 0 and not cuts[min(y1, y2), min(x1, x2)] & bit:
+            bent = RIM * min(max((step / before - _FLAT) / (_ROUND - _FLAT), 0.0), 1.0)
+    root = math.sqrt(far)
+    return step * (far + bent * (root / (math.sqrt(far + 1.0) - root) - far))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _around(
-    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, i: Any, j: Any, deep: Any, apart: Any
+    disparity: Any, cuts: Any, shift: Any, inside: Any, vertices: Any, torn: Any, i: Any, j: Any, deep: Any, apart: Any
 ) -> None:  # pragma: no cover
     """Depth, and distance from the silhouette, at corner (i, j) for each of the pixels around it.
 
     `deep` (4,) float64, `apart` (4,) float32: of the pixel upper left of the corner, upper right, lower left, lower
     right; rubbish for one out of the frame. Depth is that of the lattice where it has the point. Else the mean
     disparity over those of the four that belong together with the pixel, around the corner; each says what its own
-    slope makes of the half pixel to the corner.
+    slope makes of the way to the corner.
     """
     height, width = disparity.shape
     y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
@@ -273,7 +319,8 @@ def _around(
         y, x = y1 if m >> 1 else y0, x1 if m & 1 else x0
         right, below = _slope(disparity, cuts, y, x)
         d = np.float64(disparity[y, x])
-        d += (-0.5 if m & 1 else 0.5) * right + (-0.5 if m >> 1 else 0.5) * below
+        d += _to_edge(disparity, cuts, shift, y, x, 0, -1 if m & 1 else 1, right)
+        d += _to_edge(disparity, cuts, shift, y, x, 1, -1 if m >> 1 else 1, below)
         deep[m], apart[m] = max(d, _LEAST * np.float64(disparity[y, x])), inside[y, x]
     d0, d1, d2, d3 = deep[0], deep[1], deep[2], deep[3]
     n0, n1, n2, n3 = apart[0], apart[1], apart[2], apart[3]
@@ -289,18 +336,24 @@ def _around(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _moved(cuts: Any, shift: Any, i: Any, j: Any) -> Any:  # pragma: no cover
-    """Where corner (i, j) stands in the frame: the mean shift of the cuts that meet there."""
+def _moved(disparity: Any, cuts: Any, shift: Any, i: Any, j: Any, place: Any) -> None:  # pragma: no cover
+    """Where in the frame corner (i, j) stands for each of the pixels around it, in the order of `_around`, in `place`
+    (4, 2): moved as the edges that meet there, by their mean.
+    """
     height, width = cuts.shape
     y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
     upper = (x0 < x1) & (i > 0) & ((cuts[y0, x0] & RIGHT) != 0)
     lower = (x0 < x1) & (i < height) & ((cuts[y1, x0] & RIGHT) != 0)
     left = (y0 < y1) & (j > 0) & ((cuts[y0, x0] & BELOW) != 0)
     right = (y0 < y1) & (j < width) & ((cuts[y0, x1] & BELOW) != 0)
-    zero = np.float32(0)
-    across = (shift[y0, x0, 0] if upper else zero) + (shift[y1, x0, 0] if lower else zero)
-    down = (shift[y0, x0, 1] if left else zero) + (shift[y0, x1, 1] if right else zero)
-    return j + across * np.float32(0.5 if upper & lower else 1), i + down * np.float32(0.5 if left & right else 1)
+    for m in range(4):
+        own = disparity[y1 if m >> 1 else y0, x1 if m & 1 else x0]
+        across = _edge(disparity, shift, y0, x0, y0, x1, 0, own) if upper else 0.0
+        across += _edge(disparity, shift, y1, x0, y1, x1, 0, own) if lower else 0.0
+        down = _edge(disparity, shift, y0, x0, y1, x0, 1, own) if left else 0.0
+        down += _edge(disparity, shift, y0, x1, y1, x1, 1, own) if right else 0.0
+        place[m, 0] = j + across * (0.5 if upper & lower else 1.0)
+        place[m, 1] = i + down * (0.5 if left & right else 1.0)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -349,7 +402,7 @@ def _add_quads(
     # Of two rows of corners, in turn: what the pixels around each have there, and where it stands. Whose it is, to
     # find it once for all of them.
     deep, apart = np.empty((2, width + 1, 4)), np.empty((2, width + 1, 4), np.float32)
-    place, found = np.empty((2, width + 1, 2)), np.full((2, width + 1), -1, np.int32)
+    place, found = np.empty((2, width + 1, 4, 2)), np.full((2, width + 1), -1, np.int32)
     listed = np.empty(width + 1, np.int32)
     for y in range(height):
         upper, lower = torn[y], torn[y + 1]
@@ -367,9 +420,9 @@ def _add_quads(
                 at = i & 1
                 if found[at, j] != i:
                     found[at, j] = i
-                    _around(disparity, cuts, inside, vertices, torn, i, j, deep[at, j], apart[at, j])
-                    place[at, j, 0], place[at, j, 1] = _moved(cuts, shift, i, j)
-                z, u, v = deep[at, j, 3 - k], place[at, j, 0], place[at, j, 1]
+                    _around(disparity, cuts, shift, inside, vertices, torn, i, j, deep[at, j], apart[at, j])
+                    _moved(disparity, cuts, shift, i, j, place[at, j])
+                z, u, v = deep[at, j, 3 - k], place[at, j, 3 - k, 0], place[at, j, 3 - k, 1]
                 _put(u, v, z, lens, made, k, row, column, vertices, uv)
                 if shell:
                     z *= 1.0 + min(THICKENING * apart[at, j, 3 - k] / lens[0], THICKEST)
@@ -475,6 +528,8 @@ def _add_strips(
             corner = 2 * end + side if across else 2 * side + end
             z = _corner(quads, vertices, y, x, corner)
             u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
+            if quads[y, x] >= 0:  # where its edge was moved to: a strip that overlaps it would hide it
+                u, v = np.float64(uv[quads[y, x], corner, 0]), np.float64(uv[quads[y, x], corner, 1])
             if far and ends_hidden:
                 on = np.float64(abs(b - a) - 1)
                 z /= min(max(1.0 + slopes[n] * on * z, _LEAST), _MOST)

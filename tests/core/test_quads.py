@@ -17,8 +17,8 @@ from ex4d_core.quads import solid as solid_module
 from ex4d_core.quads.cuts import BELOW, RIGHT, find_cuts
 from ex4d_core.quads.hidden import find_strips
 from ex4d_core.quads.links import find_links
-from ex4d_core.quads.mixture import TRUST, separate
-from ex4d_core.quads.solid import FLAP, OCCLUDER, THICKEST, Solid, build_solid
+from ex4d_core.quads.mixture import CLEANED, TRUST, separate
+from ex4d_core.quads.solid import FLAP, OCCLUDER, RIM, THICKEST, Solid, build_solid
 from ex4d_core.raster import Raster, rasterize
 
 RNG = np.random.default_rng(9)
@@ -135,7 +135,8 @@ def test_an_edge_pixel_loses_the_other_colour_and_the_edge_moves_by_its_share() 
     mixed = 0.7 * np.array(RED) + 0.3 * np.array(BLUE)
     color[:, 5] = np.round(mixed)
     clean, shift = separate(color, find_cuts(disparity))
-    assert np.abs(clean[:, 5].astype(int) - RED).max() <= 1
+    expected = mixed + CLEANED * 0.3 * (np.array(RED) - BLUE)
+    assert np.abs(clean[:, 5] - expected).max() <= 1
     np.testing.assert_array_equal(np.delete(clean, 5, 1), np.delete(color, 5, 1))
     np.testing.assert_allclose(shift[:, 5, 0], -0.3 * TRUST, atol=0.01)  # the red surface ends 0.3 of a pixel earlier
     assert not np.delete(shift, 5, 1).any()
@@ -224,6 +225,55 @@ def test_a_shell_hides_what_stands_behind_a_silhouette_and_nothing_in_the_source
     back = (points @ camera.c2w[:3, :3].T + camera.c2w[:3, 3])[:, 2]
     assert back.min() >= 2
     assert back.max() <= 2 * (1 + THICKEST) + 1e-4
+
+
+def moved_edges(by: float) -> tuple[Solid, dict[int, int]]:
+    """Bar and wall with the edges at the bar's right moved, pixels to the right, and whose the loose quads are."""
+    disparity = np.float32(1) / bar_scene()
+    shift = np.zeros((*disparity.shape, 2), np.float32)
+    shift[10:30, 27, 0] = by
+    solid = build_solid(disparity, find_cuts(disparity), shift, lens_of(48, 40))
+    return solid, {int(pixel): n for n, pixel in enumerate(solid.pixel) if pixel != OCCLUDER}
+
+
+@pytest.mark.parametrize(("by", "behind"), [(-0.3, 27.7), (0.3, 28)])
+def test_a_surface_ends_where_the_colours_say_and_what_is_behind_it_begins_half_way_at_the_latest(
+    by: float, behind: float
+) -> None:
+    solid, quads = moved_edges(by)
+    np.testing.assert_allclose(solid.uv[quads[20 * 48 + 27], :, 0], [27, 28 + by, 27, 28 + by], atol=1e-6)
+    np.testing.assert_allclose(solid.uv[quads[20 * 48 + 28], :, 0], [behind, 29, behind, 29], atol=1e-6)
+
+
+def test_a_strip_ends_where_the_edge_was_moved_to() -> None:
+    solid, _ = moved_edges(-0.3)
+    n = len(solid.pixel) - 20 + 10  # of the rows 10 to 29 the middle one
+    np.testing.assert_allclose(solid.uv[n], [(20, 20), (27.7, 20), (20, 21), (27.7, 21)], atol=1e-6)
+    corners = corners_of(solid, n)
+    np.testing.assert_allclose(corners[:, 0] / corners[:, 2] * 48 + 24, [20, 27.7, 20, 27.7], atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("along", [0, 1])
+def test_a_round_rim_reaches_further_back_and_a_flat_one_goes_straight_on(side: int, along: int) -> None:
+    away = 10 - np.arange(0.5, 10)  # of the pixels' centres from the silhouette
+
+    def at_silhouette(bend: NDArray[np.float64]) -> float:
+        """Disparity where a surface ends half a pixel after its last pixel's centre; a wall follows."""
+        line = np.concatenate([0.5 + bend, np.full(10, 0.2)])[::side]
+        disparity = np.repeat(line[None], 20, axis=0).astype(np.float32)
+        depth = np.ascontiguousarray(1 / (disparity.T if along else disparity))
+        solid = solid_of(depth, lens_of(20, 20))
+        pixel = 9 if side > 0 else 10
+        n = int(np.flatnonzero(solid.pixel == (pixel * 20 + 10 if along else 10 * 20 + pixel))[0])
+        corner = {(0, 1): 1, (0, -1): 0, (1, 1): 2, (1, -1): 0}[along, side]
+        return float(1 / corners_of(solid, n)[corner, 2])
+
+    last, before = 0.02 * np.sqrt(0.5), 0.02 * np.sqrt(1.5)
+    straight, to_zero = last - 0.5 * (before - last), 0.0
+    expected = straight + RIM * (to_zero - straight)
+    assert at_silhouette(0.02 * np.sqrt(away)) == pytest.approx(0.5 + expected, abs=1e-5)
+    assert at_silhouette(0.003 * away) == pytest.approx(0.5, abs=1e-5)  # straight on
 
 
 def bar_scene(right: float = 4.0) -> NDArray[np.float32]:
