@@ -21,7 +21,7 @@ from ex4d_core.quads.cuts import BELOW, RIGHT, turned
 LONGEST = 0.25
 """Longest strip, as a share of the frame's side."""
 
-SAME = 0.03
+SAME = 0.02
 """By what share of its disparity a surface may come out elsewhere than its slopes on both sides let expect, and by what
 share what hides it is nearer at least."""
 

@@ -32,7 +32,7 @@ from ex4d_core.quads.cuts import BELOW, RIGHT
 from ex4d_core.quads.hidden import find_strips
 from ex4d_core.quads.silhouettes import find_distances
 
-THICKENING = 3.75
+THICKENING = 3.6
 """How much further behind the surface the shell is a pixel further in, in sizes of that pixel in space."""
 
 THICKEST = 0.1
@@ -44,7 +44,7 @@ RIM = 0.6
 _FLAT, _ROUND = 1.0, 1.3
 """How many times the step before it a surface's last step to its silhouette is: it does not bend, or is round."""
 
-FLAP = 0.4
+FLAP = 0.5
 """How far flaps reach out of the frame at most, as a share of its side; else as far as their surface runs into the
 frame from the border: a table seen across the whole frame goes on, a chair of which a leg is seen ends soon."""
 
