@@ -262,7 +262,7 @@ def test_a_round_rim_reaches_further_back_and_a_flat_one_goes_straight_on(side: 
         """Disparity where a surface ends half a pixel after its last pixel's centre; a wall follows."""
         line = np.concatenate([0.5 + bend, np.full(10, 0.2)])[::side]
         disparity = np.repeat(line[None], 20, axis=0).astype(np.float32)
-        depth = np.ascontiguousarray(1 / (disparity.T if along else disparity))
+        depth = np.ascontiguousarray(np.float32(1) / (disparity.T if along else disparity))
         solid = solid_of(depth, lens_of(20, 20))
         pixel = 9 if side > 0 else 10
         n = int(np.flatnonzero(solid.pixel == (pixel * 20 + 10 if along else 10 * 20 + pixel))[0])
