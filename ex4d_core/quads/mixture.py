@@ -26,7 +26,7 @@ _LEAST_OWN = 0.5
 """Least share of itself that a pixel is taken to have: of less, noise would be made into colour."""
 
 CLEANED = 0.6
-"""How much of the other surface is taken out: taking out all of it, or nothing, costs .1 dB on rendered truth."""
+"""How much of the other surface is taken out: with all of it, noise would be made into colour."""
 
 
 def separate(color: NDArray[np.uint8], cuts: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -42,16 +42,8 @@ def separate(color: NDArray[np.uint8], cuts: NDArray[np.uint8]) -> tuple[NDArray
         there is no cut, or the colours do not tell.
     """
     clean, shift = color.copy(), np.zeros((*cuts.shape, 2), np.float32)
-    _separate(
-        color,
-        cuts,
-        np.float32(_CONTRAST),
-        np.float32(_LEAST_OWN),
-        np.float32(CLEANED),
-        np.float32(TRUST),
-        clean,
-        shift,
-    )
+    shares = np.float32(_LEAST_OWN), np.float32(CLEANED), np.float32(TRUST)
+    _separate(color, cuts, np.float32(_CONTRAST), *shares, clean, shift)
     return clean, shift
 
 

@@ -14,6 +14,9 @@ were never seen and hide what is behind them:
 All of it is handed over as one grid of points, which a rasterizer that knows grids draws several times as fast as
 single faces: the lattice, below it that of the shells, below that the loose quads, packed side by side. What is not a
 quad has a corner that is NaN, in both of its triangles.
+
+The kernels that call each other stand in one module: Numba keeps compiled ones by the file that they are in, and would
+not see that one of another file has changed.
 """
 
 from __future__ import annotations

@@ -227,6 +227,14 @@ def test_a_shell_hides_what_stands_behind_a_silhouette_and_nothing_in_the_source
     assert back.max() <= 2 * (1 + THICKEST) + 1e-4
 
 
+def bar_scene(right: float = 4.0) -> NDArray[np.float32]:
+    """Depth of a bar 2 away in front of a wall 4 away, which right of the bar is `right` away."""
+    depth = np.full((40, 48), 4, np.float32)
+    depth[:, 28:] = right
+    depth[10:30, 20:28] = 2
+    return depth
+
+
 def moved_edges(by: float) -> tuple[Solid, dict[int, int]]:
     """Bar and wall with the edges at the bar's right moved, pixels to the right, and whose the loose quads are."""
     disparity = np.float32(1) / bar_scene()
@@ -270,18 +278,9 @@ def test_a_round_rim_reaches_further_back_and_a_flat_one_goes_straight_on(side: 
         return float(1 / corners_of(solid, n)[corner, 2])
 
     last, before = 0.02 * np.sqrt(0.5), 0.02 * np.sqrt(1.5)
-    straight, to_zero = last - 0.5 * (before - last), 0.0
-    expected = straight + RIM * (to_zero - straight)
-    assert at_silhouette(0.02 * np.sqrt(away)) == pytest.approx(0.5 + expected, abs=1e-5)
+    straight = last - 0.5 * (before - last)  # a whole rim would get to 0
+    assert at_silhouette(0.02 * np.sqrt(away)) == pytest.approx(0.5 + (1 - RIM) * straight, abs=1e-5)
     assert at_silhouette(0.003 * away) == pytest.approx(0.5, abs=1e-5)  # straight on
-
-
-def bar_scene(right: float = 4.0) -> NDArray[np.float32]:
-    """Depth of a bar 2 away in front of a wall 4 away, which right of the bar is `right` away."""
-    depth = np.full((40, 48), 4, np.float32)
-    depth[:, 28:] = right
-    depth[10:30, 20:28] = 2
-    return depth
 
 
 def strips_of(depth: NDArray[np.float32]) -> tuple[list[list[int]], NDArray[np.float32]]:
