@@ -95,25 +95,24 @@ class _Skin:
     """(N, 2) float32, pixels of the frame."""
 
 
-def _loose_and_all(solid: Solid) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Corners of all quads there are (M, 4), as vertices: upper left, upper right, lower left, lower right; and of
-    those among them that are loose, in the order of `solid.pixel`."""
-    index = np.arange(len(solid.vertices)).reshape(solid.grid)
+def _corners(solid: Solid) -> NDArray[np.intp]:
+    """(M, 4): of all quads there are, the vertices upper left, upper right, lower left, lower right; the loose ones, in
+    the order of `solid.pixel`, are the last."""
+    index = np.arange(len(solid.vertices)).reshape(solid.grid)[: solid.apart]
     corners = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]], axis=-1).reshape(-1, 4)
     there = np.isfinite(solid.vertices[:, 0])
-    corners = corners[there[corners].all(axis=1)]
-    return corners[corners[:, 0] >= index[2 * solid.size[0] + 4, 0]], corners
+    return np.concatenate([corners[there[corners].all(axis=1)], solid.loose_corners()])
 
 
 def _skin_of_solid(solid: Solid) -> _Skin:
     """Of the quads that are there; flaps, which lie outside of the frame, show its border."""
     (height, width), columns = solid.size, solid.grid[1]
-    loose, corners = _loose_and_all(solid)
+    corners = _corners(solid)
     uv = solid.all_uv()
     shells = slice((height + 2) * columns, (2 * height + 3) * columns)
     uv[shells] = uv[: (height + 1) * columns]
     unseen = corners[:, 0] >= shells.start
-    unseen[len(corners) - len(loose) :] = solid.pixel == OCCLUDER
+    unseen[len(corners) - len(solid.pixel) :] = solid.pixel == OCCLUDER
     faces, unseen = np.concatenate([corners[:, [2, 0, 1]], corners[:, [2, 1, 3]]]), np.tile(unseen, 2)
     # Renders do not ask which way occluders face; normals do.
     first, second = (uv[faces[:, k]] - uv[faces[:, 0]] for k in (1, 2))
@@ -147,8 +146,7 @@ def _corner_colors(color: NDArray[np.uint8], solid: Solid) -> NDArray[np.uint8]:
     colors[: height + 1, : width + 1] = (around + 2) // 4
     colors[height + 2 : 2 * height + 3] = colors[: height + 1]
     colors = colors.reshape(-1, 3)
-    loose, _ = _loose_and_all(solid)
-    colors[loose] = _vertex_colors(color, solid.uv.mean(axis=1))[:, None]
+    colors[solid.loose_corners()] = _vertex_colors(color, solid.uv.mean(axis=1))[:, None]
     return colors
 
 

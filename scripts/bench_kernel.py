@@ -265,7 +265,7 @@ def quads(root: Path, key_frames: int) -> dict[str, dict[str, Stages]]:
                         _kernels(seconds, stack)
                         for name in ("find_cuts", "separate", "find_links", "build_solid", "rasterize", "shade"):
                             _timed(seconds, stack, quads_module, name, name)
-                        for name in ("_locate", "_choose", "_sample", "_resolve"):
+                        for name in ("_locate", "_find_owners", "_choose", "_sample", "_resolve"):
                             _timed(seconds, stack, shading, name, name)
                         built = quads_module.build_quads(color, depth, truth.lens)  # noqa: B023
                         quads_module.render_quads(built, camera, threads=1)  # noqa: B023

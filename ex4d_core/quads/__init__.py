@@ -87,17 +87,21 @@ def render_quads(
     off[:3, 3] /= nearest
     if camera.intrinsics == quads.intrinsics and np.abs(off).max() < _SAME_POSE:
         return quads.source if resolution else replace(quads.source, resolution=None)
-    solid = quads.solid
+    solid, samples = quads.solid, _sampling(camera)
     seen = rasterize(
         solid.vertices,
         solid.faces,
-        _sampling(camera),
+        samples,
         grid=solid.grid,
+        apart=solid.apart,
         near=quads.near,
+        barycentrics=False,
         backend=backend,
         threads=threads,
     )
-    shaded = shade(seen, solid, quads.color, quads.links)
+    source_from_sample = quads.intrinsics.matrix() @ camera.c2w[:3]
+    source_from_sample[:, :3] @= np.linalg.inv(samples.intrinsics.matrix())
+    shaded = shade(seen, solid, quads.color, quads.links, source_from_sample)
     measured = None
     if resolution:
         projection = camera.intrinsics.matrix() @ camera.w2c()[:3]

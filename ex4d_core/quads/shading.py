@@ -56,23 +56,36 @@ class Shaded:
     """(h, w), the face that it hits; -1 where the mask is False."""
 
 
-def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray[np.int32]) -> Shaded:
+def shade(
+    raster: Raster,
+    solid: Solid,
+    color: NDArray[np.uint8],
+    links: NDArray[np.int32],
+    source_from_sample: NDArray[np.float64],
+) -> Shaded:
     """Resolve samples into pixels.
 
     Seen is the front of a quad. Colours are sampled with a cubic kernel that takes pixels of the quad's own surface
     only; those of unseen samples take no part.
 
     Args:
-        raster: (2h + 1, 2w + 1) visibility of the solid.
+        raster: (2h + 1, 2w + 1) visibility of the solid, barycentrics not needed.
         solid: the quads.
         color: (H, W, 3) uint8 sRGB, the source frame, see `mixture.separate`.
         links: (H, W) int32, see `find_links`.
+        source_from_sample: (3, 4) float64, takes (x z, y z, z, 1) of a sample at (x, y), pixels of `raster`, and depth
+            z to (u w, v w, w), where the source camera sees it, pixels.
     """
     rows, columns = raster.face_id.shape
     height, width = rows // 2, columns // 2
     position, own = np.empty((rows, columns, 2), np.float32), np.empty((rows, columns), np.int32)
-    _locate(raster.face_id, raster.barycentrics, raster.front, *solid.size, solid.grid[1] - 1, len(solid.faces) // 2,
-            solid.vertices, solid.uv, solid.pixel, position, own)  # fmt: skip
+    _locate(
+        raster.depth, tuple(source_from_sample.ravel().tolist()), position.reshape(-1)
+    )
+    _find_owners(
+        raster.face_id.reshape(-1), raster.front.reshape(-1), *solid.size, solid.grid[1] - 1, len(solid.faces) // 2,
+        solid.apart, solid.pixel, own.reshape(-1),
+    )  # fmt: skip
     wanted, samples = np.zeros((rows, columns), np.uint8), np.empty((rows, columns, 3), np.float32)
     _choose(links, position, own, np.float32(_PLAIN), wanted)
     packed = np.zeros((*color.shape[:2], 4), np.uint8)
@@ -103,46 +116,45 @@ def shade(raster: Raster, solid: Solid, color: NDArray[np.uint8], links: NDArray
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _locate(
-    face_id: Any, weights: Any, front: Any, height: Any, width: Any, cells: Any, half: Any, vertices: Any,
-    uv: Any, pixel: Any, position: Any, own: Any,
-) -> None:  # pragma: no cover  # fmt: skip
-    """The source position of each sample, and whose quad it sees the front of; -1: nobody's.
+def _locate(depth: Any, matrix: Any, at: Any) -> None:  # pragma: no cover
+    """Where the source camera sees each sample: what stands there at its depth; rubbish where nothing does."""
+    m00, m01, m02, m03, m10, m11, m12, m13, m20, m21, m22, m23 = matrix
+    columns = depth.shape[1]
+    for row in range(len(depth)):
+        y = row + 0.5
+        u0, v0, w0 = m01 * y + m02, m11 * y + m12, m21 * y + m22
+        line, out = depth[row], at[2 * row * columns : 2 * (row + 1) * columns]
+        for n in range(columns):
+            x, z = np.float64(np.int32(n)) + 0.5, np.float64(line[n])
+            inverse = 1.0 / ((m20 * x + w0) * z + m23)
+            out[2 * n] = ((m00 * x + u0) * z + m03) * inverse
+            out[2 * n + 1] = ((m10 * x + v0) * z + m13) * inverse
 
-    `cells` a row of the grid, `half` as many as it has. The weights are linear in space, the frame is a perspective
-    picture of it: there each corner weighs as much more as it is deeper.
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _find_owners(
+    faces: Any, fronts: Any, height: Any, width: Any, cells: Any, half: Any, apart: Any, pixel: Any, own: Any
+) -> None:  # pragma: no cover
+    """Whose quad each sample sees the front of: its pixel, or -1, nobody's.
+
+    `cells` a row of the grid, `half` as many as it has; the rows of it from `apart` on are the loose ones'.
     """
-    faces, fronts, b = face_id.reshape(-1), front.reshape(-1), weights.reshape(-1)
-    at, owner = position.reshape(-1), own.reshape(-1)
-    z, points = vertices.reshape(-1)[2:], cells + 1
-    each, row_cells = cells // 3, np.uint32(cells)
+    share, least, first_loose = 1.0 / cells, np.int32(half), np.int32(apart)
+    row_cells, row_pixels, rows = np.int32(cells), np.int32(width), np.int32(height)
+    each = np.int32((cells + 1) // 2)
     for n in range(len(faces)):
-        f = np.int64(faces[n])
-        owner[n] = -1
-        if f < 0 or fronts[n]:  # the winding's normal points away from the source camera
-            continue
-        # Corners: below, here, right; or below, right, last.
-        lower = f >= half
-        cell = np.uint32(f - half if lower else f)
-        row, column = np.int64(cell // row_cells), np.int64(cell % row_cells)
-        corner = np.int64(cell) + row  # the grid has a point more in a row than cells
-        b0 = b[3 * n] * z[3 * (corner + points)]
-        b1 = b[3 * n + 1] * z[3 * (corner + 1 if lower else corner)]
-        b2 = b[3 * n + 2] * z[3 * (corner + points + 1 if lower else corner + 1)]
-        scale = np.float32(1) / (b0 + b1 + b2)
-        b0, b1, b2 = b0 * scale, b1 * scale, b2 * scale
-        if row < height:
-            owner[n] = row * width + column
-            at[2 * n] = column + (b1 + b2 if lower else b2)
-            at[2 * n + 1] = row + (b0 + b2 if lower else b0)
-        elif row >= 2 * height + 4:
-            pair = (row - (2 * height + 4)) >> 1
-            quad = pair * each + (column - pair % 3) // 3
-            if pixel[quad] >= 0:
-                owner[n] = pixel[quad]
-                c0, c1, c2 = uv[quad, 2], uv[quad, 1 if lower else 0], uv[quad, 3 if lower else 1]
-                at[2 * n] = b0 * c0[0] + b1 * c1[0] + b2 * c2[0]
-                at[2 * n + 1] = b0 * c0[1] + b1 * c1[1] + b2 * c2[1]
+        f = faces[n]
+        cell = np.int32(f - least) if f >= least else f
+        row = np.int32((np.float64(cell) + 0.5) * share)  # exact: half a cell is more than what rounding makes
+        column = np.int32(cell - np.int32(row * row_cells))
+        quad = np.int32(np.int32(np.int32(row - first_loose) >> 1) * each + (column >> 1))
+        owner = np.int32(row * row_pixels + column) if row < rows else np.int32(-1)
+        owner = np.int32(-2 - quad) if row >= first_loose else owner
+        # The winding's normal points away from the source camera.
+        own[n] = owner if (f >= 0) & (not fronts[n]) else np.int32(-1)
+    for n in range(len(own)):
+        if own[n] < -1:
+            own[n] = pixel[-2 - own[n]]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -12,8 +12,9 @@ were never seen and hide what is behind them:
 * a *strip* where a surface goes on behind another one and comes out again (`hidden`).
 
 All of it is handed over as one grid of points, which a rasterizer that knows grids draws several times as fast as
-single faces: the lattice, below it that of the shells, below that the loose quads, packed side by side. What is not a
-quad has a corner that is NaN, in both of its triangles.
+single faces: the lattice, below it that of the shells, below that the loose quads, side by side, with two columns and
+two rows of points each. What is not a quad has a corner that is NaN, in both of its triangles, or lies between loose
+quads, where faces have no area.
 
 The kernels that call each other stand in one module: Numba keeps compiled ones by the file that they are in, and would
 not see that one of another file has changed.
@@ -63,7 +64,7 @@ _LEAST, _MOST = 0.3, 3.0
 
 OCCLUDER = -1
 
-_PACKED = 32
+_PACKED = 16
 """The pairs of rows of loose quads are a multiple of this many, so that frames share `lattice_faces`."""
 
 
@@ -93,9 +94,10 @@ class Solid:
     """(N, 3) float32, scene units, source camera space: the points of the grid, row by row. From row 0 on the lattice,
     from row H + 2 on the shells, from row 2H + 4 on the loose quads; NaN what is nobody's."""
     faces: NDArray[np.int32]
-    """(F, 3) int32, the two triangles of each cell of the grid: all upper left ones, then all lower right ones."""
+    """(F, 3) int32, the two triangles of each cell of the grid: all upper left ones, then all lower right ones; without
+    area between loose quads."""
     grid: tuple[int, int]
-    """Rows and columns of `vertices`; W + 1 columns, or 4 if that is less."""
+    """Rows and W + 1 columns of `vertices`."""
     pixel: NDArray[np.int32]
     """(Q,) int32, whose the loose quads are: row * W + column, or `OCCLUDER`. For where they stand see `_place`."""
     uv: NDArray[np.float32]
@@ -104,17 +106,26 @@ class Solid:
     size: tuple[int, int]
     """(H, W) of the source frame."""
 
+    @property
+    def apart(self) -> int:
+        """The row of the grid in which the loose quads begin."""
+        return 2 * (self.size[0] + 2)
+
+    def loose_corners(self) -> NDArray[np.int64]:
+        """(Q, 4) int64, the vertices of the loose quads: upper left, upper right, lower left, lower right."""
+        columns = self.grid[1]
+        pair, place = np.divmod(np.arange(len(self.pixel)), columns // 2)
+        first = (self.apart + 2 * pair) * columns + 2 * place
+        return first[:, None] + np.array([0, 1, columns, columns + 1])
+
     def all_uv(self) -> NDArray[np.float32]:
         """(N, 2) float32, position in the source frame of every vertex that is one of a pixel's quad, pixels."""
         height, width = self.size
         uv = np.zeros((*self.grid, 2), np.float32)
         uv[: height + 1, : width + 1, 1], uv[: height + 1, : width + 1, 0] = np.mgrid[: height + 1, : width + 1]
-        n = np.arange(len(self.pixel))
-        each = (self.grid[1] - 1) // 3
-        row, column = 2 * (height + 2 + n // each), n // each % 3 + 3 * (n % each)
-        for k in range(4):
-            uv[row + (k >> 1), column + (k & 1)] = self.uv[:, k]
-        return uv.reshape(-1, 2)
+        uv = uv.reshape(-1, 2)
+        uv[self.loose_corners()] = self.uv
+        return uv
 
 
 def build_solid(
@@ -139,27 +150,40 @@ def build_solid(
     torn = np.empty((height + 1, width + 1), np.bool_)
     strips, slopes = find_strips(disparity, cuts)
     loose = _tear(cuts, inside, reach, torn) + 2 * (height + width) + len(strips)
-    columns = max(width + 1, 4)
-    packed = -(-loose // ((columns - 1) // 3))  # pairs of rows, each with every third column left free
-    rows = 2 * (height + 2) + 2 * (-(-packed // _PACKED) * _PACKED)
+    columns = width + 1
+    pairs = -(-loose // (columns // 2))
+    rows = 2 * (height + 2) + 2 * (-(-pairs // _PACKED) * _PACKED)
     vertices = np.empty((rows, columns, 3), np.float32)
-    vertices[2 * (height + 2) :] = np.nan
+    vertices[2 * (height + 2 + loose // (columns // 2)) :] = np.nan
+    vertices[2 * (height + 2) :, columns // 2 * 2 :] = np.nan
     pixel, uv = np.empty(loose, np.int32), np.empty((loose, 4, 2), np.float32)
     quads = np.full((height, width), -1, np.int32)  # where a pixel is not a quad of the lattice: its loose one
     _lay_lattice(disparity, torn, cuts, inside, reach, lens, vertices)
     made = _add_quads(disparity, cuts, shift, inside, reach, torn, lens, vertices, uv, pixel, quads)
     made = _add_flaps(disparity, cuts, quads, lens, made, vertices, uv, pixel)
     _add_strips(strips, slopes, quads, lens, made, vertices, uv, pixel)
-    return Solid(vertices.reshape(-1, 3), lattice_faces(rows, columns), (rows, columns), pixel, uv, (height, width))
+    return Solid(
+        vertices.reshape(-1, 3),
+        lattice_faces(rows, columns, 2 * (height + 2)),
+        (rows, columns),
+        pixel,
+        uv,
+        (height, width),
+    )
 
 
 @lru_cache(maxsize=8)
-def lattice_faces(rows: int, columns: int) -> NDArray[np.int32]:
-    """The two triangles of each cell of a grid of points: (2 (rows - 1) (columns - 1), 3) int32, read-only."""
+def lattice_faces(rows: int, columns: int, apart: int) -> NDArray[np.int32]:
+    """The two triangles of each cell of a grid of points: (2 (rows - 1) (columns - 1), 3) int32, read-only.
+
+    Without area between quads, which from row `apart` on stand apart.
+    """
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     here, right = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
     below, last = index[1:, :-1].ravel(), index[1:, 1:].ravel()
     faces = np.concatenate([np.stack([below, here, right], axis=1), np.stack([below, right, last], axis=1)])
+    between = faces.reshape(2, rows - 1, columns - 1, 3)[:, apart:]
+    between[:, 1::2], between[:, :, 1::2] = 0, 0
     faces.flags.writeable = False
     return faces
 
@@ -361,14 +385,10 @@ def _moved(disparity: Any, cuts: Any, shift: Any, i: Any, j: Any, place: Any) ->
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _place(n: Any, vertices: Any, height: Any) -> Any:  # pragma: no cover
-    """Row and column of the grid where the upper left corner of loose quad n stands.
-
-    Pairs of rows of the grid hold as many quads as fit with a free column between them. Each pair starts a column
-    further right than the one above, so that the cells between the pairs have a free column too, in both triangles.
-    """
-    each = np.uint32((vertices.shape[1] - 1) // 3)
+    """Row and column of the grid where the upper left corner of loose quad n stands."""
+    each = np.uint32(vertices.shape[1] // 2)
     pair = np.int64(np.uint32(n) // each)
-    return 2 * (height + 2 + pair), pair % 3 + 3 * (n - pair * np.int64(each))
+    return 2 * (height + 2 + pair), 2 * (n - pair * np.int64(each))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -47,7 +47,8 @@ class Raster:
     face_id: NDArray[np.int32]
     """(h, w), index into `faces`; -1 = nothing."""
     barycentrics: NDArray[np.float32]
-    """(h, w, 3), perspective-correct weights of the face's three vertices in its own order; 0 = nothing."""
+    """(h, w, 3), perspective-correct weights of the face's three vertices in its own order; 0 = nothing. (0, 0, 3) if
+    nobody asked for them."""
     depth: NDArray[np.float32]
     """(h, w), z-depth in scene units of the camera that looks; inf = nothing."""
     front: NDArray[np.bool_]
@@ -66,6 +67,9 @@ class Backend(Protocol):
         grid: tuple[int, int] | None,
         near: float,
         threads: int | None,
+        *,
+        apart: int | None,
+        barycentrics: bool,
     ) -> Raster:
         """Like `rasterize`; `projection` (3, 4) float64 takes (x, y, z, 1) to (u w, v w, w), pixels."""
         ...
@@ -78,7 +82,9 @@ def rasterize(
     size: tuple[int, int] | None = None,
     *,
     grid: tuple[int, int] | None = None,
+    apart: int | None = None,
     near: float = NEAR,
+    barycentrics: bool = True,
     backend: str = "auto",
     threads: int | None = None,
 ) -> Raster:
@@ -97,7 +103,10 @@ def rasterize(
         grid: (H, W) if `vertices` starts with a row-major grid and `faces` starts with its (H-1)(W-1) upper
             left triangles, row-major, then as many lower right ones (any rotation or winding of the three
             corners, the same for all): much faster. Faces after these are arbitrary.
+        apart: row of the grid, at least 1, from which on its quads share no corners: of each two rows and two columns
+            of cells, counted from there, only the first is a quad, and the faces of the others have no area.
         near: what is nearer than this z-depth is cut away, scene units.
+        barycentrics: False if they are not needed: faster, with some backends.
         backend: a name in `BACKENDS`; "auto": see `choice.choose`.
         threads: how many threads to use, of the CPU; default one per usable core.
 
@@ -116,14 +125,14 @@ def rasterize(
     projection = camera.intrinsics.resized(width, height).matrix() @ camera.w2c()[:3]
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
     choice = choose() if backend == "auto" else Choice(backend, "", asked=True)
+    wanted = (vertices, faces, projection, (width, height), grid, near, threads)
     try:
-        chosen = _backend(choice.backend)
-        return chosen.rasterize_homogeneous(vertices, faces, projection, (width, height), grid, near, threads)
+        return _backend(choice.backend).rasterize_homogeneous(*wanted, apart=apart, barycentrics=barycentrics)
     except MissingDependencyError as error:
         if choice.asked:
             raise
         _warn_once(str(error))
-    return _backend("numba").rasterize_homogeneous(vertices, faces, projection, (width, height), grid, near, threads)
+    return _backend("numba").rasterize_homogeneous(*wanted, apart=apart, barycentrics=barycentrics)
 
 
 def interpolate(
@@ -150,6 +159,8 @@ def interpolate(
     """
     if attributes.ndim != 2:
         raise ValueError(f"attributes {attributes.shape}: need (N, C)")
+    if raster.barycentrics.shape[:2] != raster.face_id.shape:
+        raise ValueError("the raster has no barycentrics: ask for them")
     module = importlib.import_module(_module_name(backend))
     return module.interpolate(
         raster, np.ascontiguousarray(faces, np.int32), np.ascontiguousarray(attributes, np.float32), grid, threads

@@ -46,6 +46,8 @@ class _Grid:
     lower right) finds its weights in the face's order."""
     signs: Corners
     """(2,): +1 if that is an even permutation, else -1."""
+    apart: int
+    """From this row on every second cell of every second row is a quad."""
 
 
 def rasterize_homogeneous(
@@ -56,12 +58,15 @@ def rasterize_homogeneous(
     grid: tuple[int, int] | None = None,
     near: float = 1e-3,
     threads: int | None = None,
+    *,
+    apart: int | None = None,
+    barycentrics: bool = True,
 ) -> Raster:
     """See `ex4d_core.raster.rasterize`."""
     _announce()
     faces = _unwritten(faces)
     width, height = size
-    lattice = _read_grid(grid, len(vertices), faces)
+    lattice = _read_grid(grid, len(vertices), faces, apart)
     workers = threads or default_threads()
     projection = np.ascontiguousarray(projection)
     x, y = np.empty(len(vertices), np.int32), np.empty(len(vertices), np.int32)
@@ -81,7 +86,7 @@ def rasterize_homogeneous(
     face_boxes, chunk_boxes = np.empty((others, 4), np.int32), np.empty((chunks, 3), np.int32)
 
     def box_strips(start: int, stop: int) -> None:
-        numba_setup.box_strips(x, y, lattice.height, lattice.width, boxes, row_boxes, start, stop)
+        numba_setup.box_strips(x, y, lattice.width, lattice.apart, boxes, row_boxes, start, stop)
 
     def box_faces(start: int, stop: int) -> None:
         first = 2 * lattice.faces
@@ -94,7 +99,7 @@ def rasterize_homogeneous(
     pieces = _clip(vertices, faces, projection, near, size, x, w, lattice, boxes, row_boxes, chunk_boxes)
     raster = Raster(
         face_id=np.empty((height, width), np.int32),
-        barycentrics=np.empty((height, width, 3), np.float32),
+        barycentrics=np.empty((height, width, 3) if barycentrics else (0, 0, 3), np.float32),
         depth=np.empty((height, width), np.float32),
         front=np.empty((height, width), np.bool_),
     )
@@ -107,7 +112,7 @@ def rasterize_homogeneous(
     def draw(start: int, stop: int) -> None:
         late = np.empty(lattice.faces, np.int32)
         count = numba_grid.draw_grid(
-            x, y, w, lattice.height, lattice.width, boxes, row_boxes, lattice.places, lattice.signs,
+            x, y, w, lattice.height, lattice.width, lattice.apart, boxes, row_boxes, lattice.places, lattice.signs,
             start, stop, width, late, *flat,
         )  # fmt: skip
         numba_draw.draw_rest(
@@ -186,7 +191,7 @@ def _clip(
             np.empty((count, 3, 3)), np.empty(count, np.int32),
         )  # fmt: skip
         made = numba_setup.clip_outside(
-            vertices, faces, projection, near, float(size[0]), float(size[1]), x, w, lattice.width, row_boxes, boxes,
+            vertices, faces, projection, near, float(size[0]), float(size[1]), x, w, lattice.width, lattice.apart, row_boxes, boxes,
             2 * lattice.faces, lattice.corners, chunk_boxes, _CHUNK, *pieces,
         )  # fmt: skip
         return int(made), pieces
@@ -195,7 +200,9 @@ def _clip(
     return run(count)[1] if count else nothing
 
 
-def _read_grid(grid: tuple[int, int] | None, vertices: int, faces: NDArray[np.int32]) -> _Grid:
+def _read_grid(
+    grid: tuple[int, int] | None, vertices: int, faces: NDArray[np.int32], apart: int | None = None
+) -> _Grid:
     """Learn the order of the corners from the grid's first faces.
 
     Raises:
@@ -205,12 +212,14 @@ def _read_grid(grid: tuple[int, int] | None, vertices: int, faces: NDArray[np.in
     quads = max(height - 1, 0) * max(width - 1, 0)
     if quads == 0:
         empty = np.zeros((2, 3), np.int32)
-        return _Grid(0, 0, 0, empty, empty, np.ones(2, np.int32))
+        return _Grid(0, 0, 0, empty, empty, np.ones(2, np.int32), 0)
     if vertices < height * width or len(faces) < 2 * quads:
         raise ValueError(f"{vertices} vertices, {len(faces)} faces: too few for a grid of {height}x{width}")
     own_order = np.array([[0, width, 1], [1, width, width + 1]], np.int32)
     corners = faces[[0, quads]]
-    last = faces[[quads - 1, 2 * quads - 1]] - (height - 2) * width - (width - 2)
+    apart = height if apart is None else apart
+    row = min(apart, height - 1) - 1  # the last one with a quad a cell
+    last = faces[[(row + 1) * (width - 1) - 1, quads + (row + 1) * (width - 1) - 1]] - row * width - (width - 2)
     if (np.sort(corners, 1) != np.sort(own_order, 1)).any() or (last != corners).any():
         raise ValueError(
             f"the first faces {faces[0].tolist()}, {faces[quads].tolist()} are not a {height}x{width} grid's"
@@ -218,7 +227,7 @@ def _read_grid(grid: tuple[int, int] | None, vertices: int, faces: NDArray[np.in
     places = np.array([[int(np.flatnonzero(c == v)[0]) for v in o] for c, o in zip(corners, own_order, strict=True)])
     even = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
     signs = np.array([1 if tuple(p.tolist()) in even else -1 for p in places])
-    return _Grid(height, width, quads, np.ascontiguousarray(corners), places.astype(np.int32), signs.astype(np.int32))
+    return _Grid(height, width, quads, np.ascontiguousarray(corners), places.astype(np.int32), signs.astype(np.int32), apart)
 
 
 @functools.cache

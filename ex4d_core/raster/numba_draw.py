@@ -77,13 +77,14 @@ def _draw(
 ) -> None:  # fmt: skip
     """Draw triangle a, b, c into the pixels [left, right) x [top, bottom).
 
-    Positions are snapped (int64), w are 1/w. Weights go to the places ka, kb, kc of `barycentrics`.
+    Positions are snapped (int64), w are 1/w. Weights go to the places ka, kb, kc of `barycentrics`, if it has any.
     `front_sign` is +1 where a, b, c is an even permutation of the face's own order, else -1. `c`, `pixels` and `v` are
     scratch.
     """
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     if area == 0:
         return
+    weights = len(barycentrics) > 0
     s = 1 if area > 0 else -1
     # Edge functions e = a x + b y + c, positive inside; one step to the right adds a pixel's worth of a.
     a0, b0 = -s * (yc - yb), s * (xc - xb)
@@ -180,10 +181,11 @@ def _draw(
                     depth[p] = z
                     face_id[p] = label
                     front[p] = seen_front
-                    b = 3 * np.int64(p)
-                    barycentrics[np.uintp(b + ka)] = n0 * scale
-                    barycentrics[np.uintp(b + kb)] = n1 * scale
-                    barycentrics[np.uintp(b + kc)] = n2 * scale
+                    if weights:
+                        b = 3 * np.int64(p)
+                        barycentrics[np.uintp(b + ka)] = n0 * scale
+                        barycentrics[np.uintp(b + kb)] = n1 * scale
+                        barycentrics[np.uintp(b + kc)] = n2 * scale
         listed = np.uintp(0)
 
 
@@ -252,6 +254,8 @@ def draw_rest(
             if label < -1:
                 piece = -2 - label
                 face_id[p] = piece_owner[piece]
+                if len(barycentrics) == 0:
+                    continue
                 b0, b1, b2 = barycentrics[3 * p], barycentrics[3 * p + 1], barycentrics[3 * p + 2]
                 for n in range(3):
                     barycentrics[3 * p + n] = (

@@ -49,7 +49,7 @@ QUAD, PIXEL, COLUMNS, ROWS, AX, AY, BX, BY, DX, DY, EX, EY, ON_BD, ON_DA, ON_AB,
 # `t` has an entry for each quad of a strip: its first pixel, how it is drawn; a list of some.
 LEFT, TOP, KIND, LIST = (n * (STRIP + 8) for n in range(4))
 # `d` has, for each place in the boxes (each twice), an entry for each quad: which triangle hits that pixel (1 the upper
-# left, 2 the lower right one), its edge functions there. Then how far each place is from the first pixel, and a list.
+# left, 2 the lower right one, and 4 if its front is seen), its edge functions there. Then how far each place is from the first pixel, and a list.
 _PLACES = 2 * 16 * 16
 CODE, E0, E1, E2, HIT = (n * _PLACES * STRIP for n in range(5))
 STEP = 5 * _PLACES * STRIP
@@ -65,10 +65,11 @@ _ROUND_UP = HALF - 1  # (x + _ROUND_UP) >> SUBPIXEL_BITS is the first pixel whos
 
 
 @kernel
-def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: Int) -> Int:
+def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: Int, turns: Int) -> Int:
     """Which of `count` quads hit the pixel `u` right of and `v` below their first one: place `place` of `d`.
 
     A folded quad may hit it with both triangles: with its upper left one, and `again` with its lower right one.
+    `turns` has bit 1 if the front of an upper left triangle with a negative area is seen, bit 2 if of a lower right one.
 
     Returns:
         Not 0 if any quad hits it with both.
@@ -76,6 +77,7 @@ def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: 
     folded = np.int32(0)
     across, down = np.int32(u * SUBPIXELS), np.int32(v * SUBPIXELS)
     column, row, once = np.int32(u), np.int32(v), np.int32(-1 if again == 0 else 0)
+    turn_upper, turn_lower = np.int32(-(turns & 1)), np.int32(-(turns >> 1))
     out = d[place * STRIP :]
     for n in range(count):
         ax, ay = np.int32(c[AX + n] - across), np.int32(c[AY + n] - down)
@@ -87,12 +89,15 @@ def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: 
         f_bd, f_da, f_ab = np.int32(bd + c[ON_BD + n]), np.int32(da + c[ON_DA + n]), np.int32(ab + c[ON_AB + n])
         f_be, f_ed = np.int32(be + c[ON_BE + n]), np.int32(ed + c[ON_ED + n])
         in_box = (column < c[COLUMNS + n]) & (row < c[ROWS + n])
-        upper = (((f_bd ^ f_da) | (f_bd ^ f_ab)) >= 0) & (np.int32(bd + da + ab) != 0)  # 0: all on one line
-        lower = (((~f_bd ^ f_be) | (~f_bd ^ f_ed)) >= 0) & (np.int32(be + ed - bd) != 0)
+        area_upper, area_lower = np.int32(bd + da + ab), np.int32(be + ed - bd)
+        upper = (((f_bd ^ f_da) | (f_bd ^ f_ab)) >= 0) & (area_upper != 0)  # 0: all on one line
+        lower = (((~f_bd ^ f_be) | (~f_bd ^ f_ed)) >= 0) & (area_lower != 0)
         both = upper & lower & in_box
         folded = np.int32(folded | both)
         first = upper & (once != 0)
+        area, turn = area_upper if first else area_lower, turn_upper if first else turn_lower
         hit = np.int32(1) if first else (np.int32(2) if lower else np.int32(0))
+        hit |= np.int32(4) if (np.int32(area ^ turn) >= 0) & (hit != 0) else np.int32(0)
         out[CODE + n] = (hit if in_box else np.int32(0)) & (once | np.int32(-1 if both else 0))
         out[E0 + n] = bd if first else be
         out[E1 + n] = da if first else ed
@@ -101,7 +106,7 @@ def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: 
 
 
 @kernel
-def _hit_pixels(c: Ints, d: Ints, count: Int, columns: Int, rows: Int, width: Int) -> Int:
+def _hit_pixels(c: Ints, d: Ints, count: Int, columns: Int, rows: Int, width: Int, turns: Int) -> Int:
     """Find which pixels of their boxes, of up to `columns` by `rows`, quads hit; the list of entries stands in `HIT`.
 
     Returns:
@@ -112,7 +117,7 @@ def _hit_pixels(c: Ints, d: Ints, count: Int, columns: Int, rows: Int, width: In
         for u in range(columns):
             for again in range(2):
                 d[STEP + place] = v * width + u
-                folded = _hit_place(c, d, count, u, v, place, again)
+                folded = _hit_place(c, d, count, u, v, place, again, turns)
                 for n in range(place * STRIP, place * STRIP + count):
                     # Written always, kept where true: no branch to mispredict.
                     d[to] = np.int32(n)
@@ -165,31 +170,33 @@ def _drop_hidden(c: Ints, t: Ints, count: Int, base: Int, below: Int, w: Doubles
 
 @kernel
 def _keep_nearest(
-    c: Ints, d: Ints, hits: Int, w: Doubles, row: Int, grid_w: Int, quads: Int, places: Ints, signs: Ints,
-    face_id: Ints, barycentrics: Singles, depth: Singles, front: Bools,
+    c: Ints, d: Ints, hits: Int, w: Doubles, row: Int, grid_w: Int, quads: Int, places: Ints, face_id: Ints,
+    barycentrics: Singles, depth: Singles, front: Bools,
 ) -> None:  # fmt: skip
-    """Draw what `_hit_pixels` found in one row of the grid."""
+    """Draw what `_hit_pixels` found in one row of the grid; no barycentrics if there is no place for them."""
+    weights = len(barycentrics) > 0
     for h in range(hits):
         m = np.uintp(d[HIT + h])
         n, place = m & np.uintp(STRIP - 1), m // np.uintp(STRIP)
-        side, a = np.int64(d[np.uintp(CODE) + m]) >> 1, np.int64(c[np.uintp(QUAD) + n])
+        code, a = np.int64(d[np.uintp(CODE) + m]), np.int64(c[np.uintp(QUAD) + n])
+        side = (code >> 1) & 1
         p = np.uintp(c[np.uintp(PIXEL) + n] + d[np.uintp(STEP) + place])
         e0, e1, e2 = np.float64(d[np.uintp(E0) + m]), np.float64(d[np.uintp(E1) + m]), np.float64(d[np.uintp(E2) + m])
         m0 = e0 * w[np.uintp(a + side)]
         m1 = e1 * w[np.uintp(a + grid_w)]
         m2 = e2 * w[np.uintp(a + 1 + side * grid_w)]
-        area = e0 + e1 + e2
         scale = 1.0 / (m0 + m1 + m2)
-        z = np.float32(area * scale)
+        z = np.float32((e0 + e1 + e2) * scale)
         label = a - row + side * quads
         if z < depth[p] or (z == depth[p] and label < face_id[p]):
             depth[p] = z
             face_id[p] = label
-            front[p] = (area > 0) != (signs[side] > 0)
-            q = 3 * np.int64(p)
-            barycentrics[np.uintp(q + places[side, 0])] = m0 * scale
-            barycentrics[np.uintp(q + places[side, 1])] = m1 * scale
-            barycentrics[np.uintp(q + places[side, 2])] = m2 * scale
+            front[p] = code > 2
+            if weights:
+                q = 3 * np.int64(p)
+                barycentrics[np.uintp(q + places[side, 0])] = m0 * scale
+                barycentrics[np.uintp(q + places[side, 1])] = m1 * scale
+                barycentrics[np.uintp(q + places[side, 2])] = m2 * scale
 
 
 @kernel
@@ -207,12 +214,12 @@ def _empty(first: Int, stop: Int, face_id: Ints, barycentrics: Singles, depth: S
 
 @kernel
 def draw_grid(
-    x: Ints, y: Ints, w: Doubles, grid_h: Int, grid_w: Int, boxes: Ints, row_boxes: Ints, places: Ints, signs: Ints,
-    y_first: Int, y_stop: Int, width: Int, late: Ints, face_id: Ints, barycentrics: Singles, depth: Singles,
+    x: Ints, y: Ints, w: Doubles, grid_h: Int, grid_w: Int, apart: Int, boxes: Ints, row_boxes: Ints, places: Ints,
+    signs: Ints, y_first: Int, y_stop: Int, width: Int, late: Ints, face_id: Ints, barycentrics: Singles, depth: Singles,
     front: Bools,
 ) -> Int:  # fmt: skip
     """Empty rows [y_first, y_stop) of the visibility buffer, whose arrays are given flat, and draw the grid's small
-    quads into them.
+    quads into them. From row `apart` of the grid on only every second cell is a quad.
 
     Returns:
         How many larger quads were left to `numba_draw`; `late` holds their upper left vertices.
@@ -226,6 +233,7 @@ def draw_grid(
         np.empty(4 * (STRIP + 8), np.int32),
         np.empty(_DENSE, np.int32),
     )
+    turns = np.int64((signs[0] > 0) + 2 * (signs[1] > 0))
     late_count = 0
     row_width, row_first, row_stop = np.int32(width), np.int32(y_first), np.int32(y_stop)
     for i in range(grid_h - 1):
@@ -252,6 +260,7 @@ def draw_grid(
             x0, x1 = x[base : base + count + 1], x[below : below + count + 1]
             y0, y1 = y[base : base + count + 1], y[below : below + count + 1]
             most_x, most_y, largest = np.int32(0), np.int32(0), np.int32(0)
+            between = np.int32(0 if i < apart else 1)
             for k in range(count):
                 x_low = min(min(x0[k], x0[k + 1]), min(x1[k], x1[k + 1]))
                 x_high = max(max(x0[k], x0[k + 1]), max(x1[k], x1[k + 1]))
@@ -277,6 +286,7 @@ def draw_grid(
                     if (x_low <= MISSING) & (min(x0[k + 1], x1[k]) > MISSING) & (max(x0[k], x1[k + 1]) > MISSING)
                     else kind
                 )
+                kind = kind if (np.int32(k) & between) == 0 else np.int32(0)
                 columns, rows = columns if kind == 1 else np.int32(0), rows if kind == 1 else np.int32(0)
                 most_x, most_y, largest = max(most_x, columns), max(most_y, rows), max(largest, kind)
                 t[KIND + k], t[LEFT + k], t[TOP + k] = kind, x_first, y_start
@@ -336,7 +346,7 @@ def draw_grid(
                     columns_most, rows_most = np.int32(0), np.int32(0)
                     for k in range(_GROUP):
                         columns_most, rows_most = max(columns_most, some[COLUMNS + k]), max(rows_most, some[ROWS + k])
-                hits = _hit_pixels(some, d, entries, columns_most, rows_most, width)
-                _keep_nearest(some, d, hits, w, i, grid_w, quads, places, signs, face_id, barycentrics, depth, front)
+                hits = _hit_pixels(some, d, entries, columns_most, rows_most, width, turns)
+                _keep_nearest(some, d, hits, w, i, grid_w, quads, places, face_id, barycentrics, depth, front)
     _empty(ready, y_stop * width, face_id, barycentrics, depth, front)
     return late_count

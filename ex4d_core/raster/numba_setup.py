@@ -76,15 +76,18 @@ def project(
 
 
 @kernel
-def box_strips(x: Ints, y: Ints, grid_h: Int, grid_w: Int, boxes: Ints, row_boxes: Ints, start: Int, stop: Int) -> None:
-    """Bounds of the strips of grid rows start..stop, and of those rows.
+def box_strips(
+    x: Ints, y: Ints, grid_w: Int, apart: Int, boxes: Ints, row_boxes: Ints, start: Int, stop: Int
+) -> None:
+    """Bounds of the strips of grid rows start..stop, and of those rows; nothing where quads stand apart and the row
+    lies between them.
 
     `boxes` (grid_h - 1, strips, 5) int32: least and greatest snapped x, y of the vertices in reach, and whether any
     vertex is outside. `row_boxes` (grid_h - 1, 3) int32: least and greatest y, any outside.
     """
     for i in range(start, stop):
         row_low, row_high, row_outside = np.int32(_GREATEST), np.int32(OUTSIDE), np.int32(0)
-        for s in range(boxes.shape[1]):
+        for s in range(0 if i < apart or (i - apart) & 1 == 0 else boxes.shape[1], boxes.shape[1]):
             first = s * STRIP
             count = min(STRIP, grid_w - 1 - first) + 1
             first += i * grid_w
@@ -226,8 +229,8 @@ def _emit(
 @kernel
 def clip_outside(
     vertices: Singles, faces: Ints, projection: Doubles, near: Real, width: Real, height: Real, x: Ints,
-    w: Doubles, grid_w: Int, row_boxes: Ints, boxes: Ints, first_face: Int, corners: Ints, chunk_boxes: Ints,
-    chunk: Int, px: Ints, py: Ints, pw: Doubles, weights: Doubles, owner: Ints,
+    w: Doubles, grid_w: Int, apart: Int, row_boxes: Ints, boxes: Ints, first_face: Int, corners: Ints,
+    chunk_boxes: Ints, chunk: Int, px: Ints, py: Ints, pw: Doubles, weights: Doubles, owner: Ints,
 ) -> Int:  # fmt: skip
     """Clip every face that has a vertex outside the guard band into pieces that lie inside it.
 
@@ -247,7 +250,7 @@ def clip_outside(
         for s in range(boxes.shape[1]):
             if not boxes[i, s, 4]:
                 continue
-            for j in range(s * STRIP, min((s + 1) * STRIP, grid_w - 1)):
+            for j in range(s * STRIP, min((s + 1) * STRIP, grid_w - 1), 1 if i < apart else 2):
                 o = i * grid_w + j
                 if min(x[o], x[o + 1], x[o + grid_w], x[o + grid_w + 1]) != OUTSIDE:
                     continue

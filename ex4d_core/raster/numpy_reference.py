@@ -22,15 +22,18 @@ def rasterize_homogeneous(
     grid: tuple[int, int] | None = None,
     near: float = 1e-3,
     threads: int | None = None,
+    *,
+    apart: int | None = None,
+    barycentrics: bool = True,
 ) -> Raster:
-    """See `ex4d_core.raster.rasterize`; `grid` and `threads` make no difference here."""
+    """See `ex4d_core.raster.rasterize`; what is optional, but `near`, makes no difference here."""
     width, height = size
     corners = vertices.astype(np.float64) @ projection[:, :3].T + projection[:, 3]  # (N, 3): u w, v w, w
     x = np.arange(width)[None, :] + 0.5
     y = np.arange(height)[:, None] + 0.5
     face_id = np.full((height, width), -1, np.int32)
     depth = np.full((height, width), np.inf, np.float32)
-    barycentrics = np.zeros((height, width, 3), np.float32)
+    weights = np.zeros((height, width, 3), np.float32)
     front = np.zeros((height, width), bool)
     for index, (p0, p1, p2) in enumerate(corners[faces]):
         normals = np.stack([np.cross(p1, p2), np.cross(p2, p0), np.cross(p0, p1)])  # (3, 3), one an edge
@@ -49,9 +52,9 @@ def rasterize_homogeneous(
         nearer = covered & (z.astype(np.float32) < depth)
         face_id[nearer] = index
         depth[nearer] = z[nearer]
-        barycentrics[nearer] = (e[:, nearer] * z[nearer]).T
+        weights[nearer] = (e[:, nearer] * z[nearer]).T
         front[nearer] = det < 0  # y down, z forward: a normal towards the camera has a negative triple product
-    return Raster(face_id, barycentrics, depth, front)
+    return Raster(face_id, weights, depth, front)
 
 
 def interpolate(

@@ -37,8 +37,11 @@ def rasterize_homogeneous(
     grid: tuple[int, int] | None = None,
     near: float = 1e-3,
     threads: int | None = None,
+    *,
+    apart: int | None = None,
+    barycentrics: bool = True,
 ) -> Raster:
-    """See `ex4d_core.raster.rasterize`; `grid` and `threads` make no difference here.
+    """See `ex4d_core.raster.rasterize`; what is optional, but `near`, makes no difference here.
 
     Raises:
         MissingDependencyError: nvdiffrast is not installed, does not load, or there is no GPU for it.

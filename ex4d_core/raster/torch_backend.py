@@ -40,8 +40,11 @@ def rasterize_homogeneous(
     grid: tuple[int, int] | None = None,
     near: float = 1e-3,
     threads: int | None = None,
+    *,
+    apart: int | None = None,
+    barycentrics: bool = True,
 ) -> Raster:
-    """See `ex4d_core.raster.rasterize`; `grid` and `threads` make no difference here.
+    """See `ex4d_core.raster.rasterize`; what is optional, but `near`, makes no difference here.
 
     Raises:
         MissingDependencyError: the device has no memory left.
