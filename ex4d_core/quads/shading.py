@@ -79,9 +79,7 @@ def shade(
     rows, columns = raster.face_id.shape
     height, width = rows // 2, columns // 2
     position, own = np.empty((rows, columns, 2), np.float32), np.empty((rows, columns), np.int32)
-    _locate(
-        raster.depth, tuple(source_from_sample.ravel().tolist()), position.reshape(-1)
-    )
+    _locate(raster.depth, tuple(source_from_sample.ravel().tolist()), position.reshape(-1))
     _find_owners(
         raster.face_id.reshape(-1), raster.front.reshape(-1), *solid.size, solid.grid[1] - 1, len(solid.faces) // 2,
         solid.apart, solid.pixel, own.reshape(-1),

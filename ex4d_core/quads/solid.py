@@ -268,104 +268,119 @@ def _lay_lattice(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _slope(disparity: Any, cuts: Any, y: Any, x: Any) -> Any:  # pragma: no cover
-    """Disparity's change by a pixel to the right, and by one down, on the pixel's own surface; 0 if it is alone."""
-    height, width = disparity.shape
-    d = disparity[y, x]
-    x0, x1, y0, y1 = max(x - 1, 0), min(x + 1, width - 1), max(y - 1, 0), min(y + 1, height - 1)
-    # `&`, not `and`, and all of them looked up: a branch at an edge would be a coin toss.
-    left, right = (x > 0) & ((cuts[y, x0] & RIGHT) == 0), (x1 > x) & ((cuts[y, x] & RIGHT) == 0)
-    above, below = (y > 0) & ((cuts[y0, x] & BELOW) == 0), (y1 > y) & ((cuts[y, x] & BELOW) == 0)
-    across = np.float64((disparity[y, x1] if right else d) - (disparity[y, x0] if left else d))
-    down = np.float64((disparity[y1, x] if below else d) - (disparity[y0, x] if above else d))
-    return across * (0.5 if left & right else 1.0), down * (0.5 if above & below else 1.0)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _edge(disparity: Any, shift: Any, y: Any, x: Any, v: Any, u: Any, axis: Any, own: Any) -> Any:  # pragma: no cover
-    """By how much the edge between pixels (y, x) and (v, u), right of it or below, is moved for disparity `own`.
+def _stays(by: Any, here: Any, there: Any, own: Any) -> Any:  # pragma: no cover
+    """By how much the edge between two pixels, of disparities `here` and `there`, is moved for a third one: `by`, or 0.
 
     A surface ends where the colours say. What is behind it begins there too, but not behind half way: of a pixel whose
     centre shows it, all of it is taken to be seen.
     """
-    by, here, there = np.float64(shift[y, x, axis]), disparity[y, x], disparity[v, u]
     behind = own < np.float32(0.5) * (here + there)
-    return 0.0 if behind & ((by > 0) == (here > there)) else by
+    return np.float32(0) if behind & ((by > 0) == (here > there)) else by
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _to_edge(
-    disparity: Any, cuts: Any, shift: Any, y: Any, x: Any, axis: Any, sign: Any, slope: Any
-) -> Any:  # pragma: no cover
-    """Disparity's change from a pixel's centre to its edge: on axis 0 the left (sign -1) or right one (1), on 1 the
-    upper or lower one.
+def _to_edge(step: Any, far: Any, cut: Any, before: Any) -> Any:  # pragma: no cover
+    """Disparity's change from a pixel's centre to one of its edges.
 
     Towards its silhouette a round thing's depth changes with the root of the distance from it: of a step of
     `sqrt(d + 1) - sqrt(d)` to the last pixel `sqrt(d)` is left. That it is round is told by steps that grow.
+
+    Args:
+        step: to the next pixel in line, as the slope is.
+        far: pixels to the edge if it is `cut`.
+        before: the step two pixels before; 0 if the surface does not end here, or is not known there.
     """
-    height, width = disparity.shape
-    down, across = (sign, 0) if axis == 1 else (0, sign)
-    v, u, step = y + down, x + across, np.float64(sign) * slope
-    bit = BELOW if axis == 1 else RIGHT
-    if not (0 <= v < height and 0 <= u < width) or not cuts[min(y, v), min(x, u)] & bit:
-        return 0.5 * step
-    far = 0.5 + sign * _edge(disparity, shift, min(y, v), min(x, u), max(y, v), max(x, u), axis, disparity[y, x])
-    y1, x1, y2, x2 = y - down, x - across, y - 2 * down, x - 2 * across
-    bent = 0.0
-    if step < 0 and disparity[y, x] > disparity[v, u] and 0 <= y2 < height and 0 <= x2 < width:
-        before = np.float64(disparity[y1, x1] - disparity[y2, x2])
-        if before < 0 and not cuts[min(y1, y2), min(x1, x2)] & bit:
-            bent = RIM * min(max((step / before - _FLAT) / (_ROUND - _FLAT), 0.0), 1.0)
-    root = math.sqrt(far)
-    return step * (far + bent * (root / (math.sqrt(far + 1.0) - root) - far))
+    bent = RIM * min(max((step / before - _FLAT) / (_ROUND - _FLAT), 0.0), 1.0) if (step < 0) & (before < 0) else 0.0
+    if bent > 0:
+        root = math.sqrt(far)
+        return step * (far + bent * (root / (math.sqrt(far + 1.0) - root) - far))
+    return (far if cut else 0.5) * step
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _to_edges(disparity: Any, cuts: Any, shift: Any, y: Any, x: Any, change: Any, at: Any) -> None:  # pragma: no cover
+    """Disparity's change from a pixel's centre to its left, right, upper and lower edge, in `change` from `at` on: as
+    it changes on the pixel's own surface, and not at all if the pixel is alone.
+    """
+    d = disparity[y, x]
+    for axis in range(2):
+        here, end, bit = (y, disparity.shape[0], BELOW) if axis else (x, disparity.shape[1], RIGHT)
+        down, across = (1, 0) if axis else (0, 1)
+        # How many pixels there are before and after, and the two next ones there: at the frame's border, this one.
+        back, on = min(here, 2), min(end - 1 - here, 2)
+        one, two = min(back, 1), min(on, 1)
+        y1, x1, y2, x2 = y - one * down, x - one * across, y - back * down, x - back * across
+        y3, x3, y4, x4 = y + two * down, x + two * across, y + on * down, x + on * across
+        d1, d2, d3, d4 = disparity[y1, x1], disparity[y2, x2], disparity[y3, x3], disparity[y4, x4]
+        # `&`, not `and`, and all of them looked up: a branch at an edge would be a coin toss.
+        cut1, cut3 = (back > 0) & ((cuts[y1, x1] & bit) != 0), (on > 0) & ((cuts[y, x] & bit) != 0)
+        cut2, cut4 = (back < 2) | ((cuts[y2, x2] & bit) != 0), (on < 2) | ((cuts[y3, x3] & bit) != 0)
+        left, right = (back > 0) & ~cut1, (on > 0) & ~cut3
+        slope = np.float64((d3 if right else d) - (d1 if left else d)) * (0.5 if left & right else 1.0)
+        far1 = 0.5 - np.float64(_stays(shift[y1, x1, axis], d1, d, d))
+        far3 = 0.5 + np.float64(_stays(shift[y, x, axis], d, d3, d))
+        before1 = np.float64(d3 - d4) if cut1 & (d > d1) & ~cut4 else 0.0
+        before3 = np.float64(d1 - d2) if cut3 & (d > d3) & ~cut2 else 0.0
+        change[at + 2 * axis] = _to_edge(-slope, far1, cut1, before1)
+        change[at + 2 * axis + 1] = _to_edge(slope, far3, cut3, before3)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _around(
-    disparity: Any, cuts: Any, shift: Any, inside: Any, vertices: Any, torn: Any, i: Any, j: Any, deep: Any, apart: Any
-) -> None:  # pragma: no cover
+    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, i: Any, j: Any, change: Any, deep: Any,
+    apart: Any, at: Any,
+) -> None:  # pragma: no cover  # fmt: skip
     """Depth, and distance from the silhouette, at corner (i, j) for each of the pixels around it.
 
-    `deep` (4,) float64, `apart` (4,) float32: of the pixel upper left of the corner, upper right, lower left, lower
-    right; rubbish for one out of the frame. Depth is that of the lattice where it has the point. Else the mean
+    Four numbers in `deep` and in `apart` from `at` on: of the pixel upper left of the corner, upper right, lower left,
+    lower right; rubbish for one out of the frame. Depth is that of the lattice where it has the point. Else the mean
     disparity over those of the four that belong together with the pixel, around the corner; each says what its own
-    slope makes of the way to the corner.
+    slope makes of the way to the corner: `change`, of `_to_edges`, for the pixels of an even row, then of an odd one.
     """
     height, width = disparity.shape
     y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
+    n0, n1, n2, n3 = inside[y0, x0], inside[y0, x1], inside[y1, x0], inside[y1, x1]
     if not torn[i, j]:
-        least = min(min(inside[y0, x0], inside[y0, x1]), min(inside[y1, x0], inside[y1, x1]))
-        deep[:], apart[:] = np.float64(vertices[i, j, 2]), max(least - np.float32(0.5), np.float32(0))
+        z = np.float64(vertices[i, j, 2])
+        far = max(min(min(n0, n1), min(n2, n3)) - np.float32(0.5), np.float32(0))
+        for m in range(4):
+            deep[at + m], apart[at + m] = z, far
         return
     across, down = x0 < x1, y0 < y1
-    edges = 1 if across and i > 0 and not cuts[y0, x0] & RIGHT else 0
-    edges |= 2 if across and i < height and not cuts[y1, x0] & RIGHT else 0
-    edges |= 4 if down and j > 0 and not cuts[y0, x0] & BELOW else 0
-    edges |= 8 if down and j < width and not cuts[y0, x1] & BELOW else 0
-    for m in range(4):
-        y, x = y1 if m >> 1 else y0, x1 if m & 1 else x0
-        right, below = _slope(disparity, cuts, y, x)
-        d = np.float64(disparity[y, x])
-        d += _to_edge(disparity, cuts, shift, y, x, 0, -1 if m & 1 else 1, right)
-        d += _to_edge(disparity, cuts, shift, y, x, 1, -1 if m >> 1 else 1, below)
-        deep[m], apart[m] = max(d, _LEAST * np.float64(disparity[y, x])), inside[y, x]
-    d0, d1, d2, d3 = deep[0], deep[1], deep[2], deep[3]
-    n0, n1, n2, n3 = apart[0], apart[1], apart[2], apart[3]
-    far = np.float32(1e9)
+    edges = 1 if across & (i > 0) & ((cuts[y0, x0] & RIGHT) == 0) else 0
+    edges |= 2 if across & (i < height) & ((cuts[y1, x0] & RIGHT) == 0) else 0
+    edges |= 4 if down & (j > 0) & ((cuts[y0, x0] & BELOW) == 0) else 0
+    edges |= 8 if down & (j < width) & ((cuts[y0, x1] & BELOW) == 0) else 0
+    upper, lower = 4 * (y0 & 1) * width, 4 * (y1 & 1) * width
+    d0, d1, d2, d3 = disparity[y0, x0], disparity[y0, x1], disparity[y1, x0], disparity[y1, x1]
+    d0 = _changed(d0, change[upper + 4 * x0 + 1], change[upper + 4 * x0 + 3])
+    d1 = _changed(d1, change[upper + 4 * x1], change[upper + 4 * x1 + 3])
+    d2 = _changed(d2, change[lower + 4 * x0 + 1], change[lower + 4 * x0 + 2])
+    d3 = _changed(d3, change[lower + 4 * x1], change[lower + 4 * x1 + 2])
+    most = np.float32(1e9)
     for m in range(4):
         members = _TOGETHER[edges, m]
         total = (d0 if members & 1 else 0.0) + (d1 if members & 2 else 0.0)
         total += (d2 if members & 4 else 0.0) + (d3 if members & 8 else 0.0)
-        least = min(n0 if members & 1 else far, n1 if members & 2 else far)
-        least = min(least, min(n2 if members & 4 else far, n3 if members & 8 else far))
+        least = min(n0 if members & 1 else most, n1 if members & 2 else most)
+        least = min(least, min(n2 if members & 4 else most, n3 if members & 8 else most))
         count = (members & 1) + ((members >> 1) & 1) + ((members >> 2) & 1) + (members >> 3)
-        deep[m], apart[m] = count / total, max(least - np.float32(0.5), np.float32(0))
+        deep[at + m], apart[at + m] = count / total, max(least - np.float32(0.5), np.float32(0))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _moved(disparity: Any, cuts: Any, shift: Any, i: Any, j: Any, place: Any) -> None:  # pragma: no cover
-    """Where in the frame corner (i, j) stands for each of the pixels around it, in the order of `_around`, in `place`
-    (4, 2): moved as the edges that meet there, by their mean.
+def _changed(disparity: Any, across: Any, down: Any) -> Any:  # pragma: no cover
+    """Disparity at the corner of a pixel, but not much less than its own."""
+    own = np.float64(disparity)
+    return max(own + across + down, _LEAST * own)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _moved(
+    disparity: Any, cuts: Any, shift: Any, lens: Any, i: Any, j: Any, place: Any, at: Any
+) -> None:  # pragma: no cover
+    """Where corner (i, j) stands for each of the pixels around it, in the order of `_around`, in `place` from 4 `at`
+    on: x and y in the frame, moved as the edges that meet there, by their mean; and x / z and y / z in space.
     """
     height, width = cuts.shape
     y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
@@ -373,14 +388,17 @@ def _moved(disparity: Any, cuts: Any, shift: Any, i: Any, j: Any, place: Any) ->
     lower = (x0 < x1) & (i < height) & ((cuts[y1, x0] & RIGHT) != 0)
     left = (y0 < y1) & (j > 0) & ((cuts[y0, x0] & BELOW) != 0)
     right = (y0 < y1) & (j < width) & ((cuts[y0, x1] & BELOW) != 0)
+    by_upper, by_lower = shift[y0, x0, 0] if upper else np.float32(0), shift[y1, x0, 0] if lower else np.float32(0)
+    by_left, by_right = shift[y0, x0, 1] if left else np.float32(0), shift[y0, x1, 1] if right else np.float32(0)
+    d0, d1, d2, d3 = disparity[y0, x0], disparity[y0, x1], disparity[y1, x0], disparity[y1, x1]
     for m in range(4):
-        own = disparity[y1 if m >> 1 else y0, x1 if m & 1 else x0]
-        across = _edge(disparity, shift, y0, x0, y0, x1, 0, own) if upper else 0.0
-        across += _edge(disparity, shift, y1, x0, y1, x1, 0, own) if lower else 0.0
-        down = _edge(disparity, shift, y0, x0, y1, x0, 1, own) if left else 0.0
-        down += _edge(disparity, shift, y0, x1, y1, x1, 1, own) if right else 0.0
-        place[m, 0] = j + across * (0.5 if upper & lower else 1.0)
-        place[m, 1] = i + down * (0.5 if left & right else 1.0)
+        own = (d3 if m & 1 else d2) if m >> 1 else (d1 if m & 1 else d0)
+        across = np.float64(_stays(by_upper, d0, d1, own)) + np.float64(_stays(by_lower, d2, d3, own))
+        down = np.float64(_stays(by_left, d0, d2, own)) + np.float64(_stays(by_right, d1, d3, own))
+        u, v = j + across * (0.5 if upper & lower else 1.0), i + down * (0.5 if left & right else 1.0)
+        n = 4 * (at + m)
+        place[n], place[n + 1] = u, v
+        place[n + 2], place[n + 3] = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -402,15 +420,13 @@ def _corner(quads: Any, vertices: Any, y: Any, x: Any, k: Any) -> Any:  # pragma
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _put(
-    u: Any, v: Any, z: Any, lens: Any, n: Any, k: Any, row: Any, column: Any, vertices: Any, uv: Any
+    u: Any, v: Any, x: Any, y: Any, z: Any, n: Any, k: Any, row: Any, column: Any, vertices: Any, uv: Any
 ) -> None:  # pragma: no cover
-    """Set corner k of loose quad n, which stands at (row, column), to what is at (u, v) in the frame, z deep."""
+    """Set corner k of loose quad n, which stands at (row, column), to what is at (u, v) in the frame and (x, y, 1) z in
+    space.
+    """
     i, j = row + (k >> 1), column + (k & 1)
-    vertices[i, j, 0], vertices[i, j, 1], vertices[i, j, 2] = (
-        (u - lens[2]) / lens[0] * z,
-        (v - lens[3]) / lens[1] * z,
-        z,
-    )
+    vertices[i, j, 0], vertices[i, j, 1], vertices[i, j, 2] = x * z, y * z, z
     uv[n, k, 0], uv[n, k, 1] = u, v
 
 
@@ -424,32 +440,43 @@ def _add_quads(
     made = 0
     # Of two rows of corners, in turn: what the pixels around each have there, and where it stands. Whose it is, to
     # find it once for all of them.
-    deep, apart = np.empty((2, width + 1, 4)), np.empty((2, width + 1, 4), np.float32)
-    place, found = np.empty((2, width + 1, 4, 2)), np.full((2, width + 1), -1, np.int32)
-    listed = np.empty(width + 1, np.int32)
-    for y in range(height):
-        upper, lower = torn[y], torn[y + 1]
-        several = 0
-        for x in range(width):  # written always, kept where true: no branch to mispredict
-            listed[several] = x
-            several += 1 if upper[x] | upper[x + 1] | lower[x] | lower[x + 1] else 0
-        for n in range(several):
-            x = np.int64(listed[n])
+    deep, apart = np.empty(2 * (width + 1) * 4), np.empty(2 * (width + 1) * 4, np.float32)
+    place, found = np.empty(2 * (width + 1) * 16), np.full((2, width + 1), -1, np.int32)
+    # Of two rows of pixels, in turn: which have a quad of their own, how many; `_to_edges` of those.
+    listed, several, change = np.empty((2, width + 1), np.int32), np.zeros(2, np.int64), np.empty(2 * width * 4)
+    for ahead in range(height + 1):
+        if ahead < height:
+            upper, lower = torn[ahead], torn[ahead + 1]
+            some, count = listed[ahead & 1], np.uintp(0)
+            for x in range(width):  # written always, kept where true: no branch to mispredict
+                some[count] = x
+                count += np.uintp(1) if upper[x] | upper[x + 1] | lower[x] | lower[x + 1] else np.uintp(0)
+            several[ahead & 1] = np.int64(count)
+            for n in range(several[ahead & 1]):
+                x = np.int64(some[n])
+                _to_edges(disparity, cuts, shift, ahead, x, change, 4 * ((ahead & 1) * width + x))
+        if ahead == 0:
+            continue
+        y = ahead - 1
+        for n in range(several[y & 1]):
+            x = np.int64(listed[y & 1, n])
             shell = inside[y, x] < reach
             row, column = _place(made, vertices, height)
             shell_row, shell_column = _place(made + 1, vertices, height)
             for k in range(4):
                 i, j = y + (k >> 1), x + (k & 1)
-                at = i & 1
-                if found[at, j] != i:
-                    found[at, j] = i
-                    _around(disparity, cuts, shift, inside, vertices, torn, i, j, deep[at, j], apart[at, j])
-                    _moved(disparity, cuts, shift, i, j, place[at, j])
-                z, u, v = deep[at, j, 3 - k], place[at, j, 3 - k, 0], place[at, j, 3 - k, 1]
-                _put(u, v, z, lens, made, k, row, column, vertices, uv)
+                at = 4 * ((i & 1) * (width + 1) + j)
+                if found[i & 1, j] != i:
+                    found[i & 1, j] = i
+                    _around(disparity, cuts, inside, vertices, torn, i, j, change, deep, apart, at)
+                    _moved(disparity, cuts, shift, lens, i, j, place, at)
+                at += 3 - k
+                z, n4 = deep[at], 4 * at
+                u, v, ray_x, ray_y = place[n4], place[n4 + 1], place[n4 + 2], place[n4 + 3]
+                _put(u, v, ray_x, ray_y, z, made, k, row, column, vertices, uv)
                 if shell:
-                    z *= 1.0 + min(THICKENING * apart[at, j, 3 - k] / lens[0], THICKEST)
-                    _put(u, v, z, lens, made + 1, k, shell_row, shell_column, vertices, uv)
+                    z *= 1.0 + min(THICKENING * apart[at] / lens[0], THICKEST)
+                    _put(u, v, ray_x, ray_y, z, made + 1, k, shell_row, shell_column, vertices, uv)
             pixel[made], quads[y, x] = y * width + x, made
             made += 1
             if shell:
@@ -526,7 +553,7 @@ def _add_flaps(
                 z /= min(max(1.0 + slope * out * z, _LEAST), _MOST)
                 across = -out if side == 0 or side == 2 else (width if vertical else height) + out
                 u, v = (across, np.float64(t + end)) if vertical else (np.float64(t + end), across)
-                _put(u, v, z, lens, made, k, row, column, vertices, uv)
+                _put(u, v, (u - lens[2]) / lens[0], (v - lens[3]) / lens[1], z, made, k, row, column, vertices, uv)
             pixel[made] = OCCLUDER
             made += 1
     return made
@@ -557,6 +584,6 @@ def _add_strips(
                 on = np.float64(abs(b - a) - 1)
                 z /= min(max(1.0 + slopes[n] * on * z, _LEAST), _MOST)
                 u, v = (u + (on if forwards else -on), v) if across else (u, v + (on if forwards else -on))
-            _put(u, v, z, lens, made, k, row, column, vertices, uv)
+            _put(u, v, (u - lens[2]) / lens[0], (v - lens[3]) / lens[1], z, made, k, row, column, vertices, uv)
         pixel[made] = OCCLUDER
         made += 1

@@ -227,7 +227,9 @@ def _read_grid(
     places = np.array([[int(np.flatnonzero(c == v)[0]) for v in o] for c, o in zip(corners, own_order, strict=True)])
     even = {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
     signs = np.array([1 if tuple(p.tolist()) in even else -1 for p in places])
-    return _Grid(height, width, quads, np.ascontiguousarray(corners), places.astype(np.int32), signs.astype(np.int32), apart)
+    return _Grid(
+        height, width, quads, np.ascontiguousarray(corners), places.astype(np.int32), signs.astype(np.int32), apart
+    )
 
 
 @functools.cache

@@ -76,9 +76,7 @@ def project(
 
 
 @kernel
-def box_strips(
-    x: Ints, y: Ints, grid_w: Int, apart: Int, boxes: Ints, row_boxes: Ints, start: Int, stop: Int
-) -> None:
+def box_strips(x: Ints, y: Ints, grid_w: Int, apart: Int, boxes: Ints, row_boxes: Ints, start: Int, stop: Int) -> None:
     """Bounds of the strips of grid rows start..stop, and of those rows; nothing where quads stand apart and the row
     lies between them.
 
