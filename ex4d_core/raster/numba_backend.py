@@ -191,8 +191,8 @@ def _clip(
             np.empty((count, 3, 3)), np.empty(count, np.int32),
         )  # fmt: skip
         made = numba_setup.clip_outside(
-            vertices, faces, projection, near, float(size[0]), float(size[1]), x, w, lattice.width, lattice.apart, row_boxes, boxes,
-            2 * lattice.faces, lattice.corners, chunk_boxes, _CHUNK, *pieces,
+            vertices, faces, projection, near, float(size[0]), float(size[1]), x, w, lattice.width, lattice.apart,
+            row_boxes, boxes, 2 * lattice.faces, lattice.corners, chunk_boxes, _CHUNK, *pieces,
         )  # fmt: skip
         return int(made), pieces
 

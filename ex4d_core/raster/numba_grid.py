@@ -49,7 +49,8 @@ QUAD, PIXEL, COLUMNS, ROWS, AX, AY, BX, BY, DX, DY, EX, EY, ON_BD, ON_DA, ON_AB,
 # `t` has an entry for each quad of a strip: its first pixel, how it is drawn; a list of some.
 LEFT, TOP, KIND, LIST = (n * (STRIP + 8) for n in range(4))
 # `d` has, for each place in the boxes (each twice), an entry for each quad: which triangle hits that pixel (1 the upper
-# left, 2 the lower right one, and 4 if its front is seen), its edge functions there. Then how far each place is from the first pixel, and a list.
+# left, 2 the lower right one, and 4 if its front is seen), its edge functions there. Then how far each place is from
+# the first pixel, and a list.
 _PLACES = 2 * 16 * 16
 CODE, E0, E1, E2, HIT = (n * _PLACES * STRIP for n in range(5))
 STEP = 5 * _PLACES * STRIP
@@ -69,7 +70,7 @@ def _hit_place(c: Ints, d: Ints, count: Int, u: Int, v: Int, place: Int, again: 
     """Which of `count` quads hit the pixel `u` right of and `v` below their first one: place `place` of `d`.
 
     A folded quad may hit it with both triangles: with its upper left one, and `again` with its lower right one.
-    `turns` has bit 1 if the front of an upper left triangle with a negative area is seen, bit 2 if of a lower right one.
+    If the front of an upper left triangle with a negative area is seen, `turns` has bit 1; if of a lower right one, 2.
 
     Returns:
         Not 0 if any quad hits it with both.
@@ -215,8 +216,8 @@ def _empty(first: Int, stop: Int, face_id: Ints, barycentrics: Singles, depth: S
 @kernel
 def draw_grid(
     x: Ints, y: Ints, w: Doubles, grid_h: Int, grid_w: Int, apart: Int, boxes: Ints, row_boxes: Ints, places: Ints,
-    signs: Ints, y_first: Int, y_stop: Int, width: Int, late: Ints, face_id: Ints, barycentrics: Singles, depth: Singles,
-    front: Bools,
+    signs: Ints, y_first: Int, y_stop: Int, width: Int, late: Ints, face_id: Ints, barycentrics: Singles,
+    depth: Singles, front: Bools,
 ) -> Int:  # fmt: skip
     """Empty rows [y_first, y_stop) of the visibility buffer, whose arrays are given flat, and draw the grid's small
     quads into them. From row `apart` of the grid on only every second cell is a quad.
