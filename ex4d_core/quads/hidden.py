@@ -56,7 +56,7 @@ def find_strips(
         longest = int(LONGEST * (height if axis else width))
         places = np.flatnonzero((cut & np.uint8(bit)) != 0)
         count = _between(lines, cut, places, bit, axis, longest, SAME, found, count)
-        count = _behind(lines, cut, places, bit, axis, longest, SAME, ON, found, slopes, count)
+        count = _behind(lines, places, axis, longest, SAME, ON, found, slopes, count)
     return found[:count], slopes[:count]
 
 
@@ -92,9 +92,7 @@ def _between(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _behind(
     disparity: Any,
-    cuts: Any,
     places: Any,
-    bit: Any,
     axis: Any,
     longest: Any,
     same: Any,
@@ -111,12 +109,14 @@ def _behind(
     for n in range(len(places)):
         y = np.int64(np.uint32(places[n]) // columns)
         x = places[n] - y * length
-        line, cut = disparity[y], cuts[y]
+        line = disparity[y]
         step = 1 if line[x] < line[x + 1] else -1  # from the surface that is further away to the other one
         a = x if step > 0 else x + 1
-        run, end = 1, a - step
-        while run < longest and 0 <= end < length and not cut[min(end, end + step)] & bit:
-            run, end = run + 1, end - step
+        # To the next cut in line, or the frame's border.
+        last, following = places[max(n - 1, 0)] - y * length, places[min(n + 1, len(places) - 1)] - y * length
+        run = x - last if n > 0 and last >= 0 else x + 1
+        if step < 0:
+            run = following - x if n + 1 < len(places) and following < length else length - 1 - x
         if run < _LEAST_RUN or run >= longest:
             continue
         far = min(run - 1, _SLOPE)

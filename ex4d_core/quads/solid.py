@@ -327,25 +327,18 @@ def _to_edges(disparity: Any, cuts: Any, shift: Any, y: Any, x: Any, change: Any
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _around(
-    disparity: Any, cuts: Any, inside: Any, vertices: Any, torn: Any, i: Any, j: Any, change: Any, deep: Any,
-    apart: Any, at: Any,
-) -> None:  # pragma: no cover  # fmt: skip
-    """Depth, and distance from the silhouette, at corner (i, j) for each of the pixels around it.
+    disparity: Any, cuts: Any, inside: Any, i: Any, j: Any, change: Any, deep: Any, apart: Any, at: Any
+) -> None:  # pragma: no cover
+    """Depth, and distance from the silhouette, at torn corner (i, j) for each of the pixels around it.
 
     Four numbers in `deep` and in `apart` from `at` on: of the pixel upper left of the corner, upper right, lower left,
-    lower right; rubbish for one out of the frame. Depth is that of the lattice where it has the point. Else the mean
-    disparity over those of the four that belong together with the pixel, around the corner; each says what its own
-    slope makes of the way to the corner: `change`, of `_to_edges`, for the pixels of an even row, then of an odd one.
+    lower right; rubbish for one out of the frame. Depth is that of the mean disparity over those of the four that
+    belong together with the pixel, around the corner; each says what its own slope makes of the way to the corner:
+    `change`, of `_to_edges`, for the pixels of an even row, then of an odd one.
     """
     height, width = disparity.shape
     y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
     n0, n1, n2, n3 = inside[y0, x0], inside[y0, x1], inside[y1, x0], inside[y1, x1]
-    if not torn[i, j]:
-        z = np.float64(vertices[i, j, 2])
-        far = max(min(min(n0, n1), min(n2, n3)) - np.float32(0.5), np.float32(0))
-        for m in range(4):
-            deep[at + m], apart[at + m] = z, far
-        return
     across, down = x0 < x1, y0 < y1
     edges = 1 if across & (i > 0) & ((cuts[y0, x0] & RIGHT) == 0) else 0
     edges |= 2 if across & (i < height) & ((cuts[y1, x0] & RIGHT) == 0) else 0
@@ -379,8 +372,8 @@ def _changed(disparity: Any, across: Any, down: Any) -> Any:  # pragma: no cover
 def _moved(
     disparity: Any, cuts: Any, shift: Any, lens: Any, i: Any, j: Any, place: Any, at: Any
 ) -> None:  # pragma: no cover
-    """Where corner (i, j) stands for each of the pixels around it, in the order of `_around`, in `place` from 4 `at`
-    on: x and y in the frame, moved as the edges that meet there, by their mean; and x / z and y / z in space.
+    """Where torn corner (i, j) stands for each of the pixels around it, in the order of `_around`, in `place` from 4
+    `at` on: x and y in the frame, moved as the edges that meet there, by their mean; and x / z and y / z in space.
     """
     height, width = cuts.shape
     y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
@@ -399,6 +392,22 @@ def _moved(
         n = 4 * (at + m)
         place[n], place[n + 1] = u, v
         place[n + 2], place[n + 3] = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _as_the_lattice(
+    vertices: Any, inside: Any, lens: Any, i: Any, j: Any, deep: Any, apart: Any, place: Any, at: Any
+) -> None:  # pragma: no cover
+    """What `_around` and `_moved` find, for a corner that the lattice has: the same for all pixels around it."""
+    height, width = inside.shape
+    y0, y1, x0, x1 = max(i - 1, 0), min(i, height - 1), max(j - 1, 0), min(j, width - 1)
+    least = min(min(inside[y0, x0], inside[y0, x1]), min(inside[y1, x0], inside[y1, x1]))
+    far, z = max(least - np.float32(0.5), np.float32(0)), np.float64(vertices[i, j, 2])
+    u, v = np.float64(j), np.float64(i)
+    x, y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
+    for m in range(at, at + 4):
+        deep[m], apart[m] = z, far
+        place[4 * m], place[4 * m + 1], place[4 * m + 2], place[4 * m + 3] = u, v, x, y
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -468,8 +477,11 @@ def _add_quads(
                 at = 4 * ((i & 1) * (width + 1) + j)
                 if found[i & 1, j] != i:
                     found[i & 1, j] = i
-                    _around(disparity, cuts, inside, vertices, torn, i, j, change, deep, apart, at)
-                    _moved(disparity, cuts, shift, lens, i, j, place, at)
+                    if torn[i, j]:
+                        _around(disparity, cuts, inside, i, j, change, deep, apart, at)
+                        _moved(disparity, cuts, shift, lens, i, j, place, at)
+                    else:
+                        _as_the_lattice(vertices, inside, lens, i, j, deep, apart, place, at)
                 at += 3 - k
                 z, n4 = deep[at], 4 * at
                 u, v, ray_x, ray_y = place[n4], place[n4 + 1], place[n4 + 2], place[n4 + 3]
@@ -569,21 +581,23 @@ def _add_strips(
         across, line, a, b = strips[n, 0] == 0, strips[n, 1], strips[n, 2], strips[n, 3]
         ends_hidden, forwards = not np.isnan(slopes[n]), b > a
         row, column = _place(made, vertices, height)
-        for k in range(4):
-            # Corners 0 and 2 stand before the strip, 1 and 3 after it; 2 and 3 further down or right.
-            far, end = k & 1, k >> 1
+        for far in range(2):  # before the strip, after it
             at = b if far and not ends_hidden else a
             side = 1 - far if forwards and not ends_hidden else (1 if forwards else 0)
             y, x = (line, at) if across else (at, line)
-            corner = 2 * end + side if across else 2 * side + end
-            z = _corner(quads, vertices, y, x, corner)
-            u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
-            if quads[y, x] >= 0:  # where its edge was moved to: a strip that overlaps it would hide it
-                u, v = np.float64(uv[quads[y, x], corner, 0]), np.float64(uv[quads[y, x], corner, 1])
-            if far and ends_hidden:
-                on = np.float64(abs(b - a) - 1)
-                z /= min(max(1.0 + slopes[n] * on * z, _LEAST), _MOST)
-                u, v = (u + (on if forwards else -on), v) if across else (u, v + (on if forwards else -on))
-            _put(u, v, (u - lens[2]) / lens[0], (v - lens[3]) / lens[1], z, made, k, row, column, vertices, uv)
+            loose = np.int64(quads[y, x])
+            own_row, own_column = _place(loose, vertices, height) if loose >= 0 else (y, x)
+            for end in range(2):  # up or left, down or right
+                corner = 2 * end + side if across else 2 * side + end
+                z = np.float64(vertices[own_row + (corner >> 1), own_column + (corner & 1), 2])
+                u, v = np.float64(x + (corner & 1)), np.float64(y + (corner >> 1))
+                if loose >= 0:  # where its edge was moved to: a strip that overlaps it would hide it
+                    u, v = np.float64(uv[loose, corner, 0]), np.float64(uv[loose, corner, 1])
+                if far and ends_hidden:
+                    on = np.float64(abs(b - a) - 1)
+                    z /= min(max(1.0 + slopes[n] * on * z, _LEAST), _MOST)
+                    u, v = (u + (on if forwards else -on), v) if across else (u, v + (on if forwards else -on))
+                ray_x, ray_y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
+                _put(u, v, ray_x, ray_y, z, made, far + 2 * end, row, column, vertices, uv)
         pixel[made] = OCCLUDER
         made += 1
