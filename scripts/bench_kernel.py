@@ -45,7 +45,7 @@ CHAIN = 40_000
 """Steps of the clock's chain, two dependent additions each."""
 
 _MANY = 15
-"""Counts of which the least is taken for `--method quads`: its larger arrays feel the neighbours of a shared machine."""
+"""Counts of which the least is taken for `--method quads`: its larger arrays feel who else uses the machine."""
 
 _STEADY = 0.1
 """Two clocks around a measurement may differ by this share."""

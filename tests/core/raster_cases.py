@@ -58,6 +58,34 @@ def relief(seed: int, height: int, width: int, closed: bool = True) -> Mesh:
     return Mesh(points.astype(np.float32), np.concatenate(faces).astype(np.int32), (height, width))
 
 
+def with_quads_apart(mesh: Mesh, seed: int, pairs: int = 6) -> tuple[Mesh, int]:
+    """A grid mesh, in more rows of its grid quads that share no corners; and the row in which they begin."""
+    assert mesh.grid
+    rows, columns = mesh.grid
+    rng = np.random.default_rng(seed)
+    each = columns // 2
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]])
+    quads = (
+        rng.normal(size=(pairs, each, 1, 3)) * [2, 2, 1.5]
+        + [0, 0, 4]
+        + corners * rng.uniform(0.1, 1.5, (pairs, each, 1, 1))
+    )
+    quads += rng.normal(size=quads.shape) * 0.1
+    more = np.full((2 * pairs, columns, 3), np.nan)
+    more[:, : 2 * each] = quads.reshape(pairs, each, 2, 2, 3).transpose(0, 2, 1, 3, 4).reshape(2 * pairs, 2 * each, 3)
+    between = np.full((1, columns, 3), np.nan)  # so that no quad reaches from the relief to those apart
+    points = np.concatenate([mesh.vertices[: rows * columns].reshape(rows, columns, 3), between, more])
+    apart = rows + 1
+    index = np.arange(points[..., 0].size).reshape(points.shape[:2])
+    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
+    faces = np.stack([np.stack([a, b, c], -1), np.stack([c, b, d], -1)])
+    faces[:, apart + 1 :: 2] = 0
+    faces[:, apart:, 1::2] = 0
+    return Mesh(
+        points.reshape(-1, 3).astype(np.float32), faces.reshape(-1, 3).astype(np.int32), points.shape[:2]
+    ), apart
+
+
 def orbit(degrees: float, radius: float = 4.0, pitch: float = 0.0, focal: float = 40.0) -> Camera:
     a, p = np.radians(degrees), np.radians(pitch)
     eye = np.array([np.sin(a) * np.cos(p), -np.sin(p), -np.cos(a) * np.cos(p)]) * radius + [0, 0, radius]

@@ -18,6 +18,7 @@ from ex4d_core.quads.cuts import BELOW, RIGHT, find_cuts
 from ex4d_core.quads.hidden import find_strips
 from ex4d_core.quads.links import find_links
 from ex4d_core.quads.mixture import CLEANED, TRUST, separate
+from ex4d_core.quads.ramps import steepen
 from ex4d_core.quads.solid import FLAP, OCCLUDER, RIM, THICKEST, Solid, build_solid
 from ex4d_core.raster import Raster, rasterize
 
@@ -194,6 +195,30 @@ def test_a_smooth_surface_has_no_holes(turn: float, size: tuple[int, int]) -> No
     assert (raster.face_id % half < height * width).all()
     assert not raster.front.any()
     assert np.abs(raster.barycentrics.sum(-1) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize(("x", "z", "turn"), [(0.4, 0.2, -0.3), (-1.1, -0.4, 0.6), (2.0, 1.0, -1.2)])
+def test_a_pixel_shows_the_place_that_the_weights_of_its_face_say(x: float, z: float, turn: float) -> None:
+    """Where it is in the frame is told by its depth alone; corners and weights say the same."""
+    color, depth = box_scene()
+    depth += np.linspace(0, 0.5, depth.shape[1], dtype=np.float32)
+    height, width = depth.shape
+    lens = lens_of(width, height)
+    disparity = steepen(np.float32(1) / depth)
+    cuts = find_cuts(disparity)
+    solid = build_solid(disparity, cuts, separate(color, cuts)[1], lens)
+    camera = camera_at(lens, x=x, z=z, turn=turn)
+    frame, raster = render_quads(build_quads(color, depth, lens), camera), look(solid, camera)
+    seen = frame.mask & (raster.face_id >= 0) & ~raster.front  # of others a sample beside the centre is shown
+    corners = solid.faces[raster.face_id[seen]]
+    weights = raster.barycentrics[seen] * solid.vertices[corners][..., 2]
+    expected = (solid.all_uv()[corners] * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
+    assert seen.mean() > 0.2
+    assert np.isin(corners, solid.loose_corners()).any()
+    np.testing.assert_allclose(frame.source_xy[seen], expected, atol=0.02)  # positions are snapped to 1/4096 pixel
+    row, column = np.divmod(raster.face_id[seen] % (len(solid.faces) // 2), solid.grid[1] - 1)
+    on_lattice = row < height
+    np.testing.assert_allclose(frame.source_xy[seen][on_lattice, 0] // 1, column[on_lattice], atol=1)
 
 
 def test_a_shell_hides_what_stands_behind_a_silhouette_and_nothing_in_the_source_view() -> None:

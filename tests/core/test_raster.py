@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from raster_cases import (
     orbit,
     relief,
     soup,
+    with_quads_apart,
 )
 
 from ex4d_core.camera import Camera, Intrinsics, look_at
@@ -66,6 +68,30 @@ def test_grid_equals_the_oracle_and_the_generic_path(camera: Camera) -> None:
     assert_same_view(ours, oracle, mesh, camera)
     generic = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
     assert_identical(ours, generic)
+
+
+@pytest.mark.parametrize("width", [2, 9, 36, 130])
+@pytest.mark.parametrize("camera", [orbit(7, pitch=3), orbit(60), orbit(30, 0.5), *INSIDE])
+def test_quads_of_a_grid_that_stand_apart(camera: Camera, width: int) -> None:
+    mesh, apart = with_quads_apart(relief(3, 12, width, closed=False), width, pairs=300 // width + 2)
+    ours = rasterize(mesh.vertices, mesh.faces, camera, SIZE, grid=mesh.grid, apart=apart, threads=1)
+    oracle = rasterize(mesh.vertices, mesh.faces, camera, SIZE, backend="numpy")
+    cell = ours.face_id[ours.face_id >= 0] % (len(mesh.faces) // 2)
+    assert (cell >= apart * (width - 1)).any()
+    assert_same_view(ours, oracle, mesh, camera)
+    assert_identical(ours, rasterize(mesh.vertices, mesh.faces, camera, SIZE))
+    assert_identical(ours, rasterize(mesh.vertices, mesh.faces, camera, SIZE, grid=mesh.grid, apart=apart, threads=3))
+
+
+@pytest.mark.parametrize("camera", [orbit(50, pitch=10), *INSIDE])
+def test_barycentrics_can_be_left_out(camera: Camera) -> None:
+    mesh = relief(1, 30, 36)
+    whole = rasterize(mesh.vertices, mesh.faces, camera, SIZE, grid=mesh.grid)
+    ours = rasterize(mesh.vertices, mesh.faces, camera, SIZE, grid=mesh.grid, barycentrics=False)
+    assert ours.barycentrics.shape == (0, 0, 3)
+    assert_identical(replace(ours, barycentrics=whole.barycentrics), whole)
+    with pytest.raises(ValueError, match="no barycentrics"):
+        interpolate(ours, mesh.faces, mesh.vertices)
 
 
 def test_those_cameras_do_cross_the_mesh() -> None:
