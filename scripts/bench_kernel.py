@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -240,6 +241,7 @@ def quads(root: Path, key_frames: int) -> dict[str, dict[str, Stages]]:
     """By scene and path, stages of `quads` and in turn those of `dwmesh`: medians over key frames.
 
     `visible` is what the goal of 90 million speaks of: cuts, mixtures, links, shells, and visibility at 2x2 samples.
+    `two threads` is how many times as soon those are ready with the last of it.
     """
     import numpy as np
 
@@ -287,12 +289,30 @@ def quads(root: Path, key_frames: int) -> dict[str, dict[str, Stages]]:
                 run["dwmesh kernel"], run["dwmesh all"] = other["rasterize"], other["all"]
                 run["visible / kernel"] = run["visible"] / other["rasterize"]
                 run["all / dwmesh"] = run["all"] / other["all"]
+                run["two threads"] = _two_threads(
+                    quads_module, quads_module.build_quads(color, depth, truth.lens), camera
+                )
                 runs.append(run)
             report[f"{scene.name} {path}"] = {
                 name: {"median": statistics.median(run[name] for run in runs), "least": min(run[name] for run in runs)}
                 for name in runs[0]
             }
     return report
+
+
+def _two_threads(module: Any, built: Any, camera: Any) -> float:
+    """How many times as soon two threads are ready with the visibility of the samples, least wall times."""
+    solid, samples = built.solid, module._sampling(camera)
+    least = [math.inf, math.inf]
+    for _ in range(2 * _MANY):
+        for n in range(2):
+            start = time.perf_counter()
+            module.rasterize(
+                solid.vertices, solid.faces, samples, grid=solid.grid, apart=solid.apart, near=built.near,
+                barycentrics=False, backend="numba", threads=n + 1,
+            )  # fmt: skip
+            least[n] = min(least[n], time.perf_counter() - start)
+    return least[0] / least[1]
 
 
 def compare(size: tuple[int, int], frames: int, against: Path | None) -> dict[str, Any]:
