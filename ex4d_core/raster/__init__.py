@@ -122,6 +122,8 @@ def rasterize(
         raise ValueError(f"vertices {vertices.shape} and faces {faces.shape}: need (N, 3) and (F, 3)")
     if not near > 0:
         raise ValueError(f"near {near}: must be positive")
+    if apart is not None and apart < 1:
+        raise ValueError(f"apart {apart}: must be at least 1")
     projection = camera.intrinsics.resized(width, height).matrix() @ camera.w2c()[:3]
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
     choice = choose() if backend == "auto" else Choice(backend, "", asked=True)

@@ -390,6 +390,8 @@ def test_callers_mistakes_are_named() -> None:
         rasterize(mesh.vertices, mesh.faces, camera, (0, 4))
     with pytest.raises(ValueError, match="positive"):
         rasterize(mesh.vertices, mesh.faces, camera, near=0)
+    with pytest.raises(ValueError, match="at least 1"):
+        rasterize(mesh.vertices, mesh.faces, camera, grid=mesh.grid, apart=0)
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
