@@ -33,6 +33,9 @@ BLENDERS = {"4.5.15": (3, 11), "5.2.3": (3, 13), "4.2.23": (3, 11), "5.0.1": (3,
 _TELLTALES = {"core": "scenedetect", "gpu": "diffusers", "dev": "embreex"}
 """Extra -> a module that comes with it: a Python that finds it is taken to have the rest of the extra too."""
 
+_PREPARED = "EX4D_PREPARED"
+"""Environment variable: the extras that `in_environment` has installed into `.venv` for the script it starts there."""
+
 
 def say(text: str) -> None:
     """Tell people on stderr, so that stdout stays for results."""
@@ -86,10 +89,14 @@ def in_environment(*extras: str) -> None:
     A script calls it before it imports what is installed. The EX-4D that it then imports is the one it lies in.
     """
     sys.path[:0] = [str(ROOT), str(ROOT / "server")]
-    if Path(sys.prefix).resolve() == VENV.resolve() or all(find_spec(_TELLTALES[extra]) for extra in ("core", *extras)):
+    needed = {"core", *extras}
+    # Once is enough: a package that goes without on this system must not have it prepared for ever.
+    prepared = Path(sys.prefix).resolve() == VENV.resolve() and needed <= set(os.environ.get(_PREPARED, "").split())
+    if prepared or all(find_spec(_TELLTALES[extra]) for extra in needed):
         return
     with_a_fitting_python()
-    raise SystemExit(subprocess.call([str(prepare(extras)), *sys.argv]))
+    environment = {**os.environ, _PREPARED: " ".join(sorted(needed))}
+    raise SystemExit(subprocess.call([str(prepare(extras)), *sys.argv], env=environment))
 
 
 def in_blender() -> None:
@@ -181,11 +188,22 @@ def prepare(extras: tuple[str, ...] = ()) -> Path:
     torches = {"gpu": TORCH, "train": TORCHVISION}
     if not _install_torch(*(torches[e] for e in extras_wanted if e in torches)) or not _pip("-e", target):
         fail("pip could not install EX-4D; its message stands above: mend that (often the network), run this again.")
+    _clear_copies()
     if "train" in extras_wanted:
         _settle_torchvision()
     stamp.write_text("\n".join([digest, "core", *extras_wanted]))
     say(f"Installed in {time.monotonic() - begun:.0f} s.")
     return venv_python()
+
+
+def _clear_copies() -> None:
+    """Remove what is left of packages that `pip install .` once copied into `.venv`: pip does not know of the compiled
+    kernels there, and their folder would hide the packages here.
+    """
+    for packages in (*VENV.glob("lib/python*/site-packages"), VENV / "Lib/site-packages"):
+        for name in ("ex4d_core", "ex4d_server"):
+            if not (packages / name / "__init__.py").is_file():
+                shutil.rmtree(packages / name, ignore_errors=True)
 
 
 def _install_torch(*packages: str) -> bool:

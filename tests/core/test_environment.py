@@ -56,6 +56,46 @@ def test_a_python_that_has_the_packages_goes_on(script: Path) -> None:
     assert run(sys.executable, script, "--size", "64") == "here --size 64\n"
 
 
+def test_an_environment_that_lacks_an_extra_gets_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that runs under `.venv` itself, which was made without what the script needs."""
+    import environment
+
+    started: list[tuple[list[str], str]] = []
+
+    def start(command: list[str], env: dict[str, str]) -> int:
+        started.append((command, env["EX4D_PREPARED"]))
+        return 3
+
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["measure.py", "--size", "64"])
+    monkeypatch.setattr(environment, "find_spec", lambda name: None if name == "embreex" else object())
+    monkeypatch.setattr(environment, "prepare", lambda extras: tmp_path / "-".join(extras))
+    monkeypatch.setattr(environment.subprocess, "call", start)
+    environment.in_environment()
+    with pytest.raises(SystemExit) as stopped:
+        environment.in_environment("dev")
+    assert stopped.value.code == 3
+    assert started == [([str(tmp_path / "dev"), "measure.py", "--size", "64"], "core dev")]
+    monkeypatch.setenv("EX4D_PREPARED", "core dev")
+    environment.in_environment("dev")
+    monkeypatch.setattr(sys, "prefix", "elsewhere")  # another Python, started by a script in `.venv`
+    with pytest.raises(SystemExit):
+        environment.in_environment("dev")
+
+
+def test_leftovers_of_a_copied_package_go_and_a_package_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import environment
+
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    packages = tmp_path / "lib/python3.11/site-packages"
+    for file in ("ex4d_core/quads/__pycache__/solid.nbi", "ex4d_server/__init__.py", "numpy/__pycache__/x.pyc"):
+        (packages / file).parent.mkdir(parents=True)
+        (packages / file).touch()
+    environment._clear_copies()
+    assert sorted(path.name for path in packages.iterdir()) == ["ex4d_server", "numpy"]
+
+
 def test_the_extra_train_pins_the_pair_that_tests_run_with() -> None:
     import environment
 
