@@ -1,7 +1,9 @@
 """Fixtures shared by all tests."""
 
+import faulthandler
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,15 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 # Blender's Python and the library's are two environments: scripts/test.py runs pytest once in each.
 collect_ignore = ["core", "server"] if importlib.util.find_spec("bpy") else ["blender"]
+
+
+_SECONDS_TO_END = 120
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """A process that does not end after its last test fails, and shows where: pytest-timeout watches tests alone."""
+    faulthandler.dump_traceback_later(_SECONDS_TO_END, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

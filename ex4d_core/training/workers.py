@@ -6,24 +6,25 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection, wait
-from typing import TypeVar
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
+from ex4d_core.ahead import in_order
 from ex4d_core.errors import Ex4dError
-
-_AHEAD = 1
-"""Results beyond one for each worker that may wait to be taken: each may be large."""
+from ex4d_core.progress import never_cancelled
 
 _Job = TypeVar("_Job")
 _T = TypeVar("_T")
 
 
 def in_processes(work: Callable[[_Job], _T], jobs: Sequence[_Job], workers: int) -> Generator[_T]:
-    """Do jobs in processes of their own, and hand the results out in the order of the jobs.
+    """Do jobs in processes of their own, a few ahead, and hand the results out in the order of the jobs.
 
     Args:
         work: of a module, for it is sent by name; gives the same wherever it runs.
@@ -36,35 +37,94 @@ def in_processes(work: Callable[[_Job], _T], jobs: Sequence[_Job], workers: int)
     if not workers:
         yield from map(work, jobs)
         return
+    with _team(work, min(workers, len(jobs))) as team:
+        idle: SimpleQueue[_Worker[_Job, _T]] = SimpleQueue()
+        for worker in team:
+            idle.put(worker)
+
+        def do(number: int, _: object) -> _T:
+            worker = idle.get()
+            try:
+                return worker.do(jobs[number])
+            except _EndedError as error:
+                for each in team:  # the others' results are not worth the wait
+                    each.process.kill()
+                raise Ex4dError(
+                    "A process that makes clips was ended from outside, as a rule because the memory ran out: give "
+                    "fewer --workers, and run the same command again to go on."
+                ) from error
+            finally:
+                idle.put(worker)
+
+        with closing(in_order(do, len(jobs), workers, never_cancelled, "await process")) as results:
+            yield from results
+
+
+class _EndedError(Exception):
+    """A process is no more."""
+
+
+@dataclass(frozen=True)
+class _Worker(Generic[_Job, _T]):
+    """A process, and a pipe to it that no other shares: where it dies while it writes, whoever reads is told. (With
+    `concurrent.futures.ProcessPoolExecutor`, half an answer holds up both the reader and the end of the program.)"""
+
+    process: SpawnProcess
+    pipe: Connection
+
+    def do(self, job: _Job) -> _T:
+        """Have it do a job.
+
+        Raises:
+            _EndedError: it is no more; and whatever the work raises.
+        """
+        try:
+            self.pipe.send(job)
+            result, error = self.pipe.recv()
+        except (EOFError, OSError) as gone:
+            raise _EndedError from gone
+        if error is not None:
+            raise error
+        return result
+
+
+@contextmanager
+def _team(work: Callable[[Any], Any], workers: int) -> Generator[list[_Worker[Any, Any]]]:
+    """Processes that wait for jobs, and are killed when they are not needed any more."""
     context = multiprocessing.get_context("spawn")  # a fork of a process with CUDA or threads is none that works
-    # Not an Event: a worker that is killed while it waits for one holds up whoever sets it, for ever.
-    until_closed, wanted = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(min(workers, max(1, len(jobs))), context, _follow_parent, (until_closed,))
-    waiting: deque[Future[_T]] = deque()
+    team: list[_Worker[Any, Any]] = []
     try:
-        for number in range(len(jobs)):
-            submitted = number + len(waiting)
-            for job in jobs[submitted : number + workers + _AHEAD]:
-                waiting.append(pool.submit(work, job))
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise Ex4dError(
-            "A process that makes clips was ended from outside, as a rule because the memory ran out: give fewer "
-            "--workers, and run the same command again to go on."
-        ) from error
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            with theirs:
+                process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+                process.start()
+            team.append(_Worker(process, ours))
+        yield team
     finally:
-        wanted.close()
-        pool.shutdown(wait=False, cancel_futures=True)
-        until_closed.close()
+        for worker in team:
+            worker.process.kill()
+        for worker in team:
+            worker.process.join()
 
 
-def _follow_parent(until_closed: Connection) -> None:
-    """End when nobody wants the work any more, or the parent ends, however it does: its end of the pipe is closed
-    then. (A worker that waits for jobs does so at a pipe that it holds open itself.)"""
+def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
+    """Do jobs until nobody sends any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the parent's is enough
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            job = pipe.recv()
+            try:
+                answer = ForkingPickler.dumps((work(job), None))
+            except Exception as error:
+                answer = ForkingPickler.dumps((None, error))
+            pipe.send_bytes(answer)
 
-    def follow() -> None:
-        wait([until_closed])  # nothing is ever sent
-        os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+def _end_with_parent() -> None:
+    """However the parent ends, and whatever is being worked on."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import os
+import signal
+import sys
+import threading
 import time
 from contextlib import closing
+from multiprocessing.connection import Connection
 
 import psutil
 import pytest
@@ -45,6 +49,33 @@ def test_a_worker_that_is_killed_at_work_holds_nobody_up() -> None:
     assert not alive
 
 
+def half_an_answer(_: int) -> bytes:
+    """Dies while it hands over what it made."""
+
+    def half(pipe: Connection, answer: memoryview) -> None:
+        os.write(pipe.fileno(), len(answer).to_bytes(4, "big") + bytes(answer[: len(answer) // 2]))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Connection._send_bytes = half  # type: ignore[method-assign]
+    return bytes(10_000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_worker_that_is_killed_half_way_through_its_answer_holds_nobody_up() -> None:
+    """Nor the end of the program: an idle thread would be awaited there."""
+    with pytest.raises(Ex4dError, match="ended from outside"):
+        list(in_processes(half_an_answer, [0], 2))
+    deadline = time.monotonic() + 20
+    while any(thread.name.startswith("await process") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_cannot_be_sent_is_an_error_that_names_it() -> None:
+    with pytest.raises(TypeError, match="cannot pickle"):
+        list(in_processes(threading.Semaphore, [1], 1))
+
+
 def _workers() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in str(child.cmdline())]
 
@@ -64,10 +95,9 @@ def test_only_a_few_results_wait() -> None:
     sent: list[int] = []
 
     class Jobs(list[int]):
-        def __getitem__(self, index: slice) -> list[int]:  # type: ignore[override]
-            wanted = list.__getitem__(self, index)
-            sent.extend(wanted)
-            return wanted
+        def __getitem__(self, index: int) -> int:  # type: ignore[override]
+            sent.append(index)
+            return index
 
     results = in_processes(operator.neg, Jobs(range(50)), 2)
     with closing(results):
