@@ -173,7 +173,7 @@ def prepare(extras: tuple[str, ...] = ()) -> Path:
         return venv_python()
 
     begun = time.monotonic()
-    if not (venv_python().is_file() and _answers([str(venv_python()), "-m", "pip", "--version"][:1])):
+    if not (venv_python().is_file() and _answers([str(venv_python())], "import pip")):
         say(f"Making {VENV} ...")
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
         if made.returncode:
