@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -98,7 +100,8 @@ def _team(work: Callable[[Any], Any], workers: int) -> Generator[list[_Worker[An
             ours, theirs = context.Pipe()
             with theirs:
                 process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-                process.start()
+                with _interrupts_held():
+                    process.start()
             team.append(_Worker(process, ours))
         yield team
     finally:
@@ -108,9 +111,25 @@ def _team(work: Callable[[Any], Any], workers: int) -> Generator[list[_Worker[An
             worker.process.join()
 
 
+@contextmanager
+def _interrupts_held() -> Generator[None]:
+    """Ctrl-C goes to all processes, and the parent's is enough: it waits meanwhile, and one that begins here does not
+    hear of it, not even while it still imports what it needs.
+    """
+    if sys.platform == "win32":  # which has no such masks
+        yield
+        return
+    resource_tracker.ensure_running()  # else the first process starts it, and that ends the hold
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
     """Do jobs until nobody sends any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the parent's is enough
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):
         while True:

@@ -49,6 +49,17 @@ def test_a_worker_that_is_killed_at_work_holds_nobody_up() -> None:
     assert not alive
 
 
+def held(_: int) -> bool:
+    """Whether a Ctrl-C does not reach the process that asks."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no masks of signals")
+def test_workers_never_hear_of_a_ctrl_c_and_we_do_again() -> None:
+    assert list(in_processes(held, [0, 1], 2)) == [True, True]
+    assert not held(0)
+
+
 def half_an_answer(_: int) -> bytes:
     """Dies while it hands over what it made."""
 
