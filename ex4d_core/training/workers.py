@@ -139,6 +139,7 @@ def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
             except Exception as error:
                 answer = ForkingPickler.dumps((None, error))
             pipe.send_bytes(answer)
+            del job, answer  # large, maybe, as the next will be
 
 
 def _end_with_parent() -> None:
