@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
+from traceback import format_exc
 from typing import Any, Generic, TypeVar
 
 from ex4d_core.ahead import in_order
@@ -137,6 +138,7 @@ def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
             try:
                 answer = ForkingPickler.dumps((work(job), None))
             except Exception as error:
+                error.add_note(f"In a process of its own:\n{format_exc()}")
                 answer = ForkingPickler.dumps((None, error))
             pipe.send_bytes(answer)
             del job, answer  # large, maybe, as the next will be

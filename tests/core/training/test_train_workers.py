@@ -27,8 +27,9 @@ def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
 
 
 def test_an_error_arrives_as_what_it_was() -> None:
-    with pytest.raises(ValueError, match="not defined for negative"):
+    with pytest.raises(ValueError, match="not defined for negative") as raised:
         list(in_processes(math.factorial, [3, -1, 3], 1))
+    assert "workers.py" in raised.value.__notes__[0]  # where it happened, for whoever mends it
 
 
 def test_a_process_that_is_ended_is_told_with_what_to_do() -> None:
